@@ -1,0 +1,182 @@
+"""Keras callbacks of a run: averaged weights, metrics as CSV, checkpoints, a clean stop."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rlfat_tf import checkpoint, compat
+from rlfat_tf.compat import keras
+
+
+@contextmanager
+def averaged_weights(model: Any) -> Iterator[None]:
+    """Puts the optimizer's moving averages in place of the weights for a while, if it keeps any."""
+    if not getattr(model.optimizer, "use_ema", False):
+        yield
+        return
+    swap_averages(model)
+    try:
+        yield
+    finally:
+        swap_averages(model)
+
+
+def swap_averages(model: Any) -> None:
+    """Exchanges the weights and their moving averages."""
+    averages = compat.averaged_variables(model.optimizer)
+    for variable, average in zip(model.trainable_variables, averages):
+        value = variable.numpy()
+        variable.assign(average.numpy())
+        average.assign(value)
+
+
+class AveragedValidation(keras.callbacks.Callback):
+    """Validates the moving average of the weights instead of the weights."""
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Puts the averages in place."""
+        swap_averages(self.model)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Puts the weights back."""
+        swap_averages(self.model)
+
+
+class MetricsCSV(keras.callbacks.Callback):
+    """Writes one line per epoch; a resumed run goes on where its backup stands.
+
+    Args:
+        path: The CSV file.
+        first_epoch: Lines of this epoch and later ones are dropped: they are trained again.
+    """
+
+    def __init__(self, path: Path, first_epoch: int):
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        if path.is_file():
+            with open(path, newline="", encoding="utf-8") as file:
+                self.rows = [r for r in csv.DictReader(file) if int(r["epoch"]) < first_epoch]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Adds a line; a metric that this epoch lacks stays empty."""
+        values = {name: float(value) for name, value in sorted((logs or {}).items())}
+        self.rows = [r for r in self.rows if int(r["epoch"]) < epoch]
+        self.rows.append({"epoch": epoch, **values})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        checkpoint.write_text(self.path, text.getvalue())
+
+
+class Interrupted(Exception):
+    """Training was asked to stop by a signal, and has been backed up.
+
+    Attributes:
+        signal: The number of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps the backup, the last and the best checkpoint of a run, and stops cleanly on a signal.
+
+    The best checkpoint is the one with the greatest ``val_adv_accuracy``; without validation it is
+    the last. On SIGINT or SIGTERM a backup is written after the running step and
+    :class:`Interrupted` is raised; a second SIGINT stops at once.
+
+    Args:
+        workdir: The folder of the run.
+        progress: ``step``, ``seconds`` (of training alone), ``trained`` (images in that time),
+            ``best`` and ``best_epoch``, as restored; kept up to date.
+        batch_size: Global batch size.
+        every: Backup every so many steps, 0 for after epochs only.
+    """
+
+    def __init__(self, workdir: Path, progress: dict[str, Any], *, batch_size: int, every: int):
+        super().__init__()
+        self.folder = workdir / "checkpoints"
+        self.backup = self.folder / "state.npz"
+        self.progress = progress
+        self.batch_size = batch_size
+        self.every = every
+        self.received: int | None = None
+        self._since: float | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Listens to signals."""
+        if not self._handlers and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def ignore_signals(self) -> None:
+        """Gives the signals back to whoever had them."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the clock of training."""
+        self._since = time.monotonic()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Stops the clock of training."""
+        self._stop_clock()
+
+    def _stop_clock(self) -> None:
+        if self._since is not None:
+            self.progress["seconds"] += time.monotonic() - self._since
+            self._since = None
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Counts the step, backs up when it is time, and stops if asked to."""
+        self.progress["step"] += 1
+        self.progress["trained"] += self.batch_size
+        due = self.every and self.progress["step"] % self.every == 0
+        if due or self.received is not None:
+            self._stop_clock()
+            self._back_up()
+            self._since = time.monotonic()
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stops if asked to; the backup is the last one of training."""
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the checkpoints, the backup last: what it says is then on disk."""
+        self._stop_clock()
+        score = (logs or {}).get("val_adv_accuracy")
+        best = self.progress["best"]
+        improved = score is None or best is None or float(score) > best
+        if improved and score is not None:
+            self.progress.update(best=float(score), best_epoch=epoch)
+        with averaged_weights(self.model):
+            checkpoint.save_model(self.folder / "last.keras", self.model)
+            if improved:
+                checkpoint.save_model(self.folder / "best.keras", self.model)
+        self._back_up()
+
+    def _back_up(self) -> None:
+        checkpoint.save_state(self.backup, self.model, self.progress)

@@ -1,0 +1,119 @@
+"""The only module that knows which Keras runs: Keras 2.15 (with TensorFlow Addons) or Keras 3."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+MINIMUM_KERAS_3 = (3, 10)
+
+
+def _version_tuple(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _import_keras() -> tuple[Any, str]:
+    """Returns TensorFlow's own Keras and its version, or says what is wrong with it."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise ImportError(
+            f"rlfat_tf needs Keras on TensorFlow, but KERAS_BACKEND is {backend!r}. "
+            "Unset KERAS_BACKEND or set it to 'tensorflow' before Python starts."
+        )
+    # tf.keras is the Keras that belongs to this TensorFlow: Keras 2.15, or Keras 3, whose own
+    # package is the same code with every submodule loaded.
+    version = str(getattr(tf.keras, "__version__", "2.15"))  # 2.15's lazy module names none
+    if _version_tuple(version)[0] < 3:
+        return tf.keras, version
+    import keras as keras_3
+
+    if keras_3.backend.backend() != "tensorflow":
+        raise ImportError(
+            f"rlfat_tf needs Keras on TensorFlow, but keras.json sets the backend "
+            f"{keras_3.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before Python starts."
+        )
+    if _version_tuple(version) < MINIMUM_KERAS_3:
+        raise ImportError(
+            f"rlfat_tf needs Keras 3.10 or newer (or Keras 2.15), but Keras {version} is "
+            "installed: older releases of Keras 3 train wrongly on several replicas. "
+            "Run: pip install --upgrade keras"
+        )
+    return keras_3, version
+
+
+keras, KERAS_VERSION = _import_keras()
+KERAS_3 = _version_tuple(KERAS_VERSION)[0] >= 3
+
+# For a counter that all replicas raise together.
+ONLY_FIRST_REPLICA: Any = (
+    "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
+)
+
+
+def layers_of(model: Any) -> list[Any]:
+    """Returns every layer inside a model, nested models opened."""
+    return list(model._flatten_layers(include_self=False, recursive=True))
+
+
+def batch_norm_layers(model: Any) -> list[Any]:
+    """Returns the batch-normalisation layers of a model, nested models opened."""
+    return [layer for layer in layers_of(model) if "BatchNormalization" in type(layer).__name__]
+
+
+def variables_of(model: Any) -> list[Any]:
+    """Returns every variable that a model's state consists of, in a fixed order."""
+    return list(model.variables)
+
+
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """Returns the variables of a built optimizer, the step counter included."""
+    variables = optimizer.variables
+    return list(variables() if callable(variables) else variables)
+
+
+def build_optimizer(optimizer: Any, variables: list[Any]) -> None:
+    """Creates an optimizer's variables now, so that they can be restored before the first step."""
+    if hasattr(optimizer, "build"):
+        optimizer.build(variables)
+    else:  # legacy Keras 2 optimizers, which TensorFlow Addons' are
+        optimizer._create_all_weights(variables)
+
+
+def averaged_variables(optimizer: Any) -> list[Any]:
+    """Returns the moving averages that an optimizer with ``use_ema`` keeps of the weights."""
+    return list(optimizer._model_variables_moving_average)
+
+
+def metrics_with_result(metrics: list[Any]) -> list[Any]:
+    """Drops Keras 3's container of compiled metrics while it is unbuilt: it has no result then."""
+    return [m for m in metrics if m.name != "compile_metrics" or getattr(m, "built", True)]
+
+
+def is_loss_scaling(optimizer: Any) -> bool:
+    """Tells whether an optimizer scales the loss, which float16 needs."""
+    return "LossScale" in type(optimizer).__name__
+
+
+def compute_dtypes(model: Any) -> set[str]:
+    """Returns the names of the dtypes that a model's layers compute in."""
+    return {str(layer.compute_dtype) for layer in [model, *layers_of(model)]}
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Builds layers under a dtype policy, for instance ``"mixed_bfloat16"``, and restores the old."""
+    previous = keras.mixed_precision.global_policy() if not KERAS_3 else keras.config.dtype_policy()
+    keras.mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(previous)
+
+
+def synchronized_batch_norm() -> bool:
+    """Tells whether batch statistics must be shared: more than one replica in this scope."""
+    return tf.distribute.get_strategy().num_replicas_in_sync > 1

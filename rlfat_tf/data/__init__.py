@@ -1,0 +1,91 @@
+"""Data sets in memory and the batches made of them.
+
+Example::
+
+    data = load("cifar10")
+    train, validation = split(data.train, fraction=0.1, seed=0)
+    batches = training_batches(train, batch_size=64, seed=0, augment="crop_flip")
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Callable
+
+from rlfat_tf.data import digits, folder, tfds
+from rlfat_tf.data.arrays import Arrays, DataSet, from_arrays, split
+from rlfat_tf.data.augment import AUGMENTATIONS
+from rlfat_tf.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from rlfat_tf.data.reading import Options
+from rlfat_tf.errors import unknown
+
+DATASETS: dict[str, Callable[[Options], DataSet]] = {
+    "digits": digits.load,
+    **{
+        name: functools.partial(tfds.load, name)
+        for name in ("cifar10", "cifar100", "stl10", "mnist", "fashion_mnist", "svhn_cropped")
+    },
+}
+PREFIXES: dict[str, Callable[[str, Options], DataSet]] = {"tfds": tfds.load, "folder": folder.load}
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    download: bool = True,
+    train_examples: int | None = None,
+    test_examples: int | None = None,
+    image_size: int | None = None,
+) -> DataSet:
+    """Loads a data set into memory.
+
+    Args:
+        name: A name from ``DATASETS``, ``"tfds:<name>"`` or ``"tfds:<name>/<config>"`` for any
+            other image classification set of TensorFlow Datasets, or ``"folder:<path>"`` for a
+            folder of class folders.
+        data_dir: Where TensorFlow Datasets keeps its files; None means ``TFDS_DATA_DIR`` or TFDS's
+            default.
+        download: Whether a set that is not on disk may be downloaded. If not, the network is not
+            touched.
+        train_examples: Read only the first so many training examples; None means all.
+        test_examples: Read only the first so many test examples; None means all.
+        image_size: Resize to squares of this side (bilinear, antialiased, without keeping the
+            aspect ratio); None leaves the images as they are.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileNotFoundError: If the data set is not on disk and may not be downloaded.
+        ImportError: If a package that the data set needs is missing.
+        ValueError: If the name or a number is wrong, or the data do not fit the arguments.
+    """
+    options = Options(data_dir, download, train_examples, test_examples, image_size)
+    options.check()
+    prefix, colon, rest = name.partition(":")
+    if colon and rest and prefix in PREFIXES:
+        return PREFIXES[prefix](rest, options)
+    if name not in DATASETS:
+        raise unknown(
+            "data set",
+            name,
+            DATASETS,
+            "Others: tfds:<name>[/<config>] for TensorFlow Datasets, folder:<path> for a folder "
+            "of class folders.",
+        )
+    return DATASETS[name](options)
+
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "Arrays",
+    "DataSet",
+    "evaluation_batches",
+    "from_arrays",
+    "load",
+    "split",
+    "steps_per_epoch",
+    "training_batches",
+]

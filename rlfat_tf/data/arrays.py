@@ -1,0 +1,194 @@
+"""A data set in memory: two pairs of arrays, checked once, where they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """Images and their labels.
+
+    Attributes:
+        images: [N, H, W, C], uint8, or float32 in [0, 1].
+        labels: [N], int32 or int64.
+
+    Raises:
+        ValueError: If shapes, dtypes or values are others.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
+        _check_labels(self.labels)
+        if len(self.images) != len(self.labels):
+            raise ValueError(
+                f"Expected one label for each image; received {len(self.images)} images and "
+                f"{len(self.labels)} labels."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Any) -> Arrays:
+        """Returns the examples of an index vector or a slice."""
+        return Arrays(self.images[index], self.labels[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """A data set for classification.
+
+    Attributes:
+        train: The training examples.
+        test: The test examples, of the same image shape.
+        num_classes: At least 2; every label is in [0, num_classes).
+        class_names: One name for each class.
+
+    Raises:
+        ValueError: If the parts do not fit together.
+    """
+
+    train: Arrays
+    test: Arrays
+    num_classes: int
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise ValueError(f"Expected at least 2 classes; received {self.num_classes}.")
+        if len(self.class_names) != self.num_classes:
+            raise ValueError(
+                f"Expected {self.num_classes} class names, one for each class; received "
+                f"{len(self.class_names)}."
+            )
+        if self.train.images.shape[1:] != self.test.images.shape[1:]:
+            raise ValueError(
+                "Expected training and test images of one shape; received "
+                f"{self.train.images.shape[1:]} and {self.test.images.shape[1:]}."
+            )
+        for part, arrays in (("training", self.train), ("test", self.test)):
+            low, high = int(arrays.labels.min()), int(arrays.labels.max())
+            if low < 0 or high >= self.num_classes:
+                raise ValueError(
+                    f"Expected {part} labels from 0 to {self.num_classes - 1} "
+                    f"({self.num_classes} classes); received labels from {low} to {high}."
+                )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+
+def from_arrays(
+    train_images: Any,
+    train_labels: Any,
+    test_images: Any,
+    test_labels: Any,
+    *,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> DataSet:
+    """Makes a data set of arrays.
+
+    Args:
+        train_images: [N, H, W, C], uint8, or floats in [0, 1].
+        train_labels: [N] integers.
+        test_images: As ``train_images``; of the same image shape.
+        test_labels: As ``train_labels``.
+        num_classes: Number of classes. By default that of ``class_names``, or else the highest
+            label plus one.
+        class_names: One name for each class; by default ``"0"``, ``"1"``, ...
+
+    Returns:
+        The data set. uint8 images are used as they are; other floats become float32.
+
+    Raises:
+        ValueError: If shapes, types or values are not those above.
+    """
+    train = Arrays(_as_images(train_images), np.asarray(train_labels))
+    test = Arrays(_as_images(test_images), np.asarray(test_labels))
+    if num_classes is None:
+        highest = max(int(train.labels.max()), int(test.labels.max()))
+        num_classes = len(class_names) if class_names is not None else highest + 1
+    if class_names is None:
+        class_names = [str(i) for i in range(num_classes)]
+    return DataSet(train, test, num_classes, tuple(class_names))
+
+
+def split(arrays: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays | None]:
+    """Sets a random part of the training examples aside for validation.
+
+    Args:
+        arrays: The training examples.
+        fraction: The part for validation, in [0, 1); the count is rounded to the nearest.
+        seed: The same seed gives the same parts.
+
+    Returns:
+        The rest and the validation part, both in their original order. The validation part is
+        None if ``fraction`` is 0.
+
+    Raises:
+        ValueError: If ``fraction`` is out of range, or leaves one of the parts empty.
+    """
+    if not 0.0 <= fraction < 1.0:
+        raise ValueError(f"Expected a validation fraction in [0, 1); received {fraction}.")
+    if fraction == 0.0:
+        return arrays, None
+    total = len(arrays)
+    count = round(total * fraction)
+    if count in (0, total):
+        raise ValueError(
+            f"A validation fraction of {fraction} of {total} examples leaves {count} for "
+            f"validation and {total - count} for training; each needs at least 1. "
+            "Choose another fraction, or 0 for no validation."
+        )
+    order = np.random.RandomState(seed).permutation(total)
+    return arrays.take(np.sort(order[count:])), arrays.take(np.sort(order[:count]))
+
+
+def _as_images(images: Any) -> np.ndarray:
+    """Turns other floats into float32, and leaves every other type to the check."""
+    images = np.asarray(images)
+    return images.astype(np.float32) if images.dtype.kind == "f" else images
+
+
+def _check_images(images: np.ndarray) -> None:
+    if images.ndim != 4:
+        hint = " For one channel add an axis: images[..., None]." if images.ndim == 3 else ""
+        raise ValueError(
+            "Expected images of shape [examples, height, width, channels]; received shape "
+            f"{images.shape}.{hint}"
+        )
+    if 0 in images.shape:
+        raise ValueError(f"Expected at least one image and pixel; received shape {images.shape}.")
+    if images.dtype == np.uint8:
+        return
+    if images.dtype != np.float32:
+        raise ValueError(
+            f"Expected uint8 images, or floats in [0, 1]; received dtype {images.dtype}."
+        )
+    low, high = float(images.min()), float(images.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("Expected finite pixel values; received NaN or infinity.")
+    if low < 0.0 or high > 1.0:
+        guess = " Did you mean to divide by 255?" if 0.0 <= low and 1.0 < high <= 255.0 else ""
+        raise ValueError(
+            f"Expected float images in [0, 1]; received values from {low:g} to {high:g}.{guess}"
+        )
+
+
+def _check_labels(labels: np.ndarray) -> None:
+    if labels.ndim != 1:
+        hint = " For one-hot labels pass labels.argmax(-1)." if labels.ndim == 2 else ""
+        raise ValueError(f"Expected labels of shape [examples]; received {labels.shape}.{hint}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"Expected integer labels; received dtype {labels.dtype}.")

@@ -1,0 +1,125 @@
+"""``folder:<path>``: a folder of class folders with PNG, JPEG, GIF or BMP files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rlfat_tf.data.arrays import Arrays, DataSet
+from rlfat_tf.data.reading import Options, read, resize
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
+TEST_NAMES = ("test", "val", "validation")
+
+
+def load(path: str, options: Options) -> DataSet:
+    """Loads ``<path>/train/<class>/*.png`` and ``<path>/test/<class>/*.png``.
+
+    ``val`` or ``validation`` stand in for a missing ``test``. If there is only one level,
+    ``<path>/<class>/*.png``, every fifth file of the sorted list becomes a test example. Classes
+    are numbered in the order of their names. The files of a part are put in a fixed mixed order
+    (that of a digest of their names), so that the first N are of all classes. Images are read as
+    RGB; where all are grey they get one channel.
+
+    Args:
+        path: The folder; ``~`` is expanded.
+        options: ``data_dir`` and ``download`` are not used. Images of different sizes need
+            ``image_size``.
+
+    Returns:
+        Images uint8, labels int64.
+
+    Raises:
+        FileNotFoundError: If the folder or a part of it does not exist.
+        ValueError: If there are no images, classes differ between the parts, a file cannot be
+            read, or the images differ in size and ``image_size`` is not given.
+    """
+    root = Path(path).expanduser()
+    train_files, test_files = _parts(root)
+    classes = sorted({file.parent.name for file in train_files})
+    foreign = sorted({file.parent.name for file in test_files} - set(classes))
+    if foreign:
+        raise ValueError(f"The test part of {path!r} has classes that train lacks: {foreign}.")
+    parts = []
+    for part, files in (("train", train_files), ("test", test_files)):
+        chosen = sorted(files, key=_digest)[: options.number(part, len(files))]
+        labels = [classes.index(file.parent.name) for file in chosen]
+        parts.append(Arrays(*_read([str(file) for file in chosen], labels, options.image_size)))
+    if all(_grey(arrays.images) for arrays in parts):
+        parts = [Arrays(arrays.images[..., :1].copy(), arrays.labels) for arrays in parts]
+    return DataSet(parts[0], parts[1], len(classes), tuple(classes))
+
+
+def _parts(root: Path) -> tuple[list[Path], list[Path]]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(root)!r} to read images from.")
+    if (root / "train").is_dir():
+        for name in TEST_NAMES:
+            if (root / name).is_dir():
+                return _files(root / "train"), _files(root / name)
+        raise FileNotFoundError(
+            f"{str(root)!r} has a folder 'train' but no 'test' (or 'val') beside it."
+        )
+    files = _files(root)
+    return [file for i, file in enumerate(files) if i % 5 != 4], files[4::5]
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(
+        file for file in folder.glob("*/*") if file.suffix.lower() in SUFFIXES and file.is_file()
+    )
+    if not files:
+        raise ValueError(
+            f"Expected images {str(folder)!r}/<class>/<name> with one of the endings "
+            f"{', '.join(SUFFIXES)}; found none."
+        )
+    return files
+
+
+def _digest(file: Path) -> bytes:
+    return hashlib.sha256(f"{file.parent.name}/{file.name}".encode()).digest()
+
+
+def _decode(name: Any) -> Any:
+    return tf.io.decode_image(tf.io.read_file(name), channels=3, expand_animations=False)
+
+
+def _read(names: list[str], labels: list[int], size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    shape = [size, size, 3] if size is not None else _shape(names[0])
+
+    def pair(name: Any, label: Any) -> Any:
+        image = _decode(name)
+        if size is None:
+            same = tf.reduce_all(tf.equal(tf.shape(image), shape))
+            with tf.control_dependencies([tf.debugging.Assert(same, [name])]):
+                image = tf.identity(image)
+        return tf.ensure_shape(resize(image, size), shape), label
+
+    pairs = tf.data.Dataset.from_tensor_slices((names, np.asarray(labels, np.int64)))
+    try:
+        return read(pairs.map(pair, num_parallel_calls=tf.data.AUTOTUNE), len(names))
+    except tf.errors.InvalidArgumentError:
+        for name in names:  # slow, but it names the file
+            if _shape(name) != shape and size is None:
+                raise ValueError(
+                    f"Images differ in size: {names[0]!r} has shape {shape}, {name!r} has shape "
+                    f"{_shape(name)}. Say what size to bring them to: --image_size={shape[0]}, "
+                    "for instance."
+                ) from None
+        raise
+
+
+def _shape(name: str) -> list[int]:
+    try:
+        return list(_decode(name).shape)
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(f"{name!r} cannot be read as an image: {error.message}") from None
+
+
+def _grey(images: np.ndarray) -> bool:
+    first = images[..., 0]
+    return np.array_equal(first, images[..., 1]) and np.array_equal(first, images[..., 2])

@@ -1,0 +1,138 @@
+"""Batches from arrays in memory: shuffled, augmented and endless, or one pass in order.
+
+The order of an epoch and every augmentation draw are pure functions of the seed, the epoch and the
+example. Hence a run can go on at any step: the stream is computed from there, nothing is skipped
+by computing it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf import random
+from rlfat_tf.data import augment as augmentations
+from rlfat_tf.data.arrays import Arrays
+
+# Branches of the seed, so that the order and the augmentations draw different numbers.
+_ORDER, _AUGMENT = 0, 1
+
+
+def steps_per_epoch(arrays: Arrays, batch_size: int) -> int:
+    """Returns the number of whole batches in an epoch; the partial last batch is dropped.
+
+    Args:
+        arrays: The training examples.
+        batch_size: Size of the (global) batch.
+
+    Raises:
+        ValueError: If ``batch_size`` is not positive or there are fewer examples.
+    """
+    _check_batch_size(batch_size)
+    if batch_size > len(arrays):
+        raise ValueError(
+            f"batch_size is {batch_size}, but there are {len(arrays)} training examples: not one "
+            f"whole batch. Use a batch_size of at most {len(arrays)}, or more examples."
+        )
+    return len(arrays) // batch_size
+
+
+def training_batches(
+    arrays: Arrays, *, batch_size: int, seed: int, augment: str = "flip", start_step: int = 0
+) -> tf.data.Dataset:
+    """Makes an endless stream of shuffled, augmented batches.
+
+    Args:
+        arrays: The training examples.
+        batch_size: Size of the (global) batch.
+        seed: Seed of the order and the augmentations.
+        augment: Names from ``AUGMENTATIONS`` joined by ``+``, applied from left to right.
+        start_step: Global step of the first batch; the stream is that of ``start_step=0`` without
+            its first ``start_step`` batches.
+
+    Returns:
+        Pairs of images, float32 [batch_size, H, W, C] in [0, 1], and labels, int32 [batch_size].
+        Automatic sharding is off: every replica's images come from one common batch.
+
+    Raises:
+        ImportError: If an augmentation needs TensorFlow Addons, and they cannot be imported.
+        ValueError: If there are fewer examples than ``batch_size``, ``start_step`` is negative or
+            an augmentation is unknown.
+    """
+    steps = steps_per_epoch(arrays, batch_size)
+    if start_step < 0:
+        raise ValueError(f"Expected a start_step of at least 0; received {start_step}.")
+    chain = augmentations.parse(augment)
+    total, shape = len(arrays), tuple(arrays.images.shape[1:])
+    images, labels = _tensors(arrays)
+    start_epoch, start_batch = divmod(start_step, steps)
+
+    def epoch_batches(epoch: Any) -> tf.data.Dataset:
+        root = random.as_seed(seed).fold(epoch)
+        index = tf.random.experimental.stateless_shuffle(tf.range(total), root.fold(_ORDER).value)
+        draws = tuple(
+            augmentation.draw(total, shape, root.fold(_AUGMENT, position).value)
+            for position, augmentation in enumerate(chain)
+        )
+        first = tf.where(tf.equal(epoch, start_epoch), start_batch * batch_size, 0)
+        index = index[first : steps * batch_size]
+        rows = (index, *(tf.gather(draw, index) for draw in draws))
+        return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
+
+    def batch(index: Any, *draws: Any) -> Any:
+        some = tf.gather(images, index)
+        for augmentation, draw in zip(chain, draws):
+            some = augmentation.apply(some, draw)
+        return _to_float(some), tf.gather(labels, index)
+
+    epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
+    batches = epochs.flat_map(epoch_batches).map(batch, tf.data.AUTOTUNE)
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    return _finish(batches.apply(endless))
+
+
+def evaluation_batches(arrays: Arrays, *, batch_size: int) -> tf.data.Dataset:
+    """Makes one pass over all examples in their order; the last batch may be smaller.
+
+    Args:
+        arrays: The examples.
+        batch_size: Size of the (global) batch.
+
+    Returns:
+        Pairs of images, float32 [B, H, W, C] in [0, 1], and labels, int32 [B].
+
+    Raises:
+        ValueError: If ``batch_size`` is not positive.
+    """
+    _check_batch_size(batch_size)
+    images, labels = _tensors(arrays)
+    indices = tf.data.Dataset.range(len(arrays)).batch(batch_size)
+    return _finish(
+        indices.map(
+            lambda index: (_to_float(tf.gather(images, index)), tf.gather(labels, index)),
+            tf.data.AUTOTUNE,
+        )
+    )
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
+
+
+def _tensors(arrays: Arrays) -> tuple[Any, Any]:
+    """Puts the arrays into host memory once; tf.data captures tensors by reference."""
+    with tf.device("CPU"):
+        return tf.constant(arrays.images), tf.constant(arrays.labels, tf.int32)
+
+
+def _to_float(images: Any) -> Any:
+    return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images
+
+
+def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

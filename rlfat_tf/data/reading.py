@@ -1,0 +1,108 @@
+"""What every source of images has in common: the options, the size budget, resizing, reading."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+MAX_BYTES = 16 * 2**30
+READ_BATCH = 512
+
+
+class Options(NamedTuple):
+    """How to load a data set; the arguments of :func:`rlfat_tf.data.load`."""
+
+    data_dir: str | None = None
+    download: bool = True
+    train_examples: int | None = None
+    test_examples: int | None = None
+    image_size: int | None = None
+
+    def check(self) -> None:
+        """Raises ValueError for a count or a size that is not positive."""
+        for name in ("train_examples", "test_examples", "image_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"Expected {name} of at least 1; received {value}.")
+
+    def number(self, part: str, available: int) -> int:
+        """Returns how many examples of a part to read.
+
+        Args:
+            part: ``"train"`` or ``"test"``.
+            available: How many there are.
+
+        Raises:
+            ValueError: If there are none, or more are wanted than there are.
+        """
+        wanted = self.train_examples if part == "train" else self.test_examples
+        if available < 1:
+            raise ValueError(f"The {part} part of this data set has no examples.")
+        if wanted is not None and wanted > available:
+            raise ValueError(
+                f"{part}_examples is {wanted}, but the {part} part has {available} examples. "
+                f"Give {available} or less, or leave it out to use all."
+            )
+        return available if wanted is None else wanted
+
+
+def check_budget(count: int, shape: tuple[int, ...]) -> None:
+    """Raises ValueError if ``count`` uint8 images of a shape do not fit into the budget."""
+    size = count * int(np.prod(shape))
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"{count} images of shape {shape} take {size / 2**30:.1f} GiB of memory, more than "
+            f"the {MAX_BYTES / 2**30:.0f} GiB that this library loads. Read fewer examples "
+            "(--train_examples, --test_examples) or smaller images (--image_size)."
+        )
+
+
+def resize(images: Any, size: int | None) -> Any:
+    """Resizes to a square, bilinear and antialiased; the aspect ratio is not kept.
+
+    Args:
+        images: [..., H, W, C], uint8, or float32 in [0, 1].
+        size: Side of the square; None leaves the images as they are.
+
+    Returns:
+        Images of the same dtype and range.
+    """
+    if size is None or tuple(images.shape[-3:-1]) == (size, size):
+        return images
+    resized = tf.image.resize(images, (size, size), antialias=True)
+    if images.dtype == tf.uint8:
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+    return tf.clip_by_value(resized, 0.0, 1.0)
+
+
+def read(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reads ``count`` (image, label) pairs of one static image shape into arrays.
+
+    Args:
+        dataset: Pairs of a uint8 image [H, W, C] and an integer label, at least ``count``.
+        count: How many to read.
+
+    Returns:
+        uint8 images [count, H, W, C] and int64 labels [count].
+
+    Raises:
+        ValueError: If the images are too large for the budget, or fewer than ``count`` came.
+    """
+    shape = tuple(dataset.element_spec[0].shape)
+    check_budget(count, shape)
+    images = np.empty((count, *shape), np.uint8)
+    labels = np.empty((count,), np.int64)
+    done = 0
+    batches = dataset.take(count).batch(READ_BATCH).prefetch(tf.data.AUTOTUNE)
+    for some_images, some_labels in batches.as_numpy_iterator():
+        end = done + len(some_labels)
+        images[done:end], labels[done:end] = some_images, some_labels
+        done = end
+    if done != count:
+        raise ValueError(
+            f"Expected {count} examples, but the files hold {done}: they are incomplete. "
+            "Prepare the data set again."
+        )
+    return images, labels

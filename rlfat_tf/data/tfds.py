@@ -1,0 +1,202 @@
+"""Image classification sets of TensorFlow Datasets (TFDS).
+
+Data that TFDS has prepared before are found and read as they are, in whatever version they have on
+disk; only if there are none, and downloading is allowed, TFDS's own builder prepares them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from rlfat_tf.data.arrays import Arrays, DataSet
+from rlfat_tf.data.reading import READ_BATCH, Options, read, resize
+from rlfat_tf.errors import unknown
+
+
+def load(name: str, options: Options) -> DataSet:
+    """Loads a TFDS data set.
+
+    The test part is the split ``test``, or else ``validation``, or else the last fifth of
+    ``train``.
+
+    Args:
+        name: ``"<name>"`` or ``"<name>/<config>"``.
+        options: ``data_dir`` None means the environment's ``TFDS_DATA_DIR``, or else TFDS's
+            default folder. Without ``download`` the network is not touched.
+
+    Returns:
+        Images uint8, labels int64.
+
+    Raises:
+        FileNotFoundError: If the data set is not on disk, and may not or could not be downloaded.
+        ImportError: If TFDS is not installed.
+        ValueError: If the name is unknown, the set is not one for image classification, its images
+            differ in size and ``image_size`` is not given, or it is too large.
+    """
+    builder = _builder(name, options)
+    image_key, label_key = _keys(name, builder.info)
+    features = builder.info.features
+    shape = _image_shape(name, features[image_key], options.image_size)
+
+    def finish(image: Any, label: Any) -> Any:
+        return tf.ensure_shape(resize(image, options.image_size), shape), label
+
+    parts = []
+    for part, split_name in zip(("train", "test"), _splits(name, builder.info)):
+        pairs, available = _pairs(builder, split_name, (image_key, label_key), finish)
+        parts.append(Arrays(*read(pairs, options.number(part, available))))
+    label = features[label_key]
+    return DataSet(parts[0], parts[1], label.num_classes, tuple(label.names))
+
+
+def _import_tfds() -> Any:
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            f"TensorFlow Datasets cannot be imported ({error}). "
+            "Run: pip install tensorflow-datasets importlib_resources"
+        ) from error
+    return tensorflow_datasets
+
+
+def _builder(name: str, options: Options) -> Any:
+    tfds = _import_tfds()
+    default = os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
+    data_dir = tfds.core.Path(options.data_dir or default).expanduser()  # may be in a bucket
+    prepared = _prepared_folder(data_dir / name)
+    if prepared is not None:
+        return tfds.builder_from_directory(str(prepared))
+    if not options.download:
+        raise FileNotFoundError(
+            f"The data set {name!r} is not in {str(data_dir / name)!r}, and downloading is "
+            "switched off. Allow it (--download), or prepare the data set with: "
+            f"tfds build {name} --data_dir={data_dir}"
+        )
+    try:
+        builder = tfds.builder(name, data_dir=str(data_dir), try_gcs=False)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise unknown("TFDS data set", name, tfds.list_builders()) from error
+    _keys(name, builder.info)  # refused before it is downloaded
+    try:
+        builder.download_and_prepare()
+    except Exception as error:
+        raise FileNotFoundError(
+            f"TFDS could not download or prepare {name!r} in {str(data_dir)!r}: {error}"
+        ) from error
+    return builder
+
+
+def _prepared_folder(folder: Any) -> Any:
+    """Returns the newest version in a data set's folder, or in its only config's, or None."""
+    found = _newest(folder)
+    if found is not None or not folder.is_dir():
+        return found
+    configs = [found for sub in sorted(folder.iterdir()) if (found := _newest(sub)) is not None]
+    if len(configs) > 1:
+        names = ", ".join(path.parent.name for path in configs)
+        raise ValueError(
+            f"{str(folder)!r} holds several configs of this data set: {names}. "
+            f"Name one: tfds:{folder.name}/{configs[0].parent.name}"
+        )
+    return configs[0] if configs else None
+
+
+def _newest(folder: Any) -> Any:
+    versions = dict(_versions(folder))
+    return versions[max(versions)] if versions else None
+
+
+def _versions(folder: Any) -> Iterator[tuple[tuple[int, ...], Any]]:
+    for info in folder.glob("*/dataset_info.json"):
+        numbers = info.parent.name.split(".")
+        if all(number.isdigit() for number in numbers):
+            yield tuple(int(number) for number in numbers), info.parent
+
+
+def _keys(name: str, info: Any) -> tuple[str, str]:
+    """Returns the names of the image and the label feature."""
+    tfds = _import_tfds()
+    is_dict = isinstance(info.features, tfds.features.FeaturesDict)
+    features = dict(info.features.items()) if is_dict else {}
+    for keys in (info.supervised_keys, ("image", "label")):
+        if keys is None or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
+            continue
+        image, label = (features.get(key) for key in keys)
+        if (
+            isinstance(image, tfds.features.Image)
+            and isinstance(label, tfds.features.ClassLabel)
+            and image.np_dtype == np.uint8
+        ):
+            return keys[0], keys[1]
+    raise ValueError(
+        f"The TFDS data set {name!r} is not one for image classification: expected a feature "
+        f"with 8-bit images and one with class labels; it has {info.features}."
+    )
+
+
+def _image_shape(name: str, feature: Any, size: int | None) -> tuple[int, int, int]:
+    height, width, channels = feature.shape
+    if size is not None:
+        height = width = size
+    if None in (height, width, channels):
+        raise ValueError(
+            f"The images of the TFDS data set {name!r} differ in size (shape {feature.shape}). "
+            "Say what size to bring them to: --image_size=64, for instance."
+        )
+    return height, width, channels
+
+
+def _splits(name: str, info: Any) -> tuple[str, str]:
+    names = list(info.splits) or ["train", "test"]  # TFDS's mock data name no splits
+    if "train" not in names:
+        raise ValueError(f"The TFDS data set {name!r} has no split 'train', only {names}.")
+    for test in ("test", "validation"):
+        if test in names:
+            return "train", test
+    return "train[:80%]", "train[80%:]"
+
+
+def _pairs(
+    builder: Any, split_name: str, keys: tuple[str, str], finish: Callable[[Any, Any], Any]
+) -> tuple[tf.data.Dataset, int]:
+    """Returns a split's (image, label) pairs in the order of the files, and how many there are."""
+    tfds = _import_tfds()
+    image, label = keys
+    files = _record_files(builder, split_name)
+    if not files:
+        examples = builder.as_dataset(
+            split=split_name,
+            shuffle_files=False,
+            decoders=tfds.decode.PartialDecoding({image: True, label: True}),
+            # One file after the other: the first N examples are those of the first files.
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+        pairs = examples.map(lambda row: finish(row[image], row[label]), tf.data.AUTOTUNE)
+        return pairs, int(examples.cardinality())
+    # Parsed in batches: as_dataset parses one by one, which takes twice as long for CIFAR-10.
+    spec = {image: tf.io.FixedLenFeature([], tf.string), label: tf.io.FixedLenFeature([], tf.int64)}
+    columns = ([file.filename for file in files], [f.skip for f in files], [f.take for f in files])
+    records = tf.data.Dataset.from_tensor_slices(tuple(tf.constant(column) for column in columns))
+    records = records.flat_map(lambda name, *part: _slice(tf.data.TFRecordDataset(name), *part))
+    rows = records.batch(READ_BATCH).map(lambda some: tf.io.parse_example(some, spec)).unbatch()
+    decode = builder.info.features[image].decode_example
+    pairs = rows.map(lambda row: finish(decode(row[image]), row[label]), tf.data.AUTOTUNE)
+    return pairs, builder.info.splits[split_name].num_examples
+
+
+def _slice(records: tf.data.Dataset, skip: Any, take: Any) -> tf.data.Dataset:
+    return records.skip(tf.cast(skip, tf.int64)).take(tf.cast(take, tf.int64))
+
+
+def _record_files(builder: Any, split_name: str) -> list[Any]:
+    """Returns what to read of which TFRecord files; nothing if this is another kind of data."""
+    if not builder.info.splits or builder.info.file_format.value != "tfrecord":
+        return []
+    files = list(builder.info.splits[split_name].file_instructions)
+    return files if all(tf.io.gfile.exists(file.filename) for file in files) else []

@@ -1,0 +1,25 @@
+"""Messages for what a user got wrong: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> ValueError:
+    """Returns the error for a name that is in no registry, with the nearest known name.
+
+    Args:
+        kind: What the name should have been, for instance ``"method"``.
+        name: What came.
+        known: The names that exist.
+        hint: A further sentence, for names that are not listed one by one.
+
+    Returns:
+        A ``ValueError`` to raise.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    tail = f" {hint}" if hint else ""
+    return ValueError(f"Unknown {kind} {name!r}.{guess} Known: {', '.join(names)}.{tail}")

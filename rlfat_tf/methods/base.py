@@ -1,0 +1,339 @@
+"""`AdversarialModel`: wraps a Keras classifier and makes ``fit`` adversarial.
+
+Everything that training methods have in common lives here, once: the attack, the tape,
+the sum over replicas, the metrics, saving. A method overrides :meth:`AdversarialModel.objective`
+and says nothing but its equation.
+
+    robust = rlfat_tf.RLFATP(model, attack=rlfat_tf.attacks.LinfPGD(epsilon=8 / 255, steps=10))
+    robust.compile(optimizer="adam", metrics=["accuracy"])
+    robust.fit(train, validation_data=validation)
+
+The loss of a step is the sum of per-example losses over the *global* batch, divided by its size:
+the optimizers add the gradients of the replicas, so this is right on one device and on many.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple
+
+import tensorflow as tf
+
+from rlfat_tf import compat, losses, random
+from rlfat_tf.attacks import Attack, LinfPGD
+from rlfat_tf.compat import keras
+from rlfat_tf.errors import unknown
+from rlfat_tf.methods import checks
+from rlfat_tf.methods.batch_norm import ATTACK_BN, attack_forward
+
+TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
+ATTACK_DRAW, SHUFFLE_DRAW = 0, 1
+
+
+class Batch(NamedTuple):
+    """What an objective is computed from.
+
+    Attributes:
+        images: Clean images x, float32 [batch, ...] in [0, 1].
+        adversarial: x', of the same shape; None if the method has no attack.
+        labels: Integers [batch], or one-hot rows [batch, classes].
+        shuffle: Random Block Shuffle with this step's draw: a function from images to images.
+    """
+
+    images: Any
+    adversarial: Any
+    labels: Any
+    shuffle: Callable[[Any], Any]
+
+
+class Objective(NamedTuple):
+    """What a method computes of a batch; every loss is a vector [batch].
+
+    Attributes:
+        loss: The per-example objective whose mean over the global batch is minimised.
+        terms: The named parts of it, unweighted, for the logs.
+        clean_logits: f(x), if the method computes it.
+        adversarial_logits: The logits of the adversarial images as the loss sees them.
+    """
+
+    loss: Any
+    terms: dict[str, Any]
+    clean_logits: Any = None
+    adversarial_logits: Any = None
+
+
+class AdversarialModel(keras.Model):
+    """Base of the training methods: a Keras model around a classifier.
+
+    ``call`` returns the classifier's logits, so that ``predict`` and ``evaluate`` work as with any
+    Keras model. ``.model`` is the classifier. ``fit`` logs ``loss``, each named term and
+    ``adv_accuracy``, and ``accuracy`` where the method computes clean logits; ``evaluate`` gives
+    ``accuracy`` (clean) and ``adv_accuracy`` (under ``eval_attack``).
+
+    Args:
+        model: A Keras model from float images in [0, 1] to logits [batch, classes].
+        attack: The attack of training. Its loss and random start, where it leaves them open,
+            are those of the method's paper. Default: ``LinfPGD(epsilon=8/255, steps=10)``.
+        eval_attack: The attack of ``evaluate`` and of validation. Default: the training attack
+            with cross entropy and a uniform start, so that methods can be compared.
+        attack_bn: How batch normalisation behaves in the attack of training. ``"eval"``: by its
+            moving statistics. ``"batch"``: by the statistics of the attacked batch, moving
+            statistics untouched. ``"train"``: as the code of RLFAT does, where every pass of the
+            attack also updates the moving statistics.
+        seed: Every random draw is a function of it, of the step and of an example's position in
+            the global batch.
+        weight_decay: Factor of an L2 penalty, factor / 2 * ||w||^2 over all trainable weights:
+            the coupled weight decay of the papers' optimizers.
+        name: Of the Keras model.
+
+    Raises:
+        ValueError: If the model has several outputs, ends in a softmax or computes in float16.
+    """
+
+    attack_loss = "ce"
+    attack_start = "uniform"
+    terms: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        attack: Attack | None = None,
+        eval_attack: Attack | None = None,
+        attack_bn: str = "eval",
+        seed: int = 0,
+        weight_decay: float = 0.0,
+        name: str | None = None,
+    ):
+        super().__init__(name=name, dtype="float32")
+        if attack_bn not in ATTACK_BN:
+            raise unknown("attack_bn", attack_bn, ATTACK_BN)
+        checks.check_classifier(model, attack_bn)
+        self.model = model
+        self.attack = self._default_attack(attack)
+        self.eval_attack = self._default_eval_attack(eval_attack)
+        self.attack_bn = attack_bn
+        self.seed = int(seed)
+        self.weight_decay = float(weight_decay)
+        self._untracked = _Untracked(
+            {key: keras.metrics.Mean(name=key) for key in ("loss", *self.terms, "adv_accuracy")}
+        )
+        if model.built:
+            self.build(getattr(model, "input_shape", None))
+
+    def _default_attack(self, attack: Attack | None) -> Attack | None:
+        """Fills what an attack leaves open with what the paper of the method says."""
+        attack = LinfPGD() if attack is None else attack
+        config = attack.get_config()
+        wishes = {"loss": self.attack_loss, "random_start": self.attack_start}
+        return attack.replace(**{k: v for k, v in wishes.items() if config.get(k, v) is None})
+
+    def _default_eval_attack(self, attack: Attack | None) -> Attack | None:
+        if attack is not None or self.attack is None:
+            return attack
+        wishes = {"loss": "ce", "random_start": "uniform"}
+        config = self.attack.get_config()
+        return self.attack.replace(**{k: v for k, v in wishes.items() if k in config})
+
+    # The model.
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the classifier, if it is not built yet."""
+        if not self.model.built:
+            self.model.build(input_shape)
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Returns the classifier's logits [batch, classes] for images [batch, ...] in [0, 1]."""
+        return self.model(inputs, training=training)
+
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Configures training as ``keras.Model.compile`` does; ``loss`` must stay None.
+
+        Raises:
+            ValueError: If a loss is given, or an optimizer that scales the loss for float16.
+        """
+        checks.check_compile(self, optimizer, loss)
+        super().compile(optimizer=optimizer, loss=None, metrics=metrics, **kwargs)
+
+    # The method.
+
+    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+        """The method's per-example loss.
+
+        Args:
+            logits: The classifier; each call is a forward pass with batch statistics of its own.
+            batch: Clean and adversarial images, labels and this step's block shuffle.
+        """
+        raise TypeError(f"{type(self).__name__} does not implement objective().")
+
+    def adversarial_examples(self, images: Any, labels: Any, seed: random.SeedLike) -> Any:
+        """Returns x' of the training attack, or None if the method has none."""
+        if self.attack is None:
+            return None
+        with attack_forward(self.model, self.attack_bn) as logits:
+            return self.attack(
+                logits, images, labels, seed=seed, unroll=self.attack_bn != "eval"
+            )
+
+    def shuffle(self, images: Any, seed: random.SeedLike) -> Any:
+        """Random Block Shuffle of the images; the identity for methods without it."""
+        return images
+
+    def batch_objective(
+        self, images: Any, adversarial: Any, labels: Any, seed: random.Seed, training: bool
+    ) -> Objective:
+        """Evaluates the objective on given adversarial images, with the RBS draw of the seed."""
+
+        def logits(inputs: Any) -> Any:
+            return losses.as_float(self.model(inputs, training=training))
+
+        shuffle_seed = seed.fold(SHUFFLE_DRAW)
+        batch = Batch(images, adversarial, labels, lambda x: self.shuffle(x, shuffle_seed))
+        return self.objective(logits, batch)
+
+    # Training and evaluation steps.
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One optimisation step on a batch; see ``keras.Model.train_step``."""
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        images = checks.checked_images(images)
+        labels = checks.checked_labels(labels, self.model)
+        seed = random.replica_seed(self.seed, TRAIN, self.optimizer.iterations)
+        adversarial = self.adversarial_examples(images, labels, seed.fold(ATTACK_DRAW))
+        with tf.GradientTape() as tape:
+            result = self.batch_objective(images, adversarial, labels, seed, training=True)
+            per_example = _weighted(result.loss, weights)
+            loss = tf.reduce_sum(per_example) / global_batch_size(per_example)
+            penalty = self._penalty(per_example.dtype)
+            loss += penalty / tf.distribute.get_strategy().num_replicas_in_sync
+        variables = self.model.trainable_variables
+        with checks.finite_or_stop(loss, self.optimizer.iterations):
+            gradients = tape.gradient(loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        self._track(result, per_example + penalty, labels, weights)
+        return self._logs(result, images, labels, result.clean_logits, weights)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One evaluation step on a batch: the objective, clean and adversarial accuracy."""
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        images = checks.checked_images(images)
+        labels = checks.checked_labels(labels, self.model)
+        seed = random.replica_seed(self.seed, TEST)
+        clean_logits = losses.as_float(self.model(images, training=False))
+        adversarial = adversarial_logits = None
+        if self.eval_attack is not None:
+            with attack_forward(self.model, "eval") as logits:
+                adversarial = self.eval_attack(logits, images, labels, seed=seed.fold(ATTACK_DRAW))
+            adversarial_logits = losses.as_float(self.model(adversarial, training=False))
+        result = self.batch_objective(images, adversarial, labels, seed, training=False)
+        result = result._replace(adversarial_logits=adversarial_logits)
+        per_example = _weighted(result.loss, weights) + self._penalty(result.loss.dtype)
+        self._track(result, per_example, labels, weights)
+        return self._logs(result, images, labels, clean_logits, weights)
+
+    def _penalty(self, dtype: Any) -> Any:
+        """Weight decay and the classifier's own regularisers, one number for the whole batch."""
+        penalty = tf.add_n([tf.cast(x, dtype) for x in self.model.losses] or [tf.zeros([], dtype)])
+        if self.weight_decay:
+            squares = [tf.nn.l2_loss(v) for v in self.model.trainable_variables]
+            penalty += self.weight_decay * tf.cast(tf.add_n(squares), dtype)
+        return penalty
+
+    def _track(self, result: Objective, loss: Any, labels: Any, weights: Any) -> None:
+        """Adds a batch to the running means of the epoch."""
+        self.trackers["loss"].update_state(loss)
+        for name, values in result.terms.items():
+            self.trackers[name].update_state(_weighted(values, weights))
+        if result.adversarial_logits is not None:
+            predicted = tf.argmax(result.adversarial_logits, -1, output_type=tf.int32)
+            self.trackers["adv_accuracy"].update_state(predicted == losses.class_ids(labels))
+
+    def _logs(
+        self, result: Objective, images: Any, labels: Any, clean_logits: Any, weights: Any
+    ) -> dict[str, Any]:
+        """Returns the metrics that have a meaning in this step, and no others."""
+        compiled = {}
+        if clean_logits is not None:
+            compiled = self.compute_metrics(images, labels, clean_logits, weights)
+        own = {name: tracker.result() for name, tracker in self.trackers.items()}
+        if result.adversarial_logits is None:
+            del own["adv_accuracy"]
+        return {**{k: v for k, v in compiled.items() if k not in self.trackers}, **own}
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The running means of this model and the compiled metrics, all reset every epoch."""
+        own = list(self.trackers.values())
+        # Keras 3 has a tracker "loss" of its own, which only its own train_step updates.
+        others = [metric for metric in super().metrics if metric.name not in self.trackers]
+        return own + compat.metrics_with_result(others)
+
+    @property
+    def trackers(self) -> dict[str, Any]:
+        """The running means of an epoch, by their names in the logs."""
+        return self._untracked.trackers
+
+    # Saving.
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, the classifier and the attacks serialised."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "model": serialize(self.model),
+            "attack": None if self.attack is None else serialize(self.attack),
+            "eval_attack": None if self.eval_attack is None else serialize(self.eval_attack),
+            "attack_bn": self.attack_bn,
+            "seed": self.seed,
+            "weight_decay": self.weight_decay,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AdversarialModel:
+        """Makes a model of :meth:`get_config`'s result; the weights are new."""
+        config = dict(config)
+        for key in ("model", "attack", "eval_attack"):
+            if isinstance(config.get(key), dict):
+                config[key] = keras.saving.deserialize_keras_object(
+                    config[key], custom_objects=custom_objects
+                )
+        return cls(**config)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded model as it was compiled when it was saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def export(self, filepath: Any, **kwargs: Any) -> None:
+        """Writes a SavedModel for serving; see :func:`rlfat_tf.export.export_saved_model`."""
+        from rlfat_tf.export import export_saved_model
+
+        export_saved_model(self.model, filepath, **kwargs)
+
+
+class _Untracked:
+    """Hides the running means from Keras, which would save them among the model's weights."""
+
+    def __init__(self, trackers: dict[str, Any]):
+        self.trackers = trackers
+
+
+def _weighted(values: Any, weights: Any) -> Any:
+    """Multiplies per-example values with their sample weights, if there are any."""
+    if weights is None:
+        return values
+    return values * tf.cast(tf.reshape(weights, [-1]), values.dtype)
+
+
+def global_batch_size(per_example: Any) -> Any:
+    """Returns the number of examples of all replicas together, in the dtype of the losses."""
+    size = tf.cast(tf.shape(per_example)[0], per_example.dtype)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas == 1:
+        return size
+    if per_example.shape[0] is not None:
+        return size * replicas
+    # The last batch of an uneven data set: replicas differ in size.
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, size)

@@ -1,0 +1,42 @@
+"""How batch normalisation behaves while an attack runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from rlfat_tf import compat
+
+ATTACK_BN = ("eval", "batch", "train")
+
+
+@contextlib.contextmanager
+def attack_forward(model: Any, mode: str) -> Iterator[Callable[[Any], Any]]:
+    """Gives the forward pass that an attack uses.
+
+    Args:
+        model: The classifier.
+        mode: ``"eval"``: inference mode. ``"batch"``: training mode; when the attack is over the
+            moving statistics are what they were before. ``"train"``: training mode, each
+            pass updates the moving statistics, as the code of RLFAT and of Madry's challenge does.
+            In the last two, Dropout is active, and statistics are shared by the replicas if the
+            layers are synchronised, else each replica uses those of its own part of the batch.
+
+    Yields:
+        A function from images to logits.
+    """
+    if mode == "eval":
+        yield lambda images: model(images, training=False)
+        return
+    moving = [
+        variable
+        for layer in compat.batch_norm_layers(model)
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+    before = [tf.identity(variable) for variable in moving] if mode == "batch" else []
+    yield lambda images: model(images, training=True)
+    for variable, value in zip(moving, before):
+        variable.assign(value)

@@ -1,0 +1,27 @@
+"""PGD adversarial training (Madry et al., ICLR 2018): CE(f(x'), y)."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from rlfat_tf import losses
+from rlfat_tf.compat import keras
+from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class PGDAT(AdversarialModel):
+    """PGD adversarial training; arguments as :class:`AdversarialModel`.
+
+    The attack ascends the cross entropy from a uniform random start (RLFAT paper, Eq. 5).
+    """
+
+    terms = ("adv_loss",)
+
+    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+        """CE(f(x'), y)."""
+        adversarial_logits = logits(batch.adversarial)
+        adv_loss = losses.cross_entropy(batch.labels, adversarial_logits)
+        return Objective(
+            adv_loss, {"adv_loss": adv_loss}, adversarial_logits=adversarial_logits
+        )

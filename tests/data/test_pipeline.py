@@ -1,0 +1,175 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf import data
+from rlfat_tf.data import augment as augmentations
+
+
+def numbered(n, shape=(8, 8, 3), dtype=np.uint8):
+    """Images whose label is their number."""
+    values = np.random.RandomState(0).randint(0, 256, (n, *shape))
+    values = (values / 255).astype(np.float32) if dtype == np.float32 else values.astype(dtype)
+    return data.Arrays(values, np.arange(n))
+
+
+def take(dataset, count):
+    return list(itertools.islice(dataset.as_numpy_iterator(), count))
+
+
+def order(arrays, epochs=1, batch_size=4, **kwargs):
+    steps = data.steps_per_epoch(arrays, batch_size)
+    batches = data.training_batches(arrays, batch_size=batch_size, augment="none", **kwargs)
+    return np.concatenate([labels for _, labels in take(batches, epochs * steps)])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_batches_are_scaled_float_images_of_static_shape(dtype):
+    arrays = numbered(10, dtype=dtype)
+    batches = data.training_batches(arrays, batch_size=4, seed=0, augment="none")
+    assert batches.element_spec == (
+        tf.TensorSpec([4, 8, 8, 3], tf.float32),
+        tf.TensorSpec([4], tf.int32),
+    )
+    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+    scale = 255 if dtype == np.uint8 else 1
+    for images, labels in take(batches, 5):
+        expected = arrays.images[labels].astype(np.float32) / np.float32(scale)
+        np.testing.assert_array_equal(images, expected)
+
+
+def test_an_epoch_holds_every_example_once_but_the_partial_batch():
+    arrays = numbered(23)
+    labels = order(arrays, epochs=3, seed=0).reshape(3, 20)
+    for epoch in labels:
+        assert len(set(epoch)) == 20
+    assert data.steps_per_epoch(arrays, 4) == 5
+    assert len({tuple(epoch) for epoch in labels}) == 3
+    assert set(labels.ravel()) == set(range(23))  # other examples are left over each time
+
+
+def test_the_order_depends_on_seed_and_epoch_and_not_on_the_batch_size():
+    arrays = numbered(24)
+    first = order(arrays, 2, seed=1)
+    np.testing.assert_array_equal(first, order(arrays, 2, seed=1))
+    np.testing.assert_array_equal(first, order(arrays, 2, seed=1, batch_size=8))
+    np.testing.assert_array_equal(first, order(arrays, 2, seed=1, batch_size=24))
+    assert (first != order(arrays, 2, seed=2)).any()
+
+
+AUGMENTS = ["flip", "crop_flip", "cutout", "crop_flip+cutout"]
+
+
+@pytest.mark.parametrize("augment", AUGMENTS)
+def test_what_an_example_looks_like_depends_on_seed_epoch_and_example_alone(augment):
+    arrays = numbered(24)
+
+    def epochs(batch_size, seed):
+        """What each example looks like in each of two epochs."""
+        batches = data.training_batches(arrays, batch_size=batch_size, seed=seed, augment=augment)
+        seen = [{}, {}]
+        steps = 24 // batch_size
+        for step, (images, labels) in enumerate(take(batches, 2 * steps)):
+            seen[step // steps].update(zip(labels, images))
+        return np.stack([[epoch[i] for i in range(24)] for epoch in seen])
+
+    first = epochs(4, seed=0)
+    np.testing.assert_array_equal(first, epochs(4, seed=0))
+    np.testing.assert_array_equal(first, epochs(12, seed=0))
+    assert (first[0] != first[1]).any()
+    assert (first != epochs(4, seed=1)).any()
+
+
+def test_augmentations_are_applied_to_their_own_example():
+    arrays = numbered(24)
+    batches = data.training_batches(arrays, batch_size=6, seed=0, augment="flip")
+    flips = 0
+    for images, labels in take(batches, 8):
+        plain = arrays.images[labels].astype(np.float32) / np.float32(255)
+        same = (images == plain).all((1, 2, 3))
+        mirrored = (images == plain[:, :, ::-1]).all((1, 2, 3))
+        assert (same ^ mirrored).all()
+        flips += mirrored.sum()
+    assert 10 < flips < 38
+
+
+@pytest.mark.parametrize("augment", ["none", *AUGMENTS])
+@pytest.mark.parametrize("start_step", [1, 4, 5, 7, 10, 23])
+def test_starting_at_a_step_is_skipping(augment, start_step):
+    arrays = numbered(23)
+    whole = take(data.training_batches(arrays, batch_size=4, seed=9, augment=augment), 30)
+    rest = data.training_batches(
+        arrays, batch_size=4, seed=9, augment=augment, start_step=start_step
+    )
+    for (images, labels), (images_2, labels_2) in zip(whole[start_step:], take(rest, 7)):
+        np.testing.assert_array_equal(labels, labels_2)
+        np.testing.assert_array_equal(images, images_2)
+
+
+def test_a_late_start_computes_no_skipped_batches():
+    batches = data.training_batches(numbered(8), batch_size=4, seed=0, start_step=2_000_000_001)
+    assert len(take(batches, 3)) == 3
+
+
+def test_repr_of_a_second_iteration_is_the_first_again():
+    batches = data.training_batches(numbered(8), batch_size=4, seed=0, augment="crop_flip")
+    for (images, _), (images_2, _) in zip(take(batches, 4), take(batches, 4)):
+        np.testing.assert_array_equal(images, images_2)
+
+
+def test_the_arrays_are_captured_and_not_written_into_the_graph():
+    arrays = data.Arrays(np.zeros([64, 64, 64, 3], np.uint8), np.arange(64))
+    for batches in (
+        data.training_batches(arrays, batch_size=4, seed=0),
+        data.evaluation_batches(arrays, batch_size=4),
+    ):
+        function = tf.function(lambda batches=batches: batches._variant_tensor)
+        size = function.get_concrete_function().graph.as_graph_def().ByteSize()
+        assert size < arrays.images.nbytes / 10
+
+
+def test_a_batch_size_beyond_the_data_names_both_numbers():
+    for function in (
+        lambda: data.training_batches(numbered(5), batch_size=6, seed=0),
+        lambda: data.steps_per_epoch(numbered(5), 6),
+    ):
+        with pytest.raises(ValueError, match="batch_size is 6, but there are 5 training examples"):
+            function()
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_sizes_that_are_not_positive(batch_size):
+    with pytest.raises(ValueError, match="batch_size of at least 1"):
+        data.training_batches(numbered(5), batch_size=batch_size, seed=0)
+    with pytest.raises(ValueError, match="batch_size of at least 1"):
+        data.evaluation_batches(numbered(5), batch_size=batch_size)
+
+
+def test_other_wrong_arguments():
+    with pytest.raises(ValueError, match="start_step of at least 0; received -1"):
+        data.training_batches(numbered(5), batch_size=2, seed=0, start_step=-1)
+    with pytest.raises(ValueError, match="Unknown augmentation 'mixup'"):
+        data.training_batches(numbered(5), batch_size=2, seed=0, augment="mixup")
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 7, 23, 100])
+def test_evaluation_is_every_example_once_in_order(batch_size):
+    arrays = numbered(23)
+    batches = data.evaluation_batches(arrays, batch_size=batch_size)
+    assert int(batches.cardinality()) == -(-23 // batch_size)
+    assert batches.element_spec[0].shape.as_list() == [None, 8, 8, 3]
+    images, labels = (np.concatenate(part) for part in zip(*batches.as_numpy_iterator()))
+    np.testing.assert_array_equal(labels, np.arange(23))
+    np.testing.assert_array_equal(images, arrays.images.astype(np.float32) / np.float32(255))
+
+
+def test_every_augmentation_keeps_shape_and_range():
+    for name, chain in data.AUGMENTATIONS.items():
+        if augmentations.tfa_cutout in [augmentation.apply for augmentation in chain]:
+            continue
+        arrays = numbered(8, shape=(9, 14, 1))
+        images, _ = take(data.training_batches(arrays, batch_size=8, seed=0, augment=name), 1)[0]
+        assert images.shape == (8, 9, 14, 1)
+        assert images.min() >= 0 and images.max() <= 1
