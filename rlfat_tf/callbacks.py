@@ -7,8 +7,8 @@ import io
 import signal
 import threading
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,8 @@ class Checkpoints(keras.callbacks.Callback):
     """Keeps the backup, the last and the best checkpoint of a run, and stops cleanly on a signal.
 
     The best checkpoint is the one with the greatest ``val_adv_accuracy``; without validation it is
-    the last. On SIGINT or SIGTERM a backup is written after the running step and
-    :class:`Interrupted` is raised; a second SIGINT stops at once.
+    the last. On SIGINT or SIGTERM a backup is written after the running step, or after the
+    validation that is running, and :class:`Interrupted` is raised; a second SIGINT stops at once.
 
     Args:
         workdir: The folder of the run.
@@ -151,16 +151,13 @@ class Checkpoints(keras.callbacks.Callback):
         """Counts the step, backs up when it is time, and stops if asked to."""
         self.progress["step"] += 1
         self.progress["trained"] += self.batch_size
+        if batch == self.params["steps"] - 1:
+            return  # the end of the epoch, validation included, backs up and stops
         due = self.every and self.progress["step"] % self.every == 0
         if due or self.received is not None:
             self._stop_clock()
             self._back_up()
             self._since = time.monotonic()
-        if self.received is not None:
-            raise Interrupted(self.received)
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stops if asked to; the backup is the last one of training."""
         if self.received is not None:
             raise Interrupted(self.received)
 
@@ -177,6 +174,8 @@ class Checkpoints(keras.callbacks.Callback):
             if improved:
                 checkpoint.save_model(self.folder / "best.keras", self.model)
         self._back_up()
+        if self.received is not None:
+            raise Interrupted(self.received)
 
     def _back_up(self) -> None:
         checkpoint.save_state(self.backup, self.model, self.progress)

@@ -56,9 +56,10 @@ def save_state(path: Path, model: Any, progress: dict[str, Any]) -> None:
         model: A compiled :class:`rlfat_tf.AdversarialModel` whose optimizer is built.
         progress: What else to keep, as JSON.
     """
-    arrays = {str(i): np.asarray(v.numpy()) for i, v in enumerate(_state_variables(model))}
+    arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(_state_variables(model))}
+    arrays["progress"] = np.array(json.dumps(progress))
     with replacing(path) as written:
-        np.savez(written, progress=np.array(json.dumps(progress)), **arrays)
+        np.savez(written, **arrays)
 
 
 def restore_state(path: Path, model: Any) -> dict[str, Any]:

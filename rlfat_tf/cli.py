@@ -6,18 +6,22 @@ other flags of the command line, wherever they stand. The library itself never r
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import signal
 import sys
 import typing
 from collections.abc import Sequence
+from dataclasses import fields
 from fractions import Fraction
 from typing import Any
 
 from absl import app, flags
 
-from rlfat_tf import recipes
+from rlfat_tf import recipes, training
+from rlfat_tf.callbacks import Interrupted
 from rlfat_tf.config import TrainConfig
+from rlfat_tf.evaluation import command
+from rlfat_tf.evaluation.command import EvalConfig
 
 
 class FractionParser(flags.ArgumentParser):
@@ -52,10 +56,13 @@ def define_flags(config: type, values: flags.FlagValues) -> None:
         values: Where to define them.
     """
     types = typing.get_type_hints(config)
-    for field in dataclasses.fields(config):
+    for field in fields(config):
         kind = [t for t in typing.get_args(types[field.name]) if t is not type(None)]
         kind = kind[0] if kind else types[field.name]
-        name, default, text = field.name, field.default, field.metadata["help"]
+        name, text = field.name, field.metadata["help"]
+        default: Any = field.default
+        if field.metadata["choices"]:  # not an enum flag, whose error names no nearest choice
+            text += f" One of: {', '.join(field.metadata['choices'])}."
         if kind is bool:
             flags.DEFINE_bool(name, default, text, flag_values=values)
         elif kind is int:
@@ -64,16 +71,15 @@ def define_flags(config: type, values: flags.FlagValues) -> None:
             number = FractionParser()
             serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
             flags.DEFINE(number, name, default, text, values, serializer)
-        elif field.metadata["choices"]:
-            choices = list(field.metadata["choices"])
-            flags.DEFINE_enum(name, default, choices, text, flag_values=values)
         else:
             flags.DEFINE_string(name, default, text, flag_values=values)
 
 
 def _layers(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Parts the arguments into those of flagfiles and the rest, which wins over them."""
-    files, rest, arguments = [], [], list(argv[1:])
+    files: list[str] = []
+    rest: list[str] = []
+    arguments = list(argv[1:])
     while arguments:
         argument = arguments.pop(0)
         if argument in ("--flagfile", "-flagfile") and arguments:
@@ -119,20 +125,34 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, l
         given = {name: values[name].value for name in length if values[name].present}
         if given:
             length = {"epochs": None, "train_steps": None, **given}
-    settings = {f.name: values[f.name].value for f in dataclasses.fields(TrainConfig)}
+    settings = {f.name: values[f.name].value for f in fields(TrainConfig)}
     return TrainConfig(**{**settings, **length}), remaining
+
+
+def parse_eval(argv: Sequence[str], values: flags.FlagValues) -> tuple[EvalConfig, list[str]]:
+    """Turns a command line of ``eval.py`` into a configuration; as :func:`parse`, no recipes."""
+    files, rest = _layers(argv)
+    remaining = values([argv[0], *files, *rest])[1:]
+    settings: dict[str, Any] = {f.name: values[f.name].value for f in fields(EvalConfig)}
+    return EvalConfig(**settings), remaining
 
 
 def train_main() -> None:
     """Runs ``train.py``: parse, configure, call the library."""
     define_flags(TrainConfig, flags.FLAGS)
-    app.run(_train, flags_parser=lambda argv: _parsed_or_exit(argv, flags.FLAGS))
+    app.run(_train, flags_parser=lambda argv: _parsed_or_exit(parse, argv))
 
 
-def _parsed_or_exit(argv: Sequence[str], values: flags.FlagValues) -> list[Any]:
+def eval_main() -> None:
+    """Runs ``eval.py``: parse, configure, call the library."""
+    define_flags(EvalConfig, flags.FLAGS)
+    app.run(_eval, flags_parser=lambda argv: _parsed_or_exit(parse_eval, argv))
+
+
+def _parsed_or_exit(parser: Any, argv: Sequence[str]) -> list[Any]:
     """Parses for ``app.run``: what a user got wrong is one message, not a traceback."""
     try:
-        config, remaining = parse(argv, values)
+        config, remaining = parser(argv, flags.FLAGS)
         if remaining:
             raise ValueError(
                 f"Expected flags only; received {remaining[0]!r}. Flags are --name=value."
@@ -152,9 +172,6 @@ def _train(arguments: Sequence[Any]) -> None:
     if config.print_config:
         print(config.to_json())
         return
-    from rlfat_tf import training
-    from rlfat_tf.callbacks import Interrupted
-
     try:
         training.run(config)
     except Interrupted as stop:
@@ -163,3 +180,11 @@ def _train(arguments: Sequence[Any]) -> None:
         sys.exit(128 + stop.signal)
     except training.USER_ERRORS as error:
         _fail(training.explain(error, config))
+
+
+def _eval(arguments: Sequence[Any]) -> None:
+    try:
+        report = command.run(arguments[1])
+    except training.USER_ERRORS as error:
+        _fail(error)
+    print(json.dumps(report, indent=2))

@@ -54,6 +54,33 @@ ONLY_FIRST_REPLICA: Any = (
 )
 
 
+if KERAS_3:
+
+    class Model(keras.Model):  # type: ignore[misc]
+        """``keras.Model`` whose ``fit`` under a strategy reads no batch ahead.
+
+        Keras 3 takes a batch from the stream to build what is unbuilt, and does not put it back;
+        on several replicas it also adds up their parts, which fails when they differ in size. The
+        data set's own description is enough.
+        """
+
+        def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+            if iterator is None or self._distribute_strategy is None:
+                super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+                return
+            spec = tf.nest.map_structure(
+                _of_one_replica, iterator._distributed_dataset.element_spec
+            )
+            with self._distribute_strategy.scope():
+                self._symbolic_build(data_batch=spec)
+else:
+    Model = keras.Model
+
+
+def _of_one_replica(spec: Any) -> Any:
+    return getattr(spec, "_value_specs", [spec])[0]
+
+
 def layers_of(model: Any) -> list[Any]:
     """Returns every layer inside a model, nested models opened."""
     return list(model._flatten_layers(include_self=False, recursive=True))
@@ -105,13 +132,13 @@ def compute_dtypes(model: Any) -> set[str]:
 
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Builds layers under a dtype policy, for instance ``"mixed_bfloat16"``, and restores the old."""
-    previous = keras.mixed_precision.global_policy() if not KERAS_3 else keras.config.dtype_policy()
+    """Builds layers under a dtype policy such as ``"mixed_bfloat16"``, and restores the old."""
+    old = keras.config.dtype_policy() if KERAS_3 else keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(name)
     try:
         yield
     finally:
-        keras.mixed_precision.set_global_policy(previous)
+        keras.mixed_precision.set_global_policy(old)
 
 
 def synchronized_batch_norm() -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 from rlfat_tf import transforms
 from rlfat_tf.attacks.pgd import check_epsilon
 from rlfat_tf.errors import unknown
-from rlfat_tf.losses import ATTACK_LOSSES as ATTACK_LOSSES
 from rlfat_tf.methods import METHODS
 from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.norms import STARTS
@@ -59,9 +58,7 @@ class TrainConfig:
     augment: str = option("flip", "Augmentation: none, flip, crop_flip, cutout; chain with +.")
     # Length.
     epochs: int | None = option(50, "Epochs; replaces --train_steps.", identity=False)
-    train_steps: int | None = option(
-        None, "Optimisation steps; replaces --epochs.", identity=False
-    )
+    train_steps: int | None = option(None, "Optimisation steps; replaces --epochs.", identity=False)
     batch_size: int = option(128, "Global batch size, over all replicas.")
     # The attack of training.
     epsilon: float = option(8 / 255, "Radius of the L-inf ball in [0, 1] pixels: 0.03 or 8/255.")
@@ -72,18 +69,15 @@ class TrainConfig:
     attack_random_start: str | None = option(
         None, "Start of the attack; default: the method's.", choices=STARTS
     )
-    attack_bn: str = option(
-        "eval", "Batch normalisation during the attack.", choices=ATTACK_BN
-    )
+    attack_bn: str = option("eval", "Batch normalisation during the attack.", choices=ATTACK_BN)
     # The method.
     num_blocks: int = option(2, "k of Random Block Shuffle.")
     block_shuffle: str = option(
-        "batch", "One draw per batch, per image, or equal blocks.",
+        "batch",
+        "One draw per batch, per image, or equal blocks.",
         choices=transforms.BLOCK_SHUFFLES,
     )
-    eta: float | None = option(
-        None, "Weight of RLFAT's logit alignment; default 0.5 (P), 1 (T)."
-    )
+    eta: float | None = option(None, "Weight of RLFAT's logit alignment; default 0.5 (P), 1 (T).")
     trades_lambda: float = option(6.0, "Weight of the KL term.")
     # The optimizer.
     optimizer: str = option("adam", "adam, adamw, sgd; tfa:<Name> on the addons stack.")
@@ -95,14 +89,18 @@ class TrainConfig:
         0.0, "Coupled L2 penalty, as in the papers; for adamw its decoupled decay."
     )
     momentum: float = option(0.9, "Momentum of sgd.")
-    ema: float = option(0.0, "Decay of a moving average of the weights, which is evaluated; 0: off.")
+    ema: float = option(
+        0.0, "Decay of a moving average of the weights, which is evaluated; 0: off."
+    )
     # The run.
     mixed_precision: str = option(
         "float32", "Precision of the network's layers.", choices=PRECISIONS
     )
     seed: int = option(0, "All randomness of the run follows from it.")
     distribution: str = option(
-        "mirrored", "mirrored: all GPUs of this machine; none.", choices=DISTRIBUTIONS,
+        "mirrored",
+        "mirrored: all GPUs of this machine; none.",
+        choices=DISTRIBUTIONS,
         identity=False,
     )
     checkpoint_every: int = option(
@@ -121,8 +119,16 @@ class TrainConfig:
                 "Expected one of --epochs and --train_steps; received "
                 f"epochs={self.epochs} and train_steps={self.train_steps}."
             )
-        for name in ("epochs", "train_steps", "image_size", "train_examples", "test_examples",
-                     "batch_size", "attack_steps", "num_blocks"):
+        for name in (
+            "epochs",
+            "train_steps",
+            "image_size",
+            "train_examples",
+            "test_examples",
+            "batch_size",
+            "attack_steps",
+            "num_blocks",
+        ):
             self._check(name, "an integer of at least 1", lambda v: v >= 1)
         for name in ("attack_step_size", "learning_rate"):
             self._check(name, "a finite number above 0", lambda v: 0 < v < math.inf)

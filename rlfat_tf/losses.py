@@ -23,7 +23,8 @@ def as_float(logits: Any) -> Any:
 
 def is_one_hot(labels: Any) -> bool:
     """Tells label vectors [batch, classes] from integer labels [batch] or [batch, 1]."""
-    return labels.shape.rank == 2 and labels.shape[-1] != 1
+    shape = tf.convert_to_tensor(labels).shape
+    return shape.rank == 2 and shape[-1] != 1
 
 
 def class_ids(labels: Any) -> Any:

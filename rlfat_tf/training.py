@@ -25,7 +25,7 @@ from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.export import export_saved_model
 from rlfat_tf.methods import METHODS, AdversarialModel, Standard
 from rlfat_tf.methods.checks import NON_FINITE
-from rlfat_tf.methods.rlfat import RBSATT, BlockShuffled, RLFATP, RLFATT
+from rlfat_tf.methods.rlfat import RLFATP, RLFATT, BlockShuffled
 from rlfat_tf.methods.trades import TRADES
 from rlfat_tf.versions import versions
 
@@ -48,6 +48,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     """
     workdir = Path(config.run_dir)
     optimizers.check_optimizer(config)
+    data.augment.parse(config.augment)
     check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
     data_set = data.load(
@@ -67,12 +68,19 @@ def run(config: TrainConfig) -> dict[str, Any]:
     check_batch(config, strategy)
     with strategy.scope():
         robust = build_model(config, data_set, steps_per_epoch, total_steps)
-    write_config(workdir, config)
     progress = restore_progress(workdir, robust)
+    if progress["step"] > total_steps:
+        raise ValueError(
+            f"The run in {workdir} has {progress['step']} steps already, more than the "
+            f"{total_steps} asked for: its length may only grow."
+        )
+    write_config(workdir, config)
+    export = workdir / "export"
     if progress["step"] < total_steps:
         train_model(config, robust, (train, validation), progress, total_steps)
     elif (workdir / "summary.json").is_file():
-        return finish(config, robust, json.loads((workdir / "summary.json").read_text()))
+        stale = config.export and not (export / "saved_model.pb").is_file()
+        return finish(config, json.loads((workdir / "summary.json").read_text()), stale)
     with strategy.scope():
         best = checkpoint.load(workdir, "best").model
         accuracy = clean_and_adversarial_accuracy(
@@ -83,7 +91,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
         )
     summary = summarise(config, progress, accuracy, data_set)
     checkpoint.write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    return finish(config, robust, summary)
+    return finish(config, summary, config.export)
 
 
 def pgd20_step(epsilon: float) -> float | None:
@@ -178,7 +186,7 @@ def method_arguments(config: TrainConfig) -> dict[str, Any]:
         arguments.update(attack=None, eval_attack=start)
     if issubclass(method, BlockShuffled):
         arguments.update(num_blocks=config.num_blocks, block_shuffle=config.block_shuffle)
-    if issubclass(method, (TRADES, RBSATT)):
+    if issubclass(method, TRADES):
         arguments.update(trades_lambda=config.trades_lambda)
     if issubclass(method, (RLFATP, RLFATT)) and config.eta is not None:
         arguments.update(eta=config.eta)
@@ -292,12 +300,12 @@ def summarise(
     }
 
 
-def finish(config: TrainConfig, robust: AdversarialModel, summary: dict[str, Any]) -> dict[str, Any]:
-    """Exports if that is asked for and not done yet, and prints the summary."""
+def finish(config: TrainConfig, summary: dict[str, Any], export: bool) -> dict[str, Any]:
+    """Exports the best checkpoint, if that is due, and prints the summary."""
     workdir = Path(config.run_dir)
-    export = workdir / "export"
-    if config.export and not (export / "saved_model.pb").is_file():
-        export_saved_model(checkpoint.load(workdir, "best").model, export)
+    served = workdir / "export"
+    if export:
+        export_saved_model(checkpoint.load(workdir, "best").model, served)
     print(
         f"\n{summary['method']} on {summary['dataset']} ({summary['model']}), "
         f"{summary['steps']} steps, {summary['images_per_second']:.0f} images/s\n"
@@ -306,7 +314,7 @@ def finish(config: TrainConfig, robust: AdversarialModel, summary: dict[str, Any
         f"of {summary['test_examples']} test images\n"
         f"  PGD-20 accuracy  {summary['test_adv_accuracy']:.2%} ({summary['test_attack']})\n"
         f"  everything in    {workdir}"
-        + (f"\n  SavedModel in    {export}" if export.is_dir() else ""),
+        + (f"\n  SavedModel in    {served}" if served.is_dir() else ""),
         flush=True,
     )
     return summary

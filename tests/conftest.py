@@ -1,6 +1,47 @@
-"""Two logical CPUs, so that distribution can be tested on any machine."""
+"""What all tests share: two logical CPU devices, the data on disk, and the stack in use."""
 
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
 import tensorflow as tf
 
-_CPU = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+# Distribution is tested on two devices. They must exist before TensorFlow initialises, hence here.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
+)
+
+from rlfat_tf.compat import KERAS_3  # noqa: E402  (it may initialise TensorFlow)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests marked `current` when Keras 2 runs."""
+    if KERAS_3:
+        return
+    skip = pytest.mark.skip(reason="end-to-end on the current stack only; this is Keras 2")
+    for item in items:
+        if item.get_closest_marker("current"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def tfds_data_dir() -> Path:
+    """The folder of prepared TensorFlow Datasets that TFDS_DATA_DIR names."""
+    folder = os.environ.get("TFDS_DATA_DIR")
+    if not folder:
+        pytest.skip("set TFDS_DATA_DIR to a folder of prepared TensorFlow Datasets")
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir():
+        pytest.fail(f"TFDS_DATA_DIR names {folder}, which is not a folder")
+    return path
+
+
+@pytest.fixture
+def strategy2() -> tf.distribute.MirroredStrategy:
+    """A mirrored strategy over the two logical CPU devices."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -80,9 +80,7 @@ class Net:
             middle = [(d_pre * normal).sum(0), d_pre.sum(0)]
             d_normal = d_pre * self.norm[0]
             if training:
-                d_normal = (
-                    d_normal - d_normal.mean(0) - normal * (d_normal * normal).mean(0)
-                )
+                d_normal = d_normal - d_normal.mean(0) - normal * (d_normal * normal).mean(0)
             d_pre = d_normal * scale
         return [x.T @ d_pre, d_pre.sum(0), *middle, *last], d_pre @ self.w1.T
 

@@ -55,7 +55,9 @@ def test_linf_step_and_projection():
     norm = norms.get("linf")
     gradient = np.array([[-1e-12, 0.0, 3.0]], np.float32)
     np.testing.assert_array_equal(norm.step(gradient), [[-1, 0, 1]])
-    np.testing.assert_allclose(norm.project(np.float32([[-3, 0.05, 0.2]]), 0.1), [[-0.1, 0.05, 0.1]])
+    np.testing.assert_allclose(
+        norm.project(np.float32([[-3, 0.05, 0.2]]), 0.1), [[-0.1, 0.05, 0.1]]
+    )
 
 
 def test_l2_step_and_projection():

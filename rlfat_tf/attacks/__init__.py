@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlfat_tf.attacks.base import Attack
-from rlfat_tf.attacks.pgd import FGSM, PGD, L2PGD, LinfPGD
+from rlfat_tf.attacks.pgd import FGSM, L2PGD, PGD, LinfPGD
 
 ATTACKS = {"fgsm": FGSM, "pgd": LinfPGD, "pgd_l2": L2PGD}
 

@@ -71,7 +71,9 @@ class PGD(Attack):
         for name, count in (("steps", steps), ("restarts", restarts)):
             if int(count) != count or count < 1:
                 raise ValueError(f"Expected {name} to be an integer of at least 1; got {count}.")
-        if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
+        step_size = 2.5 * epsilon / steps if step_size is None else step_size
+        # A ball of radius 0 has room for no step.
+        if not math.isfinite(step_size) or step_size < 0 or step_size == 0 < epsilon:
             raise ValueError(f"Expected a step_size above 0; received {step_size}.")
         if random_start is not None and random_start not in norms.STARTS:
             raise unknown("random start", random_start, norms.STARTS)
@@ -81,7 +83,7 @@ class PGD(Attack):
             norm=norm,
             epsilon=float(epsilon),
             steps=int(steps),
-            step_size=2.5 * epsilon / steps if step_size is None else float(step_size),
+            step_size=float(step_size),
             random_start=random_start,
             restarts=int(restarts),
             loss=loss,
@@ -159,5 +161,5 @@ def FGSM(*, epsilon: float = 8 / 255, **arguments: Any) -> PGD:  # noqa: N802
 
     (Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015.)
     """
-    one_step = {"steps": 1, "step_size": epsilon or None, "random_start": "none", **arguments}
+    one_step = {"steps": 1, "step_size": epsilon, "random_start": "none", **arguments}
     return PGD(epsilon=epsilon, **one_step)

@@ -9,7 +9,7 @@ from rlfat_tf.methods import Standard
 
 
 def clean_and_adversarial_accuracy(
-    model: Any, batches: Any, attack: Attack, *, seed: int = 0
+    model: Any, batches: Any, attack: Attack | None, *, seed: int = 0
 ) -> tuple[float, float]:
     """Measures the accuracy on clean images and on those that an attack makes of them.
 
@@ -17,13 +17,13 @@ def clean_and_adversarial_accuracy(
         model: A Keras model from float images in [0, 1] to logits.
         batches: ``tf.data.Dataset`` of (images [batch, ...], integer labels [batch]); each example
             counts once, whatever the batch size and number of replicas.
-        attack: The attack, made against the model itself.
+        attack: The attack, made against the model itself; None for clean images only.
         seed: Of the attack's random starts.
 
     Returns:
-        Clean accuracy and accuracy under attack, both in [0, 1].
+        Clean accuracy and accuracy under attack (clean again, if there is none), in [0, 1].
     """
     judge = Standard(model, eval_attack=attack, seed=seed)
     judge.compile(metrics=["accuracy"])
     result = judge.evaluate(batches, verbose=0, return_dict=True)
-    return float(result["accuracy"]), float(result["adv_accuracy"])
+    return float(result["accuracy"]), float(result.get("adv_accuracy", result["accuracy"]))

@@ -61,7 +61,7 @@ class Objective(NamedTuple):
     adversarial_logits: Any = None
 
 
-class AdversarialModel(keras.Model):
+class AdversarialModel(compat.Model):
     """Base of the training methods: a Keras model around a classifier.
 
     ``call`` returns the classifier's logits, so that ``predict`` and ``evaluate`` work as with any
@@ -173,9 +173,7 @@ class AdversarialModel(keras.Model):
         if self.attack is None:
             return None
         with attack_forward(self.model, self.attack_bn) as logits:
-            return self.attack(
-                logits, images, labels, seed=seed, unroll=self.attack_bn != "eval"
-            )
+            return self.attack(logits, images, labels, seed=seed, unroll=self.attack_bn != "eval")
 
     def shuffle(self, images: Any, seed: random.SeedLike) -> Any:
         """Random Block Shuffle of the images; the identity for methods without it."""
@@ -304,7 +302,7 @@ class AdversarialModel(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as it was compiled when it was saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        compat.build_optimizer(self.optimizer, self.model.trainable_variables)
 
     def export(self, filepath: Any, **kwargs: Any) -> None:
         """Writes a SavedModel for serving; see :func:`rlfat_tf.export.export_saved_model`."""

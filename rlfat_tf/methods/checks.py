@@ -164,7 +164,7 @@ def finite_or_stop(loss: Any, step: Any) -> Iterator[None]:
 
 
 def _guarded(value: Any, condition: Any, data: list[Any]) -> Any:
-    """Returns the value; whoever reads it waits for the check. (Eager checks return None.)"""
+    """Returns the value; whoever reads it waits for the check."""
     guard = tf.debugging.Assert(condition, data)
     with tf.control_dependencies([] if guard is None else [guard]):
         return tf.identity(value)

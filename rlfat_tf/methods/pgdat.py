@@ -22,6 +22,4 @@ class PGDAT(AdversarialModel):
         """CE(f(x'), y)."""
         adversarial_logits = logits(batch.adversarial)
         adv_loss = losses.cross_entropy(batch.labels, adversarial_logits)
-        return Objective(
-            adv_loss, {"adv_loss": adv_loss}, adversarial_logits=adversarial_logits
-        )
+        return Objective(adv_loss, {"adv_loss": adv_loss}, adversarial_logits=adversarial_logits)

@@ -1,4 +1,4 @@
-"""RLFAT, Robust Local Features for Adversarial Training (Song et al., ICLR 2020), and its ablations.
+"""RLFAT, Robust Local Features for Adversarial Training (Song et al., ICLR 2020), and ablations.
 
 The adversarial images x' are block-shuffled, so that the classifier must learn robust features
 that are local (RLFL, Eqs. 7 and 8), and the logits of shuffled and whole images are aligned, so
@@ -21,6 +21,7 @@ from rlfat_tf import losses, random, transforms
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+from rlfat_tf.methods.trades import TRADES
 
 
 class BlockShuffled(AdversarialModel):
@@ -74,24 +75,12 @@ class RBSATP(BlockShuffled):
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class RBSATT(BlockShuffled):
+class RBSATT(BlockShuffled, TRADES):
     """The RLFL part of RLFAT_T alone: CE(f(x), y) + lambda KL(p(x) || p(RBS(x'))) (Eq. 8).
 
-    ``adv_accuracy`` of training is measured on RBS(x'), the images that the loss sees.
-
-    Args:
-        model: A Keras model from float images in [0, 1] to logits.
-        trades_lambda: Weight of the KL term.
-        **kwargs: Those of :class:`BlockShuffled`.
+    ``adv_accuracy`` of training is measured on RBS(x'), the images that the loss sees. Arguments
+    as :class:`BlockShuffled` and :class:`TRADES`.
     """
-
-    attack_loss = "kl"
-    attack_start = "gaussian"
-    terms = ("clean_loss", "kl_loss")
-
-    def __init__(self, model: Any, *, trades_lambda: float = 6.0, **kwargs: Any):
-        super().__init__(model, **kwargs)
-        self.trades_lambda = float(trades_lambda)
 
     def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
         """CE(f(x), y) + lambda KL(p(x) || p(RBS(x')))."""
@@ -105,10 +94,6 @@ class RBSATT(BlockShuffled):
             clean_logits,
             shuffled_logits,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "trades_lambda": self.trades_lambda}
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -154,7 +139,7 @@ class RLFATT(RBSATT):
         **kwargs: Those of :class:`RBSATT`.
     """
 
-    terms = ("clean_loss", "kl_loss", "alignment_loss")
+    terms: tuple[str, ...] = ("clean_loss", "kl_loss", "alignment_loss")
 
     def __init__(self, model: Any, *, eta: float = 1.0, **kwargs: Any):
         super().__init__(model, **kwargs)

@@ -24,7 +24,7 @@ class TRADES(AdversarialModel):
 
     attack_loss = "kl"
     attack_start = "gaussian"
-    terms = ("clean_loss", "kl_loss")
+    terms: tuple[str, ...] = ("clean_loss", "kl_loss")
 
     def __init__(self, model: Any, *, trades_lambda: float = 6.0, **kwargs: Any):
         super().__init__(model, **kwargs)

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -15,7 +17,7 @@ def test_sizes_range_and_first_values():
     # The first example of all is a zero, and the first of its class: a test example.
     assert digits.test.labels[0] == 0
     assert (digits.test.images[0, 0, :, 0] * 16).tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
-    assert digits.train.labels[:5].tolist() == [1, 2, 3, 4, 5]
+    assert digits.train.labels[:5].tolist() == [1, 3, 5, 6, 7]
 
 
 def test_the_split_is_stratified_and_a_partition():
@@ -60,3 +62,16 @@ def test_unknown_names(name):
 def test_nearest_name():
     with pytest.raises(ValueError, match="Did you mean 'cifar100'"):
         data.load("cifar-100")
+
+
+@pytest.mark.parametrize(
+    "module, name, message",
+    [
+        ("sklearn.datasets", "digits", "pip install scikit-learn"),
+        ("tensorflow_datasets", "mnist", "pip install tensorflow-datasets"),
+    ],
+)
+def test_a_missing_package_is_named(module, name, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=message):
+        data.load(name, download=False)

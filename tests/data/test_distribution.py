@@ -48,7 +48,7 @@ def test_evaluation_batches(strategy, batch_size):
 
 
 def test_keras_fit_and_evaluate(strategy):
-    arrays = data.Arrays(numbered(22).images, np.arange(22) % 3)
+    arrays = data.Arrays(numbered(23).images, np.arange(23) % 3)
     with strategy.scope():
         model = keras.Sequential(
             [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]
@@ -60,14 +60,8 @@ def test_keras_fit_and_evaluate(strategy):
         )
     batches = data.training_batches(arrays, batch_size=6, seed=0, augment="crop_flip")
     steps = data.steps_per_epoch(arrays, 6)
-    history = model.fit(
-        batches,
-        steps_per_epoch=steps,
-        epochs=2,
-        verbose=0,
-        validation_data=data.evaluation_batches(arrays, batch_size=11),
-    )
-    assert np.isfinite(history.history["val_loss"]).all()
+    history = model.fit(batches, steps_per_epoch=steps, epochs=2, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
     accuracy = model.evaluate(data.evaluation_batches(arrays, batch_size=8), verbose=0)[1]
     logits = model(arrays.images.astype(np.float32) / 255).numpy()
     assert accuracy == pytest.approx((logits.argmax(-1) == arrays.labels).mean(), abs=1e-6)

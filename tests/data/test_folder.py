@@ -36,9 +36,8 @@ def test_two_levels(tree):
         np.testing.assert_array_equal(image, picture(image[0, 0, 0]))
 
 
-def test_the_order_is_fixed_and_mixed(tree):
+def test_the_first_examples(tree):
     whole = data.load(f"folder:{tree}").train
-    assert len(set(whole.labels[:4])) == 2
     first = data.load(f"folder:{tree}", train_examples=3, test_examples=1)
     np.testing.assert_array_equal(first.train.images, whole.images[:3])
     assert len(first.test) == 1
@@ -59,6 +58,7 @@ def test_one_level_gives_a_fifth_to_the_test_part(tmp_path):
     dataset = data.load(f"folder:{tmp_path}")
     assert (len(dataset.train), len(dataset.test)) == (16, 4)
     assert sorted(dataset.test.images[:, 0, 0, 0]) == [4, 9, 104, 109]
+    assert set(dataset.train.labels[:4]) == {0, 1}  # the files are not in the order of classes
     again = data.load(f"folder:{tmp_path}")
     np.testing.assert_array_equal(dataset.train.images, again.train.images)
 

@@ -59,7 +59,7 @@ def test_the_order_depends_on_seed_and_epoch_and_not_on_the_batch_size():
     assert (first != order(arrays, 2, seed=2)).any()
 
 
-AUGMENTS = ["flip", "crop_flip", "cutout", "crop_flip+cutout"]
+AUGMENTS = ["flip", "crop_flip+cutout"]
 
 
 @pytest.mark.parametrize("augment", AUGMENTS)
@@ -95,17 +95,18 @@ def test_augmentations_are_applied_to_their_own_example():
     assert 10 < flips < 38
 
 
-@pytest.mark.parametrize("augment", ["none", *AUGMENTS])
-@pytest.mark.parametrize("start_step", [1, 4, 5, 7, 10, 23])
-def test_starting_at_a_step_is_skipping(augment, start_step):
-    arrays = numbered(23)
-    whole = take(data.training_batches(arrays, batch_size=4, seed=9, augment=augment), 30)
-    rest = data.training_batches(
-        arrays, batch_size=4, seed=9, augment=augment, start_step=start_step
-    )
-    for (images, labels), (images_2, labels_2) in zip(whole[start_step:], take(rest, 7)):
-        np.testing.assert_array_equal(labels, labels_2)
-        np.testing.assert_array_equal(images, images_2)
+@pytest.mark.parametrize("augment", ["none", "crop_flip+cutout"])
+def test_starting_at_a_step_is_skipping(augment):
+    def batches(start_step):
+        return data.training_batches(
+            numbered(23), batch_size=4, seed=9, augment=augment, start_step=start_step
+        )
+
+    whole = take(batches(0), 30)
+    for start_step in (1, 4, 5, 7, 23):
+        for (images, labels), later in zip(whole[start_step:], take(batches(start_step), 7)):
+            np.testing.assert_array_equal(labels, later[1])
+            np.testing.assert_array_equal(images, later[0])
 
 
 def test_a_late_start_computes_no_skipped_batches():
@@ -113,7 +114,7 @@ def test_a_late_start_computes_no_skipped_batches():
     assert len(take(batches, 3)) == 3
 
 
-def test_repr_of_a_second_iteration_is_the_first_again():
+def test_a_second_iteration_is_the_first_again():
     batches = data.training_batches(numbered(8), batch_size=4, seed=0, augment="crop_flip")
     for (images, _), (images_2, _) in zip(take(batches, 4), take(batches, 4)):
         np.testing.assert_array_equal(images, images_2)

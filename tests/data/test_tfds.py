@@ -33,7 +33,7 @@ def store(folder, name="mine", features=None, config=None, version="1.0.0", **sp
         config=config,
         data_dir=str(folder),
         features=features,
-        split_datasets=splits,
+        split_datasets={split: list(enumerate(rows)) for split, rows in splits.items()},
         disable_shuffling=True,
     )
 
@@ -228,3 +228,11 @@ def test_a_failed_download_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fail)
     with pytest.raises(FileNotFoundError, match="could not download or prepare 'cifar10'.*route"):
         data.load("cifar10", data_dir=str(tmp_path))
+
+
+def test_files_that_hold_less_than_they_should(tmp_path):
+    store(tmp_path, train=examples(6), test=examples(2))
+    info = tmp_path / "mine" / "1.0.0" / "dataset_info.json"
+    info.write_text(info.read_text().replace('"6"', '"7"'))
+    with pytest.raises(ValueError, match="Expected 7 examples, but the files hold 6"):
+        data.load("tfds:mine", data_dir=str(tmp_path), download=False)

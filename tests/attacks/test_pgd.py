@@ -1,0 +1,319 @@
+"""PGD against closed forms on linear models and against NumPy on a small net."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf import attacks, random
+from rlfat_tf.compat import keras
+from tests import reference
+
+SHAPE = reference.SHAPE
+IMAGES, _, LABELS = reference.images_and_labels(8, seed=1)
+MIDDLE = np.float32(0.3 + 0.4 * IMAGES)  # away from 0 and 1: no clip to the range of pixels
+PIXELS = int(np.prod(SHAPE))
+SIGNS = np.random.default_rng(2).choice([-1.0, 1.0], PIXELS).astype(np.float32)
+W = np.random.default_rng(3).normal(size=PIXELS).astype(np.float32)
+ATTACKS = {
+    "fgsm": attacks.FGSM(epsilon=0.1),
+    "pgd": attacks.LinfPGD(epsilon=0.1, steps=3),
+    "pgd_l2": attacks.L2PGD(epsilon=0.5, steps=3),
+    "restarts": attacks.LinfPGD(epsilon=0.1, steps=2, restarts=3),
+    "kl": attacks.LinfPGD(epsilon=0.1, steps=3, random_start="gaussian", loss="kl"),
+    "margin": attacks.L2PGD(epsilon=0.5, steps=2, restarts=2, loss="margin"),
+}
+
+
+def binary(weights):
+    """Two classes with logits (0, w x): the sign of the input gradient is known everywhere."""
+
+    def logits(images):
+        score = tf.linalg.matvec(tf.reshape(images, [tf.shape(images)[0], -1]), weights)
+        return tf.stack([tf.zeros_like(score), score], axis=-1)
+
+    return logits
+
+
+@pytest.fixture(scope="module")
+def net():
+    return reference.keras_net(seed=4)
+
+
+def l2(x):
+    return np.sqrt(np.square(np.asarray(x).reshape(len(x), -1)).sum(-1))
+
+
+def inside(attack, adversarial, images):
+    delta = np.asarray(adversarial, np.float64) - images
+    assert np.min(adversarial) >= 0 and np.max(adversarial) <= 1
+    size = np.abs(delta).max() if attack.norm == "linf" else l2(delta).max()
+    assert size <= attack.epsilon + 1e-6
+    assert size > 0.3 * attack.epsilon  # and it did move
+
+
+@pytest.mark.parametrize("loss", ["ce", "margin"])
+@pytest.mark.parametrize("start", ["uniform", "none"])
+def test_linf_on_a_linear_model_reaches_the_corner(loss, start):
+    labels = LABELS % 2
+    attack = attacks.LinfPGD(epsilon=0.1, steps=4, random_start=start, loss=loss)
+    found = attack(binary(W), IMAGES, labels, seed=5)
+    away = np.where(labels == 1, -1.0, 1.0)[:, None] * np.sign(W)
+    corner = IMAGES + 0.1 * away.reshape(IMAGES.shape)
+    np.testing.assert_allclose(found, np.clip(corner, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("start", ["gaussian", "none"])
+def test_l2_on_a_linear_model_ends_along_the_weights(start):
+    labels = LABELS % 2
+    attack = attacks.L2PGD(epsilon=0.2, steps=10, step_size=0.15, random_start=start)
+    found = attack(binary(W), MIDDLE, labels)
+    away = np.where(labels == 1, -1.0, 1.0)[:, None] * W / np.linalg.norm(W)
+    expected = MIDDLE + 0.2 * away.reshape(MIDDLE.shape)
+    np.testing.assert_allclose(found, expected, atol=1e-6 if start == "none" else 1e-3)
+
+
+def test_l2_takes_normalised_steps():
+    attack = attacks.L2PGD(epsilon=1.0, steps=2, step_size=0.1, random_start="none")
+    found = attack(binary(W), MIDDLE, np.ones(8, int))
+    expected = MIDDLE - 0.2 * (W / np.linalg.norm(W)).reshape(SHAPE)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_multiclass_linear_model():
+    rng = np.random.default_rng(0)
+    # The true class falls and all others rise with the same pixels: gradient sign -W_y.
+    weights = np.stack([W, -W, -W], axis=-1).astype(np.float32)
+    logits = lambda x: tf.reshape(x, [-1, PIXELS]) @ weights  # noqa: E731
+    images = rng.random((5, *SHAPE), np.float32)
+    found = attacks.LinfPGD(epsilon=0.05, steps=3)(logits, images, np.zeros(5, np.int64))
+    expected = np.clip(images - 0.05 * np.sign(W).reshape(SHAPE), 0, 1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_fgsm_is_one_step_from_the_image(net):
+    attack = attacks.FGSM(epsilon=0.07)
+    twin = reference.Net(net)
+    logits, cache = twin.forward(IMAGES, training=False)
+    gradient = twin.backward(cache, reference.cross_entropy(LABELS, logits)[1])[1]
+    expected = np.clip(IMAGES + 0.07 * np.sign(gradient).reshape(IMAGES.shape), 0, 1)
+    np.testing.assert_allclose(attack(net, IMAGES, LABELS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("start", ["none", "uniform", "gaussian"])
+def test_pgd_on_a_net(net, start):
+    attack = attacks.LinfPGD(epsilon=0.1, steps=4, step_size=0.03, random_start=start)
+    seed = random.as_seed(9)
+    delta = {
+        "none": np.zeros_like(IMAGES),
+        "uniform": random.uniform(seed.fold(0), IMAGES.shape, -0.1, 0.1).numpy(),
+        "gaussian": random.normal(seed.fold(0), IMAGES.shape, 1e-3).numpy(),
+    }[start]
+    expected = reference.pgd(
+        reference.Net(net), IMAGES, LABELS, start=delta, epsilon=0.1, step_size=0.03, steps=4
+    )
+    np.testing.assert_allclose(attack(net, IMAGES, LABELS, seed=seed), expected, atol=1e-6)
+
+
+def test_the_kl_attack_ascends_the_divergence_from_the_clean_prediction(net):
+    twin, seed = reference.Net(net), random.as_seed(9)
+    start = random.normal(seed.fold(0), IMAGES.shape, 1e-3).numpy()
+    clean = twin.forward(IMAGES, training=False)[0]
+    expected = reference.pgd(
+        twin, IMAGES, LABELS, start=start, epsilon=0.1, step_size=0.03, steps=4, reference=clean
+    )
+    attack = attacks.LinfPGD(
+        epsilon=0.1, steps=4, step_size=0.03, random_start="gaussian", loss="kl"
+    )
+    found = attack(net, IMAGES, LABELS, seed=seed)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    divergence = reference.kl(clean, twin.forward(found, training=False)[0])[0]
+    assert np.all(divergence > 100 * reference.kl(clean, twin.forward(IMAGES + start)[0])[0])
+    # It does not read the labels.
+    np.testing.assert_array_equal(attack(net, IMAGES, 2 - LABELS, seed=seed), found)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_stays_inside_reproduces_and_is_the_same_in_a_graph(net, name):
+    attack = ATTACKS[name]
+    found = attack(net, IMAGES, LABELS, seed=3)
+    inside(attack, found, IMAGES)
+    assert found.dtype == tf.float32
+    np.testing.assert_array_equal(attack(net, IMAGES, LABELS, seed=3), found)
+    # The sign forgives a rounding error of the gradient, the Euclidean step passes it on.
+    tolerance = 1e-6 if attack.norm == "linf" else 3e-5
+    unrolled = attack(net, IMAGES, LABELS, seed=3, unroll=True)
+    np.testing.assert_allclose(unrolled, found, atol=tolerance)
+    if attack.random_start != "none":
+        assert np.any(attack(net, IMAGES, LABELS, seed=4).numpy() != found.numpy())
+
+    @tf.function
+    def in_graph(images, labels):
+        return attack(net, images, labels, seed=3)
+
+    np.testing.assert_allclose(in_graph(IMAGES, LABELS), found, atol=tolerance)
+
+
+def test_xla_and_an_unknown_batch_size():
+    net = keras.Sequential(  # a convolution needs to know its channels
+        [keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]
+    )
+    images = np.random.default_rng(0).random((3, 4, 4, 1), np.float32)
+    attack = attacks.LinfPGD(epsilon=0.1, steps=2)
+    expected = attack(net, images, np.zeros(3, int))
+    signature = [tf.TensorSpec([None, 4, 4, 1]), tf.TensorSpec([None], tf.int64)]
+    in_graph = tf.function(lambda x, y: attack(net, x, y), input_signature=signature)
+    np.testing.assert_allclose(in_graph(images, np.zeros(3, int)), expected, atol=1e-6)
+    # XLA draws other random numbers of the same seed.
+    attack = attack.replace(random_start="none")
+    expected = attack(net, images, np.zeros(3, int))
+    compiled = tf.function(lambda x, y: attack(net, x, y), jit_compile=True)
+    np.testing.assert_allclose(compiled(images, np.zeros(3, int)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [LABELS, LABELS[:, None], LABELS.tolist(), np.eye(3)[LABELS]])
+def test_any_kind_of_labels(net, labels):
+    expected = ATTACKS["restarts"](net, IMAGES, tf.constant(LABELS))
+    np.testing.assert_allclose(ATTACKS["restarts"](net, IMAGES, labels), expected, atol=1e-6)
+
+
+def test_restarts_keep_the_point_with_the_greatest_loss():
+    # Two humps in the first pixel: only starts on the right find the high one.
+    def logits(images):
+        x = images[:, 0, 0, 0]
+        height = tf.where(x < 0.5, 1 - 10 * tf.abs(x - 0.4), 4 - 10 * tf.abs(x - 0.6))
+        return tf.stack([-height, tf.zeros_like(height)], axis=-1)
+
+    images = np.full((32, 1, 1, 1), 0.5, np.float32)
+    labels = np.zeros(32, int)
+
+    def found(restarts, **kwargs):
+        attack = attacks.LinfPGD(epsilon=0.2, steps=8, step_size=0.02, restarts=restarts)
+        return np.asarray(attack(logits, images, labels, seed=1, **kwargs)).ravel()
+
+    once, often = found(1), found(8)
+    assert 4 < np.sum(once < 0.5) < 28
+    assert np.all(often > 0.5)
+    assert np.all(found(8, unroll=True) == often)
+
+
+def test_restarts_never_lower_the_loss_and_prefer_misclassified_points(net):
+    def of(restarts):
+        attack = attacks.LinfPGD(epsilon=0.05, steps=1, step_size=1e-3, restarts=restarts)
+        logits = net(attack(net, IMAGES, LABELS, seed=2)).numpy()
+        return reference.cross_entropy(LABELS, logits)[0], logits.argmax(-1) != LABELS
+
+    loss, wrong = of(1)
+    for restarts in (2, 4):
+        more_loss, more_wrong = of(restarts)
+        assert np.all(more_wrong >= wrong)
+        assert np.all((more_loss >= loss - 1e-6) | (more_wrong & ~wrong))
+        loss, wrong = more_loss, more_wrong
+
+
+def test_a_misclassified_point_is_kept_even_if_another_has_the_greater_kl():
+    # Class 1 wins only in a small region where the prediction barely differs from the clean one.
+    def logits(images):
+        x = images[:, 0, 0, 0]
+        return tf.stack([tf.where(x > 0.5, -0.1, 5.0 * (0.5 - x) + 0.1), 0 * x], axis=-1)
+
+    images = np.full((16, 1, 1, 1), 0.5, np.float32)
+    attack = attacks.LinfPGD(
+        epsilon=0.3, steps=1, step_size=1e-6, restarts=6, random_start="uniform", loss="kl"
+    )
+    assert np.all(np.asarray(attack(logits, images, np.zeros(16, int))) > 0.5)
+
+
+def test_no_gradient_goes_through_an_attack(net):
+    with tf.GradientTape(persistent=True) as tape:
+        images = tf.constant(IMAGES)
+        tape.watch(images)
+        value = tf.reduce_sum(net(ATTACKS["pgd"](net, images, LABELS, unroll=True)))
+    assert tape.gradient(value, images) is None
+    assert tape.gradient(value, net.trainable_variables)[0] is not None
+
+
+def test_replicas_together_make_what_one_makes_alone(net):
+    whole = random.as_seed(6)
+    expected = ATTACKS["restarts"](net, IMAGES, LABELS, seed=whole)
+    halves = [
+        ATTACKS["restarts"](net, part, labels, seed=random.Seed(whole.value, i, 2))
+        for i, (part, labels) in enumerate(zip(np.split(IMAGES, 2), np.split(LABELS, 2)))
+    ]
+    np.testing.assert_allclose(np.concatenate(halves), expected, atol=1e-6)
+
+
+def test_8_bit_images_are_refused(net):
+    with pytest.raises(ValueError, match=r"received uint8.*/ 255"):
+        ATTACKS["pgd"](net, (255 * IMAGES).astype(np.uint8), LABELS)
+
+
+@pytest.mark.parametrize("epsilon", [8, 8.0])
+@pytest.mark.parametrize("attack", [attacks.LinfPGD, attacks.FGSM, attacks.PGD])
+def test_epsilon_in_units_of_255(attack, epsilon):
+    with pytest.raises(ValueError, match=r"received 8.*Did you mean 8/255\?"):
+        attack(epsilon=epsilon)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epsilon": -0.1}, "epsilon >= 0; received -0.1"),
+        ({"epsilon": float("nan")}, "finite epsilon"),
+        ({"epsilon": float("inf"), "norm": "l2"}, "finite epsilon"),
+        ({"steps": 0}, "steps to be an integer of at least 1"),
+        ({"steps": 2.5}, "steps to be an integer"),
+        ({"restarts": 0}, "restarts"),
+        ({"step_size": -0.1}, "step_size"),
+        ({"step_size": 0.0}, "step_size above 0; received 0.0"),
+        ({"norm": "l3"}, "Unknown norm 'l3'"),
+        ({"random_start": "uniforms"}, "Did you mean 'uniform'"),
+        ({"loss": "cee"}, "Did you mean 'ce'"),
+    ],
+)
+def test_arguments_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        attacks.PGD(**arguments)
+
+
+def test_a_euclidean_epsilon_may_exceed_one():
+    assert attacks.L2PGD(epsilon=3).epsilon == 3.0
+
+
+@pytest.mark.parametrize("attack", [attacks.LinfPGD, attacks.FGSM, attacks.L2PGD])
+def test_epsilon_zero_changes_nothing_and_survives_replace(net, attack):
+    attack = attack(epsilon=0, random_start="uniform").replace(loss="ce")
+    np.testing.assert_array_equal(attack(net, IMAGES, LABELS), IMAGES)
+
+
+def test_defaults():
+    attack = attacks.LinfPGD()
+    assert attack.epsilon == 8 / 255 and attack.steps == 10 and attack.norm == "linf"
+    assert attack.step_size == pytest.approx(2.5 * attack.epsilon / 10)
+    assert attacks.FGSM(epsilon=0.2).step_size == 0.2
+    assert set(attacks.ATTACKS) == {"fgsm", "pgd", "pgd_l2"}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_repr_prints_every_parameter_and_reads_back(name):
+    attack = ATTACKS[name]
+    text = repr(attack)
+    for key, value in attack.get_config().items():
+        assert f"{key}={value!r}" in text
+    parameters = ("norm", "epsilon", "steps", "step_size", "random_start", "restarts", "loss")
+    assert tuple(attack.get_config()) == parameters
+    assert eval(text, {"PGD": attacks.PGD}) == attack  # noqa: S307 - the text is our own
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_config_round_trip(net, name):
+    attack = ATTACKS[name]
+    again = type(attack).from_config(attack.get_config())
+    assert again == attack and hash(again) == hash(attack)
+    packed = keras.saving.serialize_keras_object(attack)
+    unpacked = keras.saving.deserialize_keras_object(packed)
+    assert unpacked == attack
+    np.testing.assert_array_equal(unpacked(net, IMAGES, LABELS), attack(net, IMAGES, LABELS))
+    other = attack.replace(steps=7)
+    assert other != attack and other.steps == 7 and other.epsilon == attack.epsilon
+    with pytest.raises(AttributeError, match="PGD has no attribute 'eps'"):
+        _ = attack.eps

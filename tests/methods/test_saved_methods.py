@@ -1,0 +1,118 @@
+"""Saving and loading: weights, configuration, attacks, optimizer."""
+
+import numpy as np
+import pytest
+
+from rlfat_tf import METHODS, attacks
+from rlfat_tf.compat import keras, optimizer_variables
+from tests import reference
+
+IMAGES, _, LABELS = reference.images_and_labels()
+ATTACK = attacks.LinfPGD(epsilon=0.07, steps=2, step_size=0.03, random_start="none", loss="margin")
+EVAL_ATTACK = attacks.L2PGD(epsilon=0.5, steps=1)
+OWN = {
+    "trades": {"trades_lambda": 2.5},
+    "rbsat_p": {"num_blocks": 3, "block_shuffle": "image"},
+    "rbsat_t": {"num_blocks": 3, "trades_lambda": 2.5},
+    "rlfat_p": {"num_blocks": 3, "block_shuffle": "equal", "eta": 0.125},
+    "rlfat_t": {"num_blocks": 4, "trades_lambda": 2.5, "eta": 0.125},
+}
+
+
+def make(method, **kwargs):
+    common = {"eval_attack": EVAL_ATTACK, "attack_bn": "batch", "seed": 9, "weight_decay": 0.01}
+    if method != "standard":
+        common["attack"] = ATTACK
+    model = reference.keras_net(batch_norm=True, seed=3)
+    return METHODS[method](model, **{**common, **OWN.get(method, {}), **kwargs})
+
+
+def same_weights(a, b):
+    assert len(a.get_weights()) == len(b.get_weights()) == 8
+    for ours, theirs in zip(a.get_weights(), b.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_config_round_trip(name):
+    robust = make(name, name="wrapped")
+    config = robust.get_config()
+    again = type(robust).from_config(config)
+    assert again.get_config() == config
+    assert again.attack == robust.attack and again.eval_attack == EVAL_ATTACK
+    assert again.name == "wrapped" and again.seed == 9 and again.attack_bn == "batch"
+    for key, value in OWN.get(name, {}).items():
+        assert getattr(again, key) == value
+    assert again.terms == robust.terms
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_keras_file_round_trip(name, tmp_path):
+    robust = make(name)
+    robust.save(tmp_path / "robust.keras")
+    loaded = keras.models.load_model(tmp_path / "robust.keras")
+    assert type(loaded) is METHODS[name]
+    assert loaded.get_config() == robust.get_config()
+    same_weights(loaded, robust)
+    np.testing.assert_allclose(
+        loaded.predict(IMAGES, verbose=0), robust.model(IMAGES), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_trained_model_goes_on_as_if_never_saved(tmp_path):
+    robust = make("rlfat_p")
+    robust.compile(optimizer=keras.optimizers.Adam(0.01), metrics=["accuracy"])
+    robust.fit(IMAGES, LABELS, batch_size=4, shuffle=False, verbose=0)
+    robust.save(tmp_path / "robust.keras")
+    loaded = keras.models.load_model(tmp_path / "robust.keras")
+    same_weights(loaded, robust)
+    assert int(loaded.optimizer.iterations) == 2
+    for ours, theirs in zip(
+        optimizer_variables(loaded.optimizer), optimizer_variables(robust.optimizer)
+    ):
+        np.testing.assert_allclose(np.array(ours), np.array(theirs))
+    for one in (robust, loaded):
+        one.fit(IMAGES, LABELS, batch_size=4, shuffle=False, verbose=0)
+    for ours, theirs in zip(loaded.get_weights(), robust.get_weights()):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    evaluated = loaded.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+    assert {"loss", "accuracy", "adv_accuracy"} <= set(evaluated)
+
+
+def test_weights_files(tmp_path):
+    robust, other = make("rlfat_p"), make("rlfat_p")
+    other.set_weights([w + 1 for w in other.get_weights()])
+    robust.save_weights(tmp_path / "robust.weights.h5")
+    other.load_weights(tmp_path / "robust.weights.h5")
+    same_weights(other, robust)
+    # The weights are the classifier's and nothing else, so that methods can exchange them.
+    third = make("trades")
+    third.set_weights([w + 1 for w in third.get_weights()])
+    third.load_weights(tmp_path / "robust.weights.h5")
+    same_weights(third, robust.model)
+
+
+def test_the_classifier_is_reachable_and_predict_gives_its_logits():
+    model = reference.keras_net(batch_norm=True, seed=3)
+    robust = METHODS["rlfat_t"](model)
+    assert robust.model is model
+    logits = reference.Net(model).forward(IMAGES, training=False)[0]
+    np.testing.assert_allclose(robust.predict(IMAGES, verbose=0), logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(robust(IMAGES), logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(robust(IMAGES), robust(IMAGES, training=False))
+    batch = reference.Net(model).forward(IMAGES, training=True)[0]
+    np.testing.assert_allclose(robust(IMAGES, training=True), batch, rtol=1e-4, atol=1e-4)
+    assert len(robust.trainable_variables) == len(model.trainable_variables) == 6
+
+
+def test_a_classifier_that_is_not_built_yet(tmp_path):
+    layers = keras.layers
+    model = keras.Sequential([layers.Flatten(), layers.Dense(3)])
+    robust = METHODS["rlfat_p"](model, attack=attacks.FGSM(epsilon=0.1))
+    robust.compile(optimizer="adam", metrics=["accuracy"])
+    robust.fit(IMAGES, LABELS, verbose=0)
+    robust.save(tmp_path / "robust.keras")
+    loaded = keras.models.load_model(tmp_path / "robust.keras")
+    np.testing.assert_allclose(
+        loaded.predict(IMAGES, verbose=0), model(IMAGES), rtol=1e-5, atol=1e-6
+    )

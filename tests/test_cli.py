@@ -1,0 +1,137 @@
+"""Flags, recipes and their precedence."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from rlfat_tf import cli, models, recipes
+from rlfat_tf.config import TrainConfig
+from rlfat_tf.evaluation.command import EvalConfig
+from rlfat_tf.methods import METHODS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAPER = {"cifar10": ("w32-10", 79800, 10), "cifar100": ("w32-10", 79800, 7),
+         "stl10": ("w40-2", 29700, 7)}  # fmt: skip
+
+
+def parse(*arguments: str) -> TrainConfig:
+    values = flags.FlagValues()
+    cli.define_flags(TrainConfig, values)
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    flags.DEFINE_string("undefok", "", "", flag_values=values)
+    config, remaining = cli.parse(["train.py", *arguments], values)
+    assert remaining == []
+    return config
+
+
+def test_every_recipe_parses_and_its_network_exists():
+    assert len(recipes.names()) == 35
+    for name in recipes.names():
+        dataset, method = name.split("_", 1)
+        config = parse(f"--dataset={dataset}", f"--method={method}")
+        assert (config.dataset, config.method) == (dataset, method)
+        stated = dict(flag[2:].split("=") for flag in recipes.read(name))
+        assert stated["dataset"] == dataset and stated["method"] == method
+        assert stated["attack_bn"] == config.attack_bn
+        assert any(config.model == m or "<" in m for m in models.MODELS)
+
+
+@pytest.mark.parametrize("dataset", PAPER)
+@pytest.mark.parametrize("method", METHODS)
+def test_recipes_of_the_paper_have_its_numbers(dataset, method):
+    config = parse(f"--dataset={dataset}", f"--method={method}")
+    network, steps, attack_steps = PAPER[dataset]
+    assert (config.model, config.train_steps, config.epochs) == (network, steps, None)
+    assert config.attack_steps == attack_steps
+    assert (config.epsilon, config.attack_step_size) == (0.03, 0.0075)
+    assert (config.batch_size, config.optimizer, config.learning_rate) == (32, "adam", 1e-3)
+    assert (config.lr_schedule, config.weight_decay, config.augment) == ("constant", 0, "flip")
+    assert (config.validation_fraction, config.seed) == (0, 4557077)
+    assert (config.num_blocks, config.block_shuffle, config.trades_lambda) == (2, "batch", 6)
+    starts = {"standard": None, "pgdat": "uniform", "rbsat_p": "uniform", "rlfat_p": "uniform"}
+    assert config.attack_random_start == starts.get(method, "gaussian")
+    assert config.eta == {"rlfat_p": 0.5, "rlfat_t": 1.0}.get(method)
+
+
+def test_a_flag_wins_wherever_it_stands(tmp_path):
+    file = tmp_path / "mine.cfg"
+    file.write_text("--dataset=cifar10\n--method=trades\n--batch_size=7\n--epsilon=0.5\n")
+    before = parse("--epsilon=8/255", f"--flagfile={file}")
+    after = parse("--flagfile", str(file), "--epsilon=8/255")
+    assert before == after
+    assert (before.epsilon, before.batch_size) == (8 / 255, 7)
+    assert (before.model, before.attack_step_size) == ("w32-10", 0.0075)  # of the recipe beneath
+    assert parse("--seed=3", "--dataset=cifar10", "--method=rlfat_p").seed == 3
+
+
+def test_epochs_and_train_steps_replace_each_other():
+    recipe = ("--dataset=cifar10", "--method=pgdat")
+    assert parse(*recipe, "--epochs=2").epochs == 2
+    assert parse(*recipe, "--epochs=2").train_steps is None
+    digits = parse("--train_steps=5")
+    assert (digits.epochs, digits.train_steps) == (None, 5)
+    with pytest.raises(ValueError, match="one of --epochs and --train_steps"):
+        parse("--epochs=2", "--train_steps=5")
+
+
+def test_defaults_are_those_of_the_dataclass_without_a_recipe():
+    config = parse("--dataset=svhn_cropped", "--method=pgdat")
+    assert config == TrainConfig(dataset="svhn_cropped", method="pgdat")
+
+
+def test_recipes_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse("--dataset=stl10", "--method=rlfat_t").model == "w40-2"
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--epsilon=8", "Did you mean 8/255"),
+        ("--epsilon=a/b", "a fraction such as 8/255"),
+        ("--epsilon=-0.1", "epsilon >= 0"),
+        ("--attack_steps=0", "--attack_steps to be an integer of at least 1; received 0"),
+        ("--batch_size=0", "--batch_size"),
+        ("--metod=pgdat", "Did you mean: method"),
+        ("--method=rlfat_q", "Did you mean 'rlfat_"),
+        ("--validation_fraction=1", "in \\[0, 1\\)"),
+        ("--lr_schedule=step:9,3", "rising epochs"),
+        ("--learning_rate=nan", "above 0"),
+        ("--mixed_precision=float16", "bfloat16"),
+        ("--ema=2", "--ema"),
+    ],
+)
+def test_what_is_wrong_is_said(argument, message):
+    with pytest.raises((flags.Error, ValueError), match=message):
+        parse(argument)
+
+
+def test_flags_file_of_a_run_gives_the_same_configuration(tmp_path):
+    config = parse("--dataset=cifar10", "--method=rlfat_t", "--epsilon=8/255", "--download=false")
+    file = tmp_path / "flags.cfg"
+    file.write_text(config.to_flags())
+    assert parse(f"--flagfile={file}") == config
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+def test_eval_flags():
+    values = flags.FlagValues()
+    cli.define_flags(EvalConfig, values)
+    config, _ = cli.parse_eval(["eval.py", "--workdir=w", "--epsilon=4/255"], values)
+    assert (config.workdir, config.epsilon, config.attacks) == ("w", 4 / 255, "clean,pgd")
+    with pytest.raises(ValueError, match="one of --workdir"):
+        EvalConfig()
+    with pytest.raises(ValueError, match="Did you mean 'pgd'"):
+        EvalConfig(workdir="w", attacks="clean,pgdd")
+    with pytest.raises(ValueError, match="also needs --dataset"):
+        EvalConfig(model_path="m.keras")
+
+
+def test_the_documentation_names_every_flag():
+    page = (ROOT / "docs" / "training.md").read_text()
+    missing = [f.name for f in dataclasses.fields(TrainConfig) if f"`--{f.name}`" not in page]
+    assert not missing
