@@ -54,36 +54,48 @@ ONLY_FIRST_REPLICA: Any = (
 )
 
 
-if KERAS_3:
-
-    class Model(keras.Model):  # type: ignore[misc]
-        """``keras.Model`` whose ``fit`` under a strategy reads no batch ahead.
-
-        Keras 3 takes a batch from the stream to build what is unbuilt, and does not put it back;
-        on several replicas it also adds up their parts, which fails when they differ in size. The
-        data set's own description is enough.
-        """
-
-        def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-            if iterator is None or self._distribute_strategy is None:
-                super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
-                return
-            spec = tf.nest.map_structure(
-                _of_one_replica, iterator._distributed_dataset.element_spec
-            )
-            with self._distribute_strategy.scope():
-                self._symbolic_build(data_batch=spec)
-else:
-    Model = keras.Model
-
-
 def _of_one_replica(spec: Any) -> Any:
     return getattr(spec, "_value_specs", [spec])[0]
+
+
+class _Keras3Model(keras.Model):  # type: ignore[name-defined]
+    """``keras.Model`` whose ``fit`` under a strategy reads no batch ahead.
+
+    Keras 3 takes a batch from the stream to build what is unbuilt, and does not put it back; on
+    several replicas it also adds up their parts, which fails when they differ in size. The data
+    set's own description of a batch is enough.
+    """
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        if iterator is None or self._distribute_strategy is None:
+            super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+            return
+        spec = tf.nest.map_structure(_of_one_replica, iterator._distributed_dataset.element_spec)
+        with self._distribute_strategy.scope():
+            self._symbolic_build(data_batch=spec)
+
+    def _get_metrics_result_or_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
+        # At the end of an epoch Keras reads the metrics of all replicas, but only if the logs name
+        # every metric there is. Else it averages the replicas' means, which counts examples
+        # wrongly where the replicas hold different numbers of them.
+        results = self.get_metrics_result()
+        return {name: results.get(name, value) for name, value in logs.items()}
+
+
+Model: Any = _Keras3Model if KERAS_3 else keras.Model
 
 
 def layers_of(model: Any) -> list[Any]:
     """Returns every layer inside a model, nested models opened."""
     return list(model._flatten_layers(include_self=False, recursive=True))
+
+
+def last_layer(model: Any) -> Any:
+    """Returns the layer or operation that a model's output comes from; None if unknown."""
+    outputs = getattr(model, "outputs", None)
+    if outputs:
+        return outputs[0]._keras_history[0]
+    return model.layers[-1] if isinstance(model, keras.Sequential) and model.layers else None
 
 
 def batch_norm_layers(model: Any) -> list[Any]:

@@ -16,7 +16,8 @@ import pytest
 import tensorflow as tf
 
 import rlfat_tf
-from rlfat_tf import callbacks, checkpoint, data, training
+from rlfat_tf import builders, callbacks, checkpoint, data, training
+from rlfat_tf import workdir as workdir_of_a_run
 from rlfat_tf.compat import KERAS_3
 from rlfat_tf.config import TrainConfig
 from rlfat_tf.methods import METHODS
@@ -135,7 +136,7 @@ def test_another_run_in_the_same_folder_is_refused(finished):
     workdir, _ = finished
     with pytest.raises(ValueError, match=r"holds another run \(--eta=None there, 2.0 now\)"):
         training.run(config(workdir, eta=2.0))
-    training.check_workdir(workdir, config(workdir, epochs=9, distribution="mirrored"))
+    workdir_of_a_run.check_workdir(workdir, config(workdir, epochs=9, distribution="mirrored"))
     with pytest.raises(ValueError, match="may only grow"):
         training.run(config(workdir, epochs=1))
 
@@ -164,7 +165,7 @@ def test_without_validation_the_best_is_the_last(tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_passes_its_arguments(method, tmp_path):
-    arguments = training.method_arguments(
+    arguments = builders.method_arguments(
         config(tmp_path, method=method, trades_lambda=3.0, eta=0.25, num_blocks=3,
                weight_decay=1e-4, attack_bn="batch")
     )  # fmt: skip

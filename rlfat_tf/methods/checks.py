@@ -77,15 +77,17 @@ def check_classifier(model: Any, attack_bn: str) -> None:
 
 def ends_in_softmax(model: Any) -> bool:
     """Tells whether the last layer is a softmax, in a model whose layers can be listed."""
-    if not getattr(model, "outputs", None):
-        return False
-    names = getattr(model, "output_names", [])
-    named = [layer for layer in model.layers if layer.name in names]
-    last = named[0] if named else model.layers[-1]
+    last = compat.last_layer(model)
     if isinstance(last, compat.keras.Model):
         return ends_in_softmax(last)
     activation = getattr(last, "activation", None)
-    return type(last).__name__ == "Softmax" or getattr(activation, "__name__", "") == "softmax"
+    # Keras 2 names the layer that it makes of a function after it: "tf.nn.softmax_1".
+    function = getattr(last, "name", "").split(".")[-1] if "OpLambda" in type(last).__name__ else ""
+    return (
+        type(last).__name__ == "Softmax"
+        or getattr(activation, "__name__", "") == "softmax"
+        or function.startswith("softmax")
+    )
 
 
 def check_compile(model: Any, optimizer: Any, loss: Any) -> None:

@@ -1,0 +1,242 @@
+"""What a user can get wrong, and that it is said before any weight changes."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf import METHODS, PGDAT, RLFATP, attacks
+from rlfat_tf.compat import KERAS_3, dtype_policy, keras
+from tests import reference
+
+layers = keras.layers
+SHAPE = reference.SHAPE
+IMAGES, _, LABELS = reference.images_and_labels()
+STOPPED = (ValueError, tf.errors.InvalidArgumentError)
+
+
+def functional_with(last):
+    inputs = keras.Input(SHAPE)
+    return keras.Model(inputs, last(layers.Flatten()(inputs)))
+
+
+def nested_softmax():
+    inner = keras.Sequential([keras.Input((60,)), layers.Dense(3, activation="softmax")])
+    return functional_with(inner)
+
+
+def softmax_among_branches():
+    inputs = keras.Input(SHAPE)
+    flat = layers.Flatten()(inputs)
+    auxiliary = layers.Dense(3)(flat)
+    joint = layers.Add()([layers.Dense(3)(flat), auxiliary])
+    return keras.Model(inputs, layers.Softmax()(joint))
+
+
+SOFTMAX = {
+    "sequential": lambda: keras.Sequential(
+        [keras.Input(SHAPE), layers.Flatten(), layers.Dense(3, activation="softmax")]
+    ),
+    "sequential not built": lambda: keras.Sequential(
+        [layers.Flatten(), layers.Dense(3, activation="softmax")]
+    ),
+    "functional": lambda: functional_with(layers.Dense(3, activation="softmax")),
+    "activation layer": lambda: functional_with(
+        lambda x: layers.Activation("softmax")(layers.Dense(3)(x))
+    ),
+    "softmax layer": lambda: functional_with(lambda x: layers.Softmax()(layers.Dense(3)(x))),
+    "branches": softmax_among_branches,
+    "nested": nested_softmax,
+    "nested last": lambda: keras.Sequential([keras.Input(SHAPE), layers.Flatten(), nested_last()]),
+    "TensorFlow's function": lambda: functional_with(
+        lambda x: (keras.ops if KERAS_3 else tf.nn).softmax(layers.Dense(3)(x))
+    ),
+    "function": lambda: functional_with(lambda x: keras.activations.softmax(layers.Dense(3)(x))),
+}
+
+
+def nested_last():
+    return keras.Sequential([keras.Input((60,)), layers.Dense(3), layers.Softmax()])
+
+
+@pytest.mark.parametrize("build", SOFTMAX.values(), ids=SOFTMAX)
+def test_a_softmax_at_the_end(build):
+    with pytest.raises(ValueError, match="ends in a softmax, but logits are needed"):
+        PGDAT(build())
+
+
+def test_a_softmax_inside_is_fine():
+    attention = functional_with(
+        lambda x: layers.Dense(3)(layers.Multiply()([x, layers.Dense(60, "softmax")(x)]))
+    )
+    PGDAT(attention)
+    PGDAT(functional_with(layers.Dense(3, activation="relu")))
+    log_softmax = (keras.ops if KERAS_3 else tf.nn).log_softmax  # as good as logits
+    PGDAT(functional_with(lambda x: log_softmax(layers.Dense(3)(x))))
+
+
+def test_several_outputs():
+    inputs = keras.Input(SHAPE)
+    flat = layers.Flatten()(inputs)
+    model = keras.Model(inputs, [layers.Dense(3)(flat), layers.Dense(2)(flat)])
+    with pytest.raises(ValueError, match="one output, the logits.*has 2"):
+        PGDAT(model)
+
+
+def test_logits_of_a_wrong_rank():
+    model = keras.Sequential([keras.Input(SHAPE), layers.Conv2D(3, 1)])
+    with pytest.raises(ValueError, match=r"logits of shape \[batch, classes\]"):
+        PGDAT(model)
+
+
+def test_no_keras_model():
+    with pytest.raises(TypeError, match="Expected a Keras model.*received function"):
+        PGDAT(lambda x: x)
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16"])
+def test_float16(policy):
+    with dtype_policy(policy):
+        model = keras.Sequential(
+            [keras.Input(SHAPE), layers.Flatten(), layers.Dense(3, dtype="float32")]
+        )
+    with pytest.raises(ValueError, match="float16.*mixed_bfloat16"):
+        PGDAT(model)
+
+
+@pytest.mark.parametrize(
+    "loss", ["sparse_categorical_crossentropy", keras.losses.MeanSquaredError()]
+)
+def test_a_loss_given_to_compile(loss):
+    with pytest.raises(ValueError, match="RLFATP defines its own objective. Leave the loss out"):
+        RLFATP(reference.keras_net()).compile(optimizer="adam", loss=loss)
+
+
+def test_an_optimizer_that_scales_the_loss():
+    optimizer = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD())
+    with pytest.raises(ValueError, match="scales the loss"):
+        PGDAT(reference.keras_net()).compile(optimizer=optimizer)
+
+
+def test_an_empty_model_and_one_without_a_list_of_layers():
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    PGDAT(keras.Sequential())
+    PGDAT(Own())
+
+
+def compiled(method=PGDAT, **kwargs):
+    robust = method(reference.keras_net(), attack=attacks.FGSM(epsilon=0.1), **kwargs)
+    robust.compile(optimizer=keras.optimizers.SGD(0.1))
+    return robust
+
+
+def stops(robust, data, message, *, evaluation=True):
+    """Both fit and evaluate stop, and no weight has changed."""
+    before = robust.get_weights()
+    with pytest.raises(STOPPED, match=message):
+        robust.fit(data, shuffle=False, verbose=0)
+    if evaluation:
+        with pytest.raises(STOPPED, match=message):
+            robust.evaluate(data, verbose=0)
+    for old, new in zip(before, robust.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def one_batch(images, *labels):
+    """As tf.data, so that Keras does not convert what is given."""
+    return tf.data.Dataset.from_tensors((images, *labels))
+
+
+@pytest.mark.parametrize(
+    "images", [255 * IMAGES, IMAGES - 0.5, np.where(IMAGES > 0.9, np.nan, IMAGES)]
+)
+def test_images_out_of_range(images):
+    stops(compiled(), one_batch(images, LABELS), r"Expected images in \[0, 1\] \(divide 8-bit")
+
+
+def test_8_bit_images():
+    data = one_batch((255 * IMAGES).astype(np.uint8), LABELS)
+    stops(compiled(), data, r"float images in \[0, 1\]; received uint8.*/ 255")
+
+
+@pytest.mark.parametrize("labels", [LABELS + 1, LABELS - 1, 3 + 0 * LABELS])
+def test_labels_out_of_range(labels):
+    stops(compiled(), one_batch(IMAGES, labels), r"Expected labels in 0 \.\.\. 2")
+
+
+def test_labels_of_a_wrong_shape():
+    data = one_batch(IMAGES, np.eye(4, dtype=np.float32)[LABELS])
+    stops(compiled(), data, "one-hot labels with 3 columns.*received 4")
+    data = one_batch(IMAGES, np.zeros((8, 3, 1), np.float32))
+    stops(compiled(), data, "Expected labels of shape")
+
+
+def test_unsigned_labels_and_the_last_class_are_fine():
+    data = one_batch(IMAGES, np.full(8, 2, np.uint8))
+    compiled().fit(data, shuffle=False, verbose=0)
+
+
+def test_missing_labels():
+    data = tf.data.Dataset.from_tensors(IMAGES)
+    stops(compiled(), data, r"batches of \(images, labels\); received images only")
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(eager):
+    robust = compiled(RLFATP)
+    robust.compile(optimizer=keras.optimizers.SGD(0.1), run_eagerly=eager)
+    weights = robust.get_weights()
+    robust.set_weights([*weights[:-2], np.full_like(weights[-2], 3e38), weights[-1]])
+    data = one_batch(IMAGES, LABELS)
+    stops(robust, data, "The loss is not finite", evaluation=False)
+
+
+def test_momentum_of_batch_normalisation():
+    def model(momentum):
+        norm = layers.BatchNormalization(momentum=momentum)
+        return keras.Sequential([keras.Input(SHAPE), norm, layers.Flatten(), layers.Dense(3)])
+
+    with pytest.warns(UserWarning, match="momentum above 0.9.*attack_bn='batch'"):
+        PGDAT(model(0.99))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PGDAT(model(0.9))
+        PGDAT(model(0.99), attack_bn="batch")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("rlfat_p", {"num_blocks": 0}, "num_blocks to be an integer >= 1; got 0"),
+        ("rlfat_t", {"num_blocks": 1.5}, "num_blocks"),
+        ("rbsat_p", {"block_shuffle": "images"}, "Did you mean 'image'"),
+        ("trades", {"attack_bn": "test"}, "Unknown attack_bn 'test'"),
+    ],
+)
+def test_arguments_of_the_methods(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        METHODS[name](reference.keras_net(), **arguments)
+
+
+def test_more_blocks_than_pixels_are_refused_by_the_first_step():
+    stops(compiled(RLFATP, num_blocks=6), one_batch(IMAGES, LABELS), "num_blocks <= 5")
+
+
+def test_an_activity_regulariser_in_the_attacked_net():
+    """It is a loss of the forward passes of training, and must not leak out of the attack's."""
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Flatten(),
+            layers.Dense(5, activity_regularizer="l2"),
+            layers.Dense(3),
+        ]
+    )
+    robust = PGDAT(model, attack=attacks.LinfPGD(steps=2))
+    robust.compile(optimizer="sgd")
+    logs = robust.fit(one_batch(IMAGES, LABELS), shuffle=False, verbose=0).history
+    assert np.isfinite(logs["loss"][0]) and logs["loss"][0] > logs["adv_loss"][0]
