@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +19,13 @@ def make_strategy(name: str) -> Any:
     if name == "none":
         return tf.distribute.get_strategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return _mirrored(tuple(device.name for device in devices))
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> Any:
+    # One for all runs of a process: two of them mix up their messages between CPUs.
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def check_batch(config: TrainConfig, strategy: Any) -> None:

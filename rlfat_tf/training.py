@@ -82,7 +82,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
         export_due = config.export and not (export / "saved_model.pb").is_file()
     else:
         train_model(config, robust, (train, validation), progress, total_steps)
-        accuracy = judge(config, data_set.test, strategy)
+        accuracy = judge(config, robust, data_set.test, strategy)
         summary = summarise(config, progress, accuracy, data_set)
         checkpoint.write_text(written, json.dumps(summary, indent=2) + "\n")
         export_due = config.export
@@ -164,13 +164,16 @@ def train_model(
         checkpoints.ignore_signals()
 
 
-def judge(config: TrainConfig, test: data.Arrays, strategy: Any) -> tuple[float, float]:
+def judge(
+    config: TrainConfig, robust: AdversarialModel, test: data.Arrays, strategy: Any
+) -> tuple[float, float]:
     """Returns the best checkpoint's accuracy on the test set, clean and under PGD-20."""
     attack = LinfPGD(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10 or None)
     batches = data.evaluation_batches(test, batch_size=config.batch_size)
+    # Keras 2 cannot load a model in the scope of a strategy: its weights move instead.
+    robust.model.set_weights(checkpoint.load(config.run_dir, "best").model.get_weights())
     with strategy.scope():
-        best = checkpoint.load(config.run_dir, "best").model
-        return clean_and_adversarial_accuracy(best, batches, attack, seed=config.seed)
+        return clean_and_adversarial_accuracy(robust.model, batches, attack, seed=config.seed)
 
 
 def explain(error: Exception, config: TrainConfig) -> str:

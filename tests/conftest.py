@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -15,6 +16,12 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
 )
+
+# Every mirrored strategy of a process numbers its collectives from the same start, and TensorFlow
+# refuses a number that it has met with another shape. Tests make many strategies: each gets numbers
+# of its own, by the attribute that TensorFlow keeps for tests.
+_key_bases = itertools.count(step=1000)
+tf.distribute.MirroredStrategy._collective_key_base = property(lambda self: next(_key_bases))
 
 from rlfat_tf.compat import KERAS_3  # noqa: E402  (it may initialise TensorFlow)
 

@@ -206,7 +206,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path):
     backup = tmp_path / "checkpoints" / "state.npz"
     with np.load(backup) as state:
         arrays = dict(state)
-    arrays["0"] = np.full_like(arrays["0"], np.nan)
+    (bias,) = [name for name, a in arrays.items() if a.shape == (10,)][:1]  # of the logits
+    arrays[bias] = np.full_like(arrays[bias], np.nan)
     np.savez(backup, **arrays)
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         training.run(config(tmp_path, epochs=2))
