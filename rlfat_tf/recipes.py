@@ -15,9 +15,10 @@ _CHECKOUT = Path(__file__).resolve().parent.parent / "flags"
 
 def folder() -> Any:
     """Returns the folder of the recipes, as a path or as a package resource."""
-    if _CHECKOUT.is_dir():
+    try:
+        return importlib_resources.files("rlfat_tf.flags")
+    except ModuleNotFoundError:  # not installed, or installed in place
         return _CHECKOUT
-    return importlib_resources.files("rlfat_tf.flags")
 
 
 def names() -> list[str]:

@@ -85,6 +85,7 @@ def test_the_summary_says_what_the_checkpoint_does(finished):
     assert summary["test_adv_accuracy"] <= summary["test_accuracy"]
 
 
+@pytest.mark.current
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(finished, tmp_path):
     workdir, _ = finished
     training.run(config(tmp_path / "same"))
@@ -118,6 +119,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(finished, tmp_path, monkeypat
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
 
 
+@pytest.mark.current
 def test_a_finished_run_trains_nothing_again_and_may_grow(finished, tmp_path, monkeypatch, capsys):
     training.run(config(tmp_path, epochs=1))
     with monkeypatch.context() as patch:
@@ -155,6 +157,7 @@ def test_segments(first, total, expected):
     assert training.segments(first, total, 3) == expected
 
 
+@pytest.mark.current
 def test_without_validation_the_best_is_the_last(tmp_path):
     summary = training.run(config(tmp_path, validation_fraction=0.0, train_steps=4, batch_size=80))
     assert summary["checkpoint"] == "last (no validation split)"
@@ -191,6 +194,7 @@ def test_averaged_weights_are_evaluated_and_resumed(tmp_path):
     assert not np.array_equal(raw, weights(tmp_path / "whole")[0])
 
 
+@pytest.mark.current
 def test_bfloat16_and_schedules_train(tmp_path):
     summary = training.run(
         config(tmp_path, mixed_precision="bfloat16", lr_schedule="cosine", optimizer="sgd",
@@ -276,14 +280,14 @@ def test_interrupt_and_kill_of_the_real_command(tmp_path):
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(12))
 
 
-def test_two_replicas_train_as_one_and_resume(finished, tmp_path):
+def test_two_replicas_train_as_one_and_resume(tmp_path):
     """Under a strategy, which consumes the same stream of batches; resumed after an epoch."""
-    training.run(config(tmp_path, distribution="mirrored", epochs=1))
-    training.run(config(tmp_path, distribution="mirrored"))
-    for one, other in zip(weights(finished[0]), weights(tmp_path)):
-        # Adam turns rounding into steps where a gradient is almost zero, hence the mean. Another
-        # order of the batches would give differences of the size of the learning rate, 1e-3.
-        assert np.mean(np.abs(one - other)) < 1e-4
+    sgd = {"optimizer": "sgd", "learning_rate": 0.02}
+    training.run(config(tmp_path / "one", **sgd))
+    training.run(config(tmp_path / "two", **sgd, distribution="mirrored", epochs=1))
+    training.run(config(tmp_path / "two", **sgd, distribution="mirrored"))
+    for one, other in zip(weights(tmp_path / "one"), weights(tmp_path / "two")):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_embedded_job_end_to_end(tmp_path):
