@@ -2,7 +2,8 @@
 
 A :class:`Seed` also says which part of the global batch this replica holds. A draw for the
 examples of a batch is made for the global batch and this replica's rows are cut out of it, so that
-two replicas see together exactly what one replica would have seen alone.
+two replicas see together exactly what one replica would have seen alone, as long as they hold
+equally many examples. XLA draws other numbers of the same seed than TensorFlow's own kernels.
 """
 
 from __future__ import annotations

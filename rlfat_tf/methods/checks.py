@@ -150,9 +150,10 @@ def checked_labels(labels: Any, model: Any) -> Any:
                 f"logits; received {labels.shape[-1]}."
             )
         return labels
-    inside = tf.reduce_all((labels >= 0) & (labels < tf.cast(classes, labels.dtype)))
+    ids = losses.class_ids(labels)
+    inside = tf.reduce_all((ids >= 0) & (ids < classes))
     message = f"Expected labels in 0 ... {classes - 1}; received values from"
-    return _guarded(labels, inside, [message, tf.reduce_min(labels), "to", tf.reduce_max(labels)])
+    return _guarded(labels, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
 
 
 @contextlib.contextmanager
