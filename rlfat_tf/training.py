@@ -77,8 +77,9 @@ def run(config: TrainConfig) -> dict[str, Any]:
         )
     write_config(workdir, config)
     written, export = workdir / "summary.json", workdir / "export"
-    if progress["step"] == total_steps and written.is_file():
-        summary = json.loads(written.read_text(encoding="utf-8"))
+    summary = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    # A summary of fewer steps is that of a run which has grown since.
+    if progress["step"] == total_steps == summary.get("steps"):
         export_due = config.export and not (export / "saved_model.pb").is_file()
     else:
         train_model(config, robust, (train, validation), progress, total_steps)
