@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rlfat_tf.compat import keras, synchronized_batch_norm
+from rlfat_tf.models.batch_norm import FusedBatchNormalization
 
 BATCH_NORM_MOMENTUM = 0.9
 
@@ -81,7 +82,7 @@ def conv(
 
 def batch_norm(x: Any, *, epsilon: float, name: str) -> Any:
     """Applies batch normalisation, with statistics shared by all replicas of the current scope."""
-    return keras.layers.BatchNormalization(
+    return FusedBatchNormalization(
         momentum=BATCH_NORM_MOMENTUM,
         epsilon=epsilon,
         synchronized=synchronized_batch_norm(),
