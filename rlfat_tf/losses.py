@@ -50,6 +50,31 @@ def cross_entropy(labels: Any, logits: Any) -> Any:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(class_ids(labels), logits)
 
 
+def check_smoothing(delta: float) -> None:
+    """Refuses a label smoothing that is no probability.
+
+    Raises:
+        ValueError: If it is not in [0, 1).
+    """
+    if not 0 <= delta < 1:
+        raise ValueError(f"Expected label_smoothing in [0, 1); received {delta}.")
+
+
+def smooth_labels(labels: Any, logits: Any, delta: float) -> Any:
+    """Returns label vectors with 1 - delta for the true class and delta / (K - 1) for the others.
+
+    Args:
+        labels: Integers [batch], or one-hot rows [batch, K].
+        logits: [batch, K]; tells K and the dtype.
+        delta: In [0, 1).
+    """
+    logits = as_float(logits)
+    classes = logits.shape[-1]
+    one_hot = tf.one_hot(class_ids(labels), classes, dtype=logits.dtype)
+    others = delta / (classes - 1)
+    return (1 - delta - others) * one_hot + others
+
+
 def kl_divergence(logits_p: Any, logits_q: Any) -> Any:
     """KL(p || q) of two softmax distributions given as logits, per example.
 
@@ -82,11 +107,66 @@ def margin(labels: Any, logits: Any, confidence: float = 50.0) -> Any:
     Returns:
         [batch], at most 0.
     """
+    return -tf.nn.relu(confidence - lead(labels, as_float(logits)))
+
+
+def lead(labels: Any, logits: Any) -> Any:
+    """By how much the greatest wrong logit exceeds the true one, per example: < 0 where right."""
     logits = as_float(logits)
-    true_class = tf.one_hot(class_ids(labels), logits.shape[-1], dtype=logits.dtype)
-    true_logit = tf.reduce_sum(true_class * logits, axis=-1)
-    wrong_logit = tf.reduce_max(tf.where(true_class > 0, logits.dtype.min, logits), axis=-1)
-    return -tf.nn.relu(true_logit - wrong_logit + confidence)
+    true_class = tf.one_hot(
+        class_ids(labels), tf.shape(logits)[-1], dtype=tf.bool, on_value=True, off_value=False
+    )
+    true_logit = tf.reduce_sum(tf.where(true_class, logits, 0.0), axis=-1)
+    return tf.reduce_max(tf.where(true_class, logits.dtype.min, logits), axis=-1) - true_logit
+
+
+def dlr(labels: Any, logits: Any) -> Any:
+    """The difference of logits ratio, as a loss to ascend, per example.
+
+    -(z_y - max_{j != y} z_j) / (z_(1) - z_(3)), with z_(i) the i-th largest logit: it changes
+    neither when the logits are shifted nor when they are scaled (Croce & Hein, "Reliable
+    evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks",
+    ICML 2020, Eq. 6). At or above 0 the example is misclassified.
+
+    Args:
+        labels: As for :func:`margin`.
+        logits: [batch, classes], at least 3 classes.
+
+    Returns:
+        [batch]; 0 where the three largest logits are equal.
+    """
+    logits = as_float(logits)
+    top = tf.math.top_k(logits, 3).values
+    return tf.math.divide_no_nan(lead(labels, logits), top[:, 0] - top[:, 2])
+
+
+def targeted_dlr(labels: Any, targets: Any, logits: Any) -> Any:
+    """The targeted difference of logits ratio, as a loss to ascend, per example.
+
+    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce & Hein 2020, Eq. 7).
+
+    Args:
+        labels: As for :func:`margin`.
+        targets: Integers [batch]: the class that each example is to be taken for.
+        logits: [batch, classes], at least 4 classes.
+
+    Returns:
+        [batch]; 0 where the four largest logits are equal.
+    """
+    logits = as_float(logits)
+    top = tf.math.top_k(logits, 4).values
+    scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
+    return tf.math.divide_no_nan(targeted_lead(labels, targets, logits), scale)
+
+
+def targeted_lead(labels: Any, targets: Any, logits: Any) -> Any:
+    """By how much the target's logit exceeds the true class's, z_t - z_y, per example."""
+    logits = as_float(logits)
+    return _logit(targets, logits) - _logit(class_ids(labels), logits)
+
+
+def _logit(classes: Any, logits: Any) -> Any:
+    return tf.gather(logits, tf.cast(classes, tf.int32), axis=1, batch_dims=1)
 
 
 def squared_distance(logits_a: Any, logits_b: Any) -> Any:
@@ -94,7 +174,7 @@ def squared_distance(logits_a: Any, logits_b: Any) -> Any:
     return tf.reduce_sum(tf.square(as_float(logits_a) - as_float(logits_b)), axis=-1)
 
 
-ATTACK_LOSSES = ("ce", "kl", "margin")
+ATTACK_LOSSES = ("ce", "kl", "margin", "dlr")
 
 
 def attack_loss(name: str, clean_logits: Callable[[], Any], labels: Any) -> PerExample:
@@ -102,7 +182,9 @@ def attack_loss(name: str, clean_logits: Callable[[], Any], labels: Any) -> PerE
 
     Args:
         name: ``"ce"`` (cross entropy), ``"kl"`` (KL from the clean prediction, which is a
-            constant of the attack: TRADES) or ``"margin"`` (Carlini-Wagner, confidence 50).
+            constant of the attack: TRADES), ``"margin"`` (Carlini-Wagner, confidence 50) or
+            ``"dlr"`` (difference of logits ratio; below 3 classes, where it has no meaning, the
+            plain lead of the wrong class).
         clean_logits: Computes the logits of the clean images; called for ``"kl"`` only.
         labels: As for :func:`cross_entropy`; not read for ``"kl"``.
 
@@ -113,6 +195,8 @@ def attack_loss(name: str, clean_logits: Callable[[], Any], labels: Any) -> PerE
         return lambda logits: cross_entropy(labels, logits)
     if name == "margin":
         return lambda logits: margin(labels, logits)
+    if name == "dlr":
+        return lambda logits: (dlr if logits.shape[-1] > 2 else lead)(labels, logits)
     if name == "kl":
         reference = tf.stop_gradient(clean_logits())
         return lambda logits: kl_divergence(reference, logits)

@@ -3,11 +3,15 @@
 A :class:`Seed` also says which part of the global batch this replica holds. A draw for the
 examples of a batch is made for the global batch and this replica's rows are cut out of it, so that
 two replicas see together exactly what one replica would have seen alone, as long as they hold
-equally many examples. XLA draws other numbers of the same seed than TensorFlow's own kernels.
+equally many examples. In evaluation every example has a number instead, and its draws depend on
+nothing else: not on the batch that it came in, nor on who left the batch before.
+
+XLA draws other numbers of the same seed than TensorFlow's own kernels.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, NamedTuple, Union
 
 import tensorflow as tf
@@ -20,11 +24,14 @@ class Seed(NamedTuple):
         value: int32 tensor of shape [2].
         shard: This replica's number, from 0.
         num_shards: How many replicas share the global batch.
+        examples: int32 tensor [batch]: the number of every example in its data set, on which
+            alone its draws then depend; None where draws depend on the place in the batch.
     """
 
     value: Any
     shard: Any = 0
     num_shards: int = 1
+    examples: Any = None
 
     def fold(self, *data: Any) -> Seed:
         """Returns another seed that depends on this one and on the integers given."""
@@ -33,8 +40,24 @@ class Seed(NamedTuple):
             value = tf.random.experimental.stateless_fold_in(value, tf.cast(item, tf.int32))
         return self._replace(value=value)
 
+    def of_examples(self, count: Any) -> Seed:
+        """Returns a seed whose draws go with the examples; numbered by place, if they were not."""
+        if self.examples is not None:
+            return self
+        first = tf.cast(count, tf.int32) * tf.cast(self.shard, tf.int32)
+        return Seed(self.value, examples=first + tf.range(count))
+
+    def rows(self, indices: Any) -> Seed:
+        """Returns the seed of some examples of the batch; see :meth:`of_examples`."""
+        return self._replace(examples=tf.gather(self.examples, indices))
+
 
 SeedLike = Union[int, Seed, Any]
+
+
+def number(name: str) -> int:
+    """Returns an integer of a name, to fold into a seed; the same in every process."""
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF
 
 
 def as_seed(seed: SeedLike) -> Seed:
@@ -60,13 +83,16 @@ def replica_seed(seed: int, *data: Any) -> Seed:
     return Seed(as_seed(seed).value, shard, context.num_replicas_in_sync).fold(*data)
 
 
-def _own_rows(draw: Any, shape: Any, seed: Seed) -> Any:
-    """Draws for the global batch and returns the rows of this replica."""
+def _own_rows(draw: Any, shape: Any, seed: Seed, dtype: Any) -> Any:
+    """Draws for each example, or for the global batch and returns the rows of this replica."""
     shape = tf.convert_to_tensor(shape, tf.int32)
+    if seed.examples is not None:
+        one = lambda number: draw(shape[1:], seed.fold(number).value)  # noqa: E731
+        return tf.map_fn(one, seed.examples, fn_output_signature=dtype)
     if seed.num_shards == 1:
-        return draw(shape)
+        return draw(shape, seed.value)
     local = shape[0]
-    everything = draw(tf.concat([[local * seed.num_shards], shape[1:]], 0))
+    everything = draw(tf.concat([[local * seed.num_shards], shape[1:]], 0), seed.value)
     first = local * tf.cast(seed.shard, tf.int32)
     return everything[first : first + local]
 
@@ -74,14 +100,12 @@ def _own_rows(draw: Any, shape: Any, seed: Seed) -> Any:
 def uniform(seed: SeedLike, shape: Any, low: Any, high: Any, dtype: Any = tf.float32) -> Any:
     """Uniform draws in [low, high) for the examples of a batch; ``shape[0]`` is the local batch."""
     seed = as_seed(seed)
-    return _own_rows(
-        lambda full: tf.random.stateless_uniform(full, seed.value, low, high, dtype), shape, seed
-    )
+    draw = lambda full, key: tf.random.stateless_uniform(full, key, low, high, dtype)  # noqa: E731
+    return _own_rows(draw, shape, seed, dtype)
 
 
 def normal(seed: SeedLike, shape: Any, stddev: float = 1.0) -> Any:
     """Normal draws for the examples of a batch; ``shape[0]`` is the local batch."""
     seed = as_seed(seed)
-    return _own_rows(
-        lambda full: tf.random.stateless_normal(full, seed.value, stddev=stddev), shape, seed
-    )
+    draw = lambda full, key: tf.random.stateless_normal(full, key, stddev=stddev)  # noqa: E731
+    return _own_rows(draw, shape, seed, tf.float32)

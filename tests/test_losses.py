@@ -125,3 +125,35 @@ def test_the_losses_of_attacks():
     losses.attack_loss("ce", never, LABELS)
     with pytest.raises(ValueError, match="Did you mean 'margin'"):
         losses.attack_loss("margn", never, LABELS)
+
+
+def test_the_lead_of_the_wrong_class():
+    expected = [max(np.delete(z, y)) - z[y] for z, y in zip(LOGITS, LABELS)]
+    for labels in (LABELS, ONE_HOT):
+        np.testing.assert_allclose(losses.lead(labels, tf.constant(LOGITS)), expected)
+
+
+def test_dlr_by_hand():
+    logits = [[1.0, 2.0, 3.0, 5.0], [4.0, 1.0, 0.0, 0.5], [2.0, 2.0, 2.0, 2.0]]
+    # -(5 - 3) / (5 - 2); -(1 - 4) / (4 - 0.5); 0 / 0
+    np.testing.assert_allclose(losses.dlr([3, 1, 0], logits), [-2 / 3, 3 / 3.5, 0.0], rtol=1e-6)
+
+
+def test_targeted_dlr_by_hand():
+    logits = [[1.0, 2.0, 3.0, 5.0], [4.0, 1.0, 0.0, 0.5], [2.0, 2.0, 2.0, 2.0]]
+    # -(5 - 1) / (5 - (2 + 1) / 2); -(1 - 4) / (4 - (0.5 + 0) / 2); 0 / 0
+    found = losses.targeted_dlr([3, 1, 0], [0, 0, 1], logits)
+    np.testing.assert_allclose(found, [-4 / 3.5, 3 / 3.75, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [losses.dlr, lambda y, z: losses.targeted_dlr(y, (y + 1) % 4, z)])
+def test_dlr_sees_neither_shift_nor_scale(loss):
+    logits = tf.constant(LOGITS)
+    np.testing.assert_allclose(loss(LABELS, 50 * logits - 7), loss(LABELS, logits), rtol=1e-9)
+
+
+def test_dlr_as_an_attack_loss_falls_back_below_three_classes():
+    for classes, expected in ((4, losses.dlr), (2, losses.lead)):
+        logits = tf.constant(LOGITS[:, :classes])
+        objective = losses.attack_loss("dlr", lambda z=logits: z, LABELS % 2)
+        np.testing.assert_allclose(objective(logits), expected(LABELS % 2, logits))

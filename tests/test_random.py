@@ -78,3 +78,26 @@ def test_outside_of_replicas_there_is_one_shard():
     seed = random.replica_seed(4, 1, 2)
     assert seed.num_shards == 1
     np.testing.assert_array_equal(seed.value, random.as_seed(4).fold(1, 2).value)
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_numbered_examples_draw_alone_as_in_any_batch(draw):
+    seed = random.as_seed(5).of_examples(6)
+    whole = np.asarray(draw(seed, 6))
+    np.testing.assert_array_equal(draw(seed.rows([4, 1]), 2), whole[[4, 1]])
+    numbered = random.as_seed(5)._replace(examples=tf.constant([3]))
+    np.testing.assert_array_equal(draw(numbered, 1), whole[[3]])
+    assert len({tuple(row.ravel()) for row in whole}) == 6
+    assert not np.array_equal(draw(seed.fold(1), 6), whole)
+
+
+def test_examples_are_numbered_once_and_across_shards():
+    second = random.Seed(random.as_seed(5).value, 1, 2).of_examples(3)
+    np.testing.assert_array_equal(second.examples, [3, 4, 5])
+    assert second.num_shards == 1
+    assert second.of_examples(2) is second
+
+
+def test_the_number_of_a_name_is_the_same_in_every_process():
+    assert random.number("square") == 1306749097
+    assert random.number("apgd_ce") != random.number("apgd_t")

@@ -2,9 +2,53 @@
 
 from __future__ import annotations
 
-from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.apgd import APGD, APGDT
+from rlfat_tf.attacks.autoattack import AutoAttack
+from rlfat_tf.attacks.base import Attack, Search
+from rlfat_tf.attacks.carlini_wagner import CWL2, CWTanh
+from rlfat_tf.attacks.fab import FABT
+from rlfat_tf.attacks.feature_scatter import FeatureScatter
+from rlfat_tf.attacks.mim import MIM
+from rlfat_tf.attacks.nattack import NAttack
 from rlfat_tf.attacks.pgd import FGSM, L2PGD, PGD, LinfPGD
+from rlfat_tf.attacks.spsa import SPSA
+from rlfat_tf.attacks.square import Square
+from rlfat_tf.attacks.transfer import Transfer
 
-ATTACKS = {"fgsm": FGSM, "pgd": LinfPGD, "pgd_l2": L2PGD}
+ATTACKS = {
+    "fgsm": FGSM,
+    "pgd": LinfPGD,
+    "pgd_l2": L2PGD,
+    "mim": MIM,
+    "cw_tanh": CWTanh,
+    "cw_l2": CWL2,
+    "nattack": NAttack,
+    "spsa": SPSA,
+    "apgd": APGD,
+    "apgd_t": APGDT,
+    "fab_t": FABT,
+    "square": Square,
+    "autoattack": AutoAttack,
+}
 
-__all__ = ["ATTACKS", "FGSM", "PGD", "Attack", "L2PGD", "LinfPGD"]
+__all__ = [
+    "APGD",
+    "APGDT",
+    "ATTACKS",
+    "CWL2",
+    "FABT",
+    "FGSM",
+    "MIM",
+    "PGD",
+    "SPSA",
+    "Attack",
+    "AutoAttack",
+    "CWTanh",
+    "FeatureScatter",
+    "L2PGD",
+    "LinfPGD",
+    "NAttack",
+    "Search",
+    "Square",
+    "Transfer",
+]

@@ -105,3 +105,69 @@ class Attack:
     ) -> Any:
         """Makes adversarial examples of checked float32 images; see :meth:`__call__`."""
         raise TypeError(f"{type(self).__name__} does not implement run().")
+
+
+class Search(Attack):
+    """Base of the attacks of evaluation, which go on only where an example is still right.
+
+    A subclass implements :meth:`search`. What it draws goes with each example, so that neither the
+    batch size nor the examples that left the batch change the result.
+    """
+
+    def run(
+        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
+    ) -> Any:
+        """See :meth:`Attack.__call__`.
+
+        Raises:
+            ValueError: If the steps are to be unrolled.
+        """
+        if unroll:
+            raise ValueError(
+                f"{type(self).__name__} is an attack of evaluation and cannot be unrolled; "
+                "attack_bn='train' needs PGD."
+            )
+        return self.search(logits_fn, images, labels, seed.of_examples(tf.shape(images)[0]))
+
+    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+        """Makes adversarial examples; the seed's draws go with the examples."""
+        raise TypeError(f"{type(self).__name__} does not implement search().")
+
+
+def is_correct(logits: Any, labels: Any) -> Any:
+    """Tells which examples are classified rightly, bool [batch]; logits that are NaN never are."""
+    right = tf.argmax(logits, -1, output_type=tf.int32) == losses.class_ids(labels)
+    return right & ~tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+
+
+def try_remaining(
+    attempt: Callable[[Any, Any, Any, random.Seed], Any],
+    logits_fn: LogitsFn,
+    images: Any,
+    labels: Any,
+    seed: random.Seed,
+    found: Any,
+) -> Any:
+    """Attacks again those examples that ``found`` leaves classified rightly, and only those.
+
+    Args:
+        attempt: Makes points [n, ...] of (images, labels, points found so far, seed) of n >= 1
+            examples.
+        logits_fn: See :meth:`Attack.__call__`.
+        images: [batch, ...].
+        labels: As given to the attack.
+        seed: With numbered examples, see :meth:`rlfat_tf.random.Seed.of_examples`.
+        found: The points found so far, [batch, ...].
+
+    Returns:
+        ``found``, with the attempt's points in the place of those that had failed.
+    """
+    rows = tf.where(is_correct(logits_fn(found), labels))
+
+    def attack() -> Any:
+        take = rows[:, 0]
+        some, theirs, so_far = (tf.gather(tensor, take) for tensor in (images, labels, found))
+        points = attempt(some, theirs, so_far, seed.rows(take))
+        return tf.tensor_scatter_nd_update(found, rows, points)
+
+    return tf.cond(tf.size(rows) > 0, attack, lambda: tf.identity(found))

@@ -4,7 +4,7 @@ x'_0 = x + start;  x'_{t+1} = clip_{[0, 1]}(x + Proj_B(x'_t + a * direction(grad
 
 (Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018; RLFAT,
 Eq. 1.) The start is not clipped to [0, 1] before the first gradient, as in the code of RLFAT and
-TRADES; every later point is.
+TRADES; every later point is. Where the best point is kept, the start is one and is clipped too.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf import losses, norms, random
-from rlfat_tf.attacks.base import Attack, LogitsFn
+from rlfat_tf.attacks.base import Attack, LogitsFn, is_correct
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
+
+KEEPS = ("last", "best")
 
 
 def check_epsilon(epsilon: float, norm: str) -> None:
@@ -47,8 +49,10 @@ class PGD(Attack):
         random_start: ``"uniform"`` in the ball, ``"gaussian"`` (0.001 N(0, 1)) or ``"none"``.
             Default: what the training method asks for, else ``"uniform"``.
         restarts: How many times to start; of each example the point with the greatest loss is
-            kept, a misclassified one before any other. One restart returns the last point.
-        loss: ``"ce"``, ``"kl"`` or ``"margin"``, see :func:`rlfat_tf.losses.attack_loss`.
+            kept, a misclassified one before any other.
+        keep: Of one start: ``"last"`` returns its last point, as training wants it; ``"best"``
+            the one of the greatest loss, a misclassified one before any other, for one more pass.
+        loss: ``"ce"``, ``"kl"``, ``"margin"`` or ``"dlr"``: :func:`rlfat_tf.losses.attack_loss`.
             Default: what the training method asks for, else ``"ce"``.
 
     Raises:
@@ -64,6 +68,7 @@ class PGD(Attack):
         step_size: float | None = None,
         random_start: str | None = None,
         restarts: int = 1,
+        keep: str = "last",
         loss: str | None = None,
     ):
         norms.get(norm)
@@ -77,6 +82,8 @@ class PGD(Attack):
             raise ValueError(f"Expected a step_size above 0; received {step_size}.")
         if random_start is not None and random_start not in norms.STARTS:
             raise unknown("random start", random_start, norms.STARTS)
+        if keep not in KEEPS:
+            raise unknown("value of keep:", keep, KEEPS)
         if loss is not None and loss not in losses.ATTACK_LOSSES:
             raise unknown("attack loss", loss, losses.ATTACK_LOSSES)
         super().__init__(
@@ -86,6 +93,7 @@ class PGD(Attack):
             step_size=float(step_size),
             random_start=random_start,
             restarts=int(restarts),
+            keep=keep,
             loss=loss,
         )
 
@@ -94,48 +102,71 @@ class PGD(Attack):
     ) -> Any:
         """See :meth:`Attack.__call__`."""
         objective = losses.attack_loss(self.loss or "ce", lambda: logits_fn(images), labels)
-        adversarial = self._ascend(logits_fn, objective, images, seed.fold(0), unroll)
+
+        def score(logits: Any) -> Any:
+            return rank(logits, objective(logits), labels)
+
+        first = self._ascend(logits_fn, objective, score, images, seed.fold(0), unroll)
         if self.restarts == 1:
-            return adversarial
-        best = adversarial, self._score(logits_fn, objective, adversarial, labels)
+            return first
+        best = first, score(logits_fn(first))
 
-        def restart(number: Any, best_images: Any, best_score: Any) -> Any:
-            found = self._ascend(logits_fn, objective, images, seed.fold(number), unroll)
-            score = self._score(logits_fn, objective, found, labels)
-            better = tf.reshape(score > best_score, [-1] + [1] * (images.shape.rank - 1))
-            kept = tf.where(better, found, best_images), tf.maximum(score, best_score)
-            return number + 1, *kept
+        def restart(number: Any, *best: Any) -> Any:
+            found = self._ascend(logits_fn, objective, score, images, seed.fold(number), unroll)
+            return number + 1, *better(best, (found, score(logits_fn(found))))
 
-        return _repeat(restart, self.restarts - 1, (1, *best), unroll)[1]
+        return repeat(restart, self.restarts - 1, (1, *best), unroll)[1]
 
     def _ascend(
-        self, logits_fn: LogitsFn, objective: Any, images: Any, seed: random.Seed, unroll: bool
+        self,
+        logits_fn: LogitsFn,
+        objective: Any,
+        score: Any,
+        images: Any,
+        seed: random.Seed,
+        unroll: bool,
     ) -> Any:
         """Runs the steps from one start."""
         norm = norms.get(self.norm)
         start = norm.random_start(images, self.epsilon, self.random_start or "uniform", seed)
 
-        def step(number: Any, adversarial: Any) -> Any:
+        def step(number: Any, adversarial: Any, *best: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(adversarial)
-                loss = tf.reduce_sum(objective(logits_fn(adversarial)))
+                logits = logits_fn(adversarial)
+                loss = tf.reduce_sum(objective(logits))
             direction = norm.step(tape.gradient(loss, adversarial))
+            if best:
+                best = better(best, (adversarial, score(logits)))
             delta = norm.project(adversarial + self.step_size * direction - images, self.epsilon)
             # No gradient of the weights' loss ever goes back through the attack.
-            return number + 1, tf.stop_gradient(tf.clip_by_value(images + delta, 0.0, 1.0))
+            return number + 1, tf.stop_gradient(tf.clip_by_value(images + delta, 0.0, 1.0)), *best
 
-        return _repeat(step, self.steps, (0, images + start), unroll)[1]
-
-    @staticmethod
-    def _score(logits_fn: LogitsFn, objective: Any, images: Any, labels: Any) -> Any:
-        """Ranks points: misclassified ones first, by their loss among themselves."""
-        logits = logits_fn(images)
-        wrong = tf.argmax(logits, -1, output_type=tf.int32) != losses.class_ids(labels)
-        value = tf.math.atan(objective(logits))  # monotone and bounded, so that `wrong` decides
-        return value + 4.0 * tf.cast(wrong, value.dtype)
+        if self.keep == "last":
+            return repeat(step, self.steps, (0, images + start), unroll)[1]
+        # The clean images are the first candidate: in the ball, and never better than a success.
+        start = tf.clip_by_value(images + start, 0.0, 1.0)
+        none = tf.fill([tf.shape(images)[0]], tf.constant(-math.inf, tf.float32))
+        _, last, *best = repeat(step, self.steps, (0, start, images, none), unroll)
+        return better(best, (last, score(logits_fn(last))))[0]
 
 
-def _repeat(body: Any, times: int, state: Any, unroll: bool) -> Any:
+def rank(logits: Any, loss: Any, labels: Any) -> Any:
+    """Scores points [batch]: misclassified ones first, by their loss among themselves."""
+    value = tf.math.atan(tf.cast(loss, tf.float32))  # monotone, bounded: `wrong` decides
+    return value + 4.0 * tf.cast(~is_correct(logits, labels), tf.float32)
+
+
+def better(one: Any, other: Any) -> tuple[Any, Any]:
+    """Of two pairs (points [batch, ...], scores [batch]) keeps per example the greater score."""
+    wins = other[1] > one[1]
+    wide = tf.reshape(
+        wins, tf.concat([tf.shape(wins), tf.ones([tf.rank(one[0]) - 1], tf.int32)], 0)
+    )
+    return tf.where(wide, other[0], one[0]), tf.where(wins, other[1], one[1])
+
+
+def repeat(body: Any, times: int, state: Any, unroll: bool) -> Any:
     """Applies ``body`` to the state, as one graph loop or laid out."""
     if unroll:
         for _ in range(times):

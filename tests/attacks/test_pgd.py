@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import attacks, random
+from rlfat_tf import attacks, losses, random
 from rlfat_tf.compat import keras
 from tests import reference
 
@@ -20,6 +20,8 @@ ATTACKS = {
     "pgd_l2": attacks.L2PGD(epsilon=0.5, steps=3),
     "restarts": attacks.LinfPGD(epsilon=0.1, steps=2, restarts=3),
     "kl": attacks.LinfPGD(epsilon=0.1, steps=3, random_start="gaussian", loss="kl"),
+    "best": attacks.LinfPGD(epsilon=0.1, steps=3, keep="best"),
+    "dlr": attacks.LinfPGD(epsilon=0.1, steps=3, loss="dlr"),
     "margin": attacks.L2PGD(epsilon=0.5, steps=2, restarts=2, loss="margin"),
 }
 
@@ -290,7 +292,7 @@ def test_defaults():
     assert attack.epsilon == 8 / 255 and attack.steps == 10 and attack.norm == "linf"
     assert attack.step_size == pytest.approx(2.5 * attack.epsilon / 10)
     assert attacks.FGSM(epsilon=0.2).step_size == 0.2
-    assert set(attacks.ATTACKS) == {"fgsm", "pgd", "pgd_l2"}
+    assert set(attacks.ATTACKS) > {"fgsm", "pgd", "pgd_l2"}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -299,8 +301,9 @@ def test_repr_prints_every_parameter_and_reads_back(name):
     text = repr(attack)
     for key, value in attack.get_config().items():
         assert f"{key}={value!r}" in text
-    parameters = ("norm", "epsilon", "steps", "step_size", "random_start", "restarts", "loss")
-    assert tuple(attack.get_config()) == parameters
+    assert " ".join(attack.get_config()) == (
+        "norm epsilon steps step_size random_start restarts keep loss"
+    )
     assert eval(text, {"PGD": attacks.PGD}) == attack  # noqa: S307 - the text is our own
 
 
@@ -317,3 +320,40 @@ def test_config_round_trip(net, name):
     assert other != attack and other.steps == 7 and other.epsilon == attack.epsilon
     with pytest.raises(AttributeError, match="PGD has no attribute 'eps'"):
         _ = attack.eps
+
+
+def test_the_best_point_is_kept_if_the_last_is_worse():
+    """On |x - 0.5| the second step jumps back over the place where the first had arrived."""
+
+    def logits(images):
+        score = tf.reduce_sum(tf.abs(images - 0.5), [1, 2, 3])
+        return tf.stack([score - 2.0, tf.zeros_like(score)], -1)
+
+    images = np.full((2, 1, 1, 1), 0.48, np.float32)
+    arguments = {"epsilon": 0.3, "steps": 3, "step_size": 0.1, "random_start": "none"}
+    labels = np.ones(2, np.int32)  # the loss rises with the score
+    best = attacks.LinfPGD(**arguments, keep="best")(logits, images, labels)
+    np.testing.assert_allclose(best, 0.18, atol=1e-6)
+    path = attacks.LinfPGD(**{**arguments, "step_size": 0.2, "epsilon": 0.2})
+    np.testing.assert_allclose(path(logits, images, labels), 0.28, atol=1e-6)
+
+
+def test_keep_best_is_never_worse_than_last(net):
+    arguments = {"epsilon": 0.2, "steps": 4, "step_size": 0.15}
+    last, best = (
+        attacks.LinfPGD(**arguments, keep=keep)(net, MIDDLE, LABELS, seed=2)
+        for keep in ("last", "best")
+    )
+    losses_of = [losses.cross_entropy(LABELS, net(tf.constant(x))) for x in (last, best)]
+    wrong = [np.argmax(net(tf.constant(x)), -1) != LABELS for x in (last, best)]
+    assert np.all(wrong[1] >= wrong[0])
+    same = wrong[0] == wrong[1]
+    assert np.all(np.asarray(losses_of[1])[same] >= np.asarray(losses_of[0])[same] - 1e-6)
+
+
+def test_numbered_examples_are_attacked_alone_as_in_a_batch(net):
+    attack = attacks.LinfPGD(epsilon=0.1, steps=3, restarts=2, keep="best")
+    seed = random.as_seed(9).of_examples(len(IMAGES))
+    whole = attack(net, IMAGES, LABELS, seed=seed)
+    some = attack(net, IMAGES[[5, 2]], LABELS[[5, 2]], seed=seed.rows([5, 2]))
+    np.testing.assert_allclose(some, np.asarray(whole)[[5, 2]], atol=1e-6)

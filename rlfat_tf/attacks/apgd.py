@@ -1,0 +1,298 @@
+"""APGD, projected gradient ascent that finds its own step size, and its targeted form.
+
+(Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", ICML 2020, Algorithm 1.) Of every example by itself: the step starts at
+2 epsilon and is halved, and the search goes back to its best point, at those checkpoints where it
+has made too little progress.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from rlfat_tf import losses, norms, random
+from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
+from rlfat_tf.attacks.pgd import check_epsilon
+from rlfat_tf.compat import keras
+from rlfat_tf.errors import unknown
+
+MOMENTUM = 0.75  # alpha of the paper
+LOSSES = ("ce", "dlr", "margin")
+
+Objective = Callable[[Any], Any]
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Returns after which steps the step size is reconsidered: w_j = ceil(p_j N), Section 3.1.
+
+    p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06). (The authors' code rounds
+    the lengths of the intervals down instead; at 100 steps both give nearly the same.)
+    """
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    # Rounded first: 0.41 * 100 is not to become 42.
+    ends = {math.ceil(round(share * steps, 9)) for share in shares[1:]}
+    return sorted(end for end in ends if end <= steps)
+
+
+def check_counts(**counts: Any) -> None:
+    """Refuses counts below 1.
+
+    Raises:
+        ValueError: If one is not an integer of at least 1.
+    """
+    for name, count in counts.items():
+        if int(count) != count or count < 1:
+            raise ValueError(f"Expected {name} to be an integer of at least 1; got {count}.")
+
+
+def random_point(norm: str, images: Any, epsilon: float, seed: random.Seed) -> Any:
+    """A start on the border of the ball, as the authors draw it, inside [0, 1]."""
+    axes = list(range(1, images.shape.rank))
+    if norm == "linf":
+        draw = random.uniform(seed, tf.shape(images), -1.0, 1.0)
+        length = tf.reduce_max(tf.abs(draw), axes, keepdims=True)
+    else:
+        draw = random.normal(seed, tf.shape(images))
+        length = tf.sqrt(tf.reduce_sum(tf.square(draw), axes, keepdims=True))
+    return tf.clip_by_value(images + epsilon * tf.math.divide_no_nan(draw, length), 0.0, 1.0)
+
+
+def ascend(
+    logits_fn: LogitsFn,
+    objective: Objective,
+    images: Any,
+    labels: Any,
+    start: Any,
+    *,
+    norm: str,
+    epsilon: float,
+    steps: int,
+    rho: float,
+    eot: int = 1,
+) -> Any:
+    """Algorithm 1 from a start: the point that is misclassified, else the one of greatest loss.
+
+    Args:
+        logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
+        objective: From logits to the loss per example.
+        images: Centres of the balls, [n, ...].
+        labels: Integers [n].
+        start: x^(0), [n, ...].
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius.
+        steps: N.
+        rho: Share of steps that must increase the loss between two checkpoints.
+        eot: Passes over which loss and gradient are averaged.
+    """
+    ball = norms.get(norm)
+    ends = [0, *checkpoints(steps)]
+    interval = [0] * (steps + 1)  # after step k: how many steps since the last checkpoint, or 0
+    for before, end in zip(ends, ends[1:]):
+        interval[end] = end - before
+    intervals = tf.constant(interval, tf.float32)
+
+    def look(points: Any) -> tuple[Any, Any, Any]:
+        """Loss, gradient and correctness of points, by one pass forward and back."""
+
+        def once(*totals: Any) -> tuple[Any, Any, Any]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(points)
+                logits = logits_fn(points)
+                loss = tf.cast(objective(logits), tf.float32)
+            gradient = tape.gradient(loss, points)
+            right = is_correct(logits, labels)
+            return totals[0] + loss / eot, totals[1] + gradient / eot, right
+
+        nothing = tf.zeros([tf.shape(points)[0]])
+        state = nothing, tf.zeros_like(points), tf.cast(nothing, tf.bool)
+        if eot == 1:
+            return once(*state)
+        return tf.while_loop(lambda *_: True, once, state, maximum_iterations=eot)
+
+    def pick(condition: Any, one: Any, other: Any) -> Any:
+        wide = tf.reshape(condition, [-1] + [1] * (images.shape.rank - 1))
+        return tf.where(wide, one, other)
+
+    def project(points: Any) -> Any:
+        return tf.clip_by_value(images + ball.project(points - images, epsilon), 0.0, 1.0)
+
+    def step(k: Any, now: Any, best: Any, size: Any, marks: Any, found: Any) -> Any:
+        x, previous, loss, gradient = now
+        best_x, best_loss, best_gradient = best
+        increases, halved, mark = marks
+        wide = tf.reshape(size, [-1] + [1] * (images.shape.rank - 1))
+        z = project(x + wide * ball.step(gradient))
+        alpha = tf.where(k > 1, MOMENTUM, 1.0)
+        new_x = project(x + alpha * (z - x) + (1 - alpha) * (x - previous))
+        new_loss, new_gradient, right = look(new_x)
+        increases += tf.cast(new_loss > loss, tf.float32)
+        ahead = new_loss > best_loss
+        best = (
+            pick(ahead, new_x, best_x),
+            tf.where(ahead, new_loss, best_loss),
+            pick(ahead, new_gradient, best_gradient),
+        )
+        found = pick(right, found, new_x)  # the latest misclassified point
+        # Conditions 1 and 2 of the paper, at checkpoints.
+        due = intervals[k] > 0
+        stalled = ~halved & (mark >= best[1])
+        halve = due & ((increases < rho * intervals[k]) | stalled)
+        now = (
+            pick(halve, best[0], new_x),
+            pick(halve, best[0], x),
+            tf.where(halve, best[1], new_loss),
+            pick(halve, best[2], new_gradient),
+        )
+        marks = (
+            tf.where(due, 0.0, increases),
+            tf.where(due, halve, halved),
+            tf.where(due, best[1], mark),
+        )
+        return k + 1, now, best, tf.where(halve, size / 2, size), marks, found
+
+    loss, gradient, right = look(start)
+    nothing = tf.zeros_like(loss)
+    state = (
+        1,
+        (start, start, loss, gradient),
+        (start, loss, gradient),
+        nothing + 2 * epsilon,
+        # The first interval cannot be stalled: there is no checkpoint before it.
+        (nothing, tf.ones_like(right), loss),
+        pick(right, images, start),
+    )
+    _, _, best, _, _, found = tf.while_loop(
+        lambda k, *_: k <= steps, step, state, parallel_iterations=1
+    )
+    broken = tf.reduce_any(tf.reshape(found != images, [tf.shape(images)[0], -1]), -1)
+    return tf.stop_gradient(pick(broken, found, best[0]))
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class APGD(Search):
+    """APGD on one loss; as part of AutoAttack on cross entropy.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        steps: N; every step is one pass forward and back.
+        restarts: Random starts, each for the examples that still stand.
+        loss: ``"ce"``, ``"dlr"`` or ``"margin"`` (the lead of the best wrong class).
+        rho: Share of steps that must increase the loss between two checkpoints.
+        eot: For randomised classifiers: passes that every loss and gradient is a mean of.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        norm: str = "linf",
+        epsilon: float = 8 / 255,
+        steps: int = 100,
+        restarts: int = 1,
+        loss: str = "ce",
+        rho: float = 0.75,
+        eot: int = 1,
+    ):
+        norms.get(norm)
+        check_epsilon(epsilon, norm)
+        check_counts(steps=steps, restarts=restarts, eot=eot)
+        if loss not in LOSSES:
+            raise unknown("loss of APGD", loss, LOSSES)
+        super().__init__(
+            norm=norm,
+            epsilon=float(epsilon),
+            steps=int(steps),
+            restarts=int(restarts),
+            loss=loss,
+            rho=float(rho),
+            eot=int(eot),
+        )
+
+    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
+        labels = losses.class_ids(labels)
+
+        def restart(number: Any, found: Any) -> Any:
+            def attempt(images: Any, labels: Any, _: Any, seed: random.Seed) -> Any:
+                objective = self._objective(logits_fn, images, labels, number)
+                start = random_point(self.norm, images, self.epsilon, seed.fold(number))
+                return self._ascend(logits_fn, objective, images, labels, start)
+
+            return number + 1, try_remaining(attempt, logits_fn, images, labels, seed, found)
+
+        total = self.restarts * self._variants(logits_fn, images)
+        return tf.while_loop(
+            lambda number, _: number < total, restart, (0, images), parallel_iterations=1
+        )[1]
+
+    def _ascend(self, logits_fn: Any, objective: Any, images: Any, labels: Any, start: Any) -> Any:
+        names = ("norm", "epsilon", "steps", "rho", "eot")
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return ascend(logits_fn, objective, images, labels, start, **settings)
+
+    def _variants(self, logits_fn: LogitsFn, images: Any) -> int:
+        """How many losses there are."""
+        return 1
+
+    def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
+        if self.loss == "margin":
+            return lambda logits: losses.lead(labels, logits)
+        return losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class APGDT(APGD):
+    """APGD on the targeted DLR loss, for one target class after the other.
+
+    Targets are the classes with the greatest logits on the clean image, the true one left out. With
+    fewer than 4 classes, where that loss has no meaning, the plain difference of logits stands in.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        steps: N, for every target.
+        restarts: Random starts for every target.
+        targets: How many; at most the number of classes less one.
+        rho: As in :class:`APGD`.
+        eot: As in :class:`APGD`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(self, *, targets: int = 9, **arguments: Any):
+        check_counts(targets=targets)
+        if arguments.get("loss", "ce") != "ce":
+            raise ValueError("APGDT has the targeted DLR loss; leave loss out.")
+        super().__init__(**arguments)
+        del self._config["loss"]
+        self._config["targets"] = int(targets)
+
+    def _variants(self, logits_fn: LogitsFn, images: Any) -> int:
+        return count_targets(logits_fn, images, self.targets)
+
+    def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
+        logits = logits_fn(images)
+        target = target_class(logits, labels, number % self._variants(logits_fn, images))
+        loss = losses.targeted_dlr if logits.shape[-1] > 3 else losses.targeted_lead
+        return lambda logits: loss(labels, target, logits)
+
+
+def count_targets(logits_fn: LogitsFn, images: Any, targets: int) -> int:
+    """Returns how many target classes there are: at most one less than classes."""
+    return min(targets, int(logits_fn(images).shape[-1]) - 1)
+
+
+def target_class(logits: Any, labels: Any, rank: Any) -> Any:
+    """Returns the wrong class with the (rank + 1)-th greatest logit, integers [n]."""
+    own = tf.one_hot(labels, logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+    order = tf.argsort(tf.where(own, logits.dtype.min, logits), -1, "DESCENDING", stable=True)
+    return tf.gather(order, rank, axis=1)

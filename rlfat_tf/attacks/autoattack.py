@@ -1,0 +1,123 @@
+"""AutoAttack: four attacks, one after the other, on what still stands.
+
+    attack = rlfat_tf.attacks.AutoAttack(epsilon=8 / 255)
+    adversarial = attack(logits_fn, images, labels, seed=0)        # like any attack
+    report = attack.evaluate(model, (images, labels))              # reads like the literature
+
+(Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", ICML 2020.)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from rlfat_tf import random
+from rlfat_tf.attacks.apgd import APGD, APGDT
+from rlfat_tf.attacks.base import Attack, LogitsFn, Search, try_remaining
+from rlfat_tf.attacks.fab import FABT
+from rlfat_tf.attacks.pgd import check_epsilon
+from rlfat_tf.attacks.square import Square
+from rlfat_tf.compat import keras
+from rlfat_tf.errors import unknown
+
+STANDARD = ("apgd_ce", "apgd_t", "fab_t", "square")
+RAND = ("apgd_ce", "apgd_dlr")
+VERSIONS = ("standard", "rand", "custom")
+RAND_PASSES = 20
+
+Make = Callable[[dict[str, Any], float, int], Attack]
+
+
+def _times(budget: float, count: int) -> int:
+    return max(1, round(budget * count))
+
+
+# From (norm and epsilon, budget, passes over a randomised classifier) to an attack.
+COMPONENTS: dict[str, Make] = {
+    "apgd_ce": lambda ball, b, eot: APGD(**ball, loss="ce", steps=_times(b, 100), eot=eot),
+    "apgd_dlr": lambda ball, b, eot: APGD(**ball, loss="dlr", steps=_times(b, 100), eot=eot),
+    "apgd_t": lambda ball, b, eot: APGDT(**ball, steps=_times(b, 100), eot=eot),
+    "fab_t": lambda ball, b, eot: FABT(**ball, steps=_times(b, 100)),
+    # The schedule is that of 10,000 queries, cut off: so do the authors.
+    "square": lambda ball, b, eot: Square(**ball, queries=_times(b, 5000), rescale_schedule=False),
+}
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class AutoAttack(Search):
+    """The ensemble by which the literature judges robustness.
+
+    ``"standard"`` is APGD-CE (100 steps), APGD-T (9 targets, 100 steps each), FAB-T (9 targets) and
+    Square (5,000 queries). ``"rand"`` is for classifiers whose predictions are random: APGD-CE and
+    APGD-DLR, every gradient a mean over 20 passes. Each attack sees only the examples that those
+    before it have left; with fewer than 4 (3) classes the targeted (untargeted) DLR loss gives way
+    to the plain difference of logits, and there are at most K - 1 targets.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        version: ``"standard"``, ``"rand"`` or ``"custom"``.
+        attacks: For ``"custom"``: names of :data:`COMPONENTS`, in order.
+        budget: Factor on all numbers of steps and queries; below 1 for a quick look, which is then
+            not AutoAttack as the literature means it.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        norm: str = "linf",
+        epsilon: float = 8 / 255,
+        version: str = "standard",
+        attacks: Any = None,
+        budget: float = 1.0,
+    ):
+        check_epsilon(epsilon, norm)
+        if version not in VERSIONS:
+            raise unknown("version of AutoAttack", version, VERSIONS)
+        if (version == "custom") != bool(attacks):
+            raise ValueError(
+                f"Expected names of attacks with version='custom' and only there; received "
+                f"version={version!r} and attacks={attacks!r}. Known: {', '.join(COMPONENTS)}."
+            )
+        for name in attacks or ():
+            if name not in COMPONENTS:
+                raise unknown("part of AutoAttack", name, COMPONENTS)
+        if not 0 < budget < float("inf"):
+            raise ValueError(f"Expected a budget above 0; received {budget}.")
+        super().__init__(
+            norm=norm,
+            epsilon=float(epsilon),
+            version=version,
+            attacks=list(attacks) if attacks else None,
+            budget=float(budget),
+        )
+
+    @property
+    def components(self) -> dict[str, Attack]:
+        """The attacks in their order, by name."""
+        names = self.attacks or (RAND if self.version == "rand" else STANDARD)
+        passes = RAND_PASSES if self.version == "rand" else 1
+        ball = {"norm": self.norm, "epsilon": self.epsilon}
+        return {name: COMPONENTS[name](ball, self.budget, passes) for name in names}
+
+    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
+        found = images
+        for name, attack in self.components.items():
+
+            def attempt(images: Any, labels: Any, _: Any, seed: Any, attack: Any = attack) -> Any:
+                return attack(logits_fn, images, labels, seed=seed)
+
+            some = seed.fold(random.number(name))
+            found = try_remaining(attempt, logits_fn, images, labels, some, found)
+        return found
+
+    def evaluate(self, model: Any, data: Any, **options: Any) -> dict[str, Any]:
+        """Judges a model by this attack alone: :func:`rlfat_tf.evaluation.evaluate`."""
+        from rlfat_tf.evaluation.evaluate import evaluate  # which knows this class
+
+        return evaluate(model, data, attacks={"autoattack": self}, **options)

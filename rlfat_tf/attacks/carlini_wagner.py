@@ -1,0 +1,242 @@
+"""Carlini & Wagner: the nearest adversarial example, by a change of variable and a search over c.
+
+    min_w  D(x'(w), x) + c * f(x'(w)),     f = max(z_y - max_{j != y} z_j + confidence, 0)
+
+(Carlini & Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017, Section V and
+VI-A, with f_6 for untargeted attacks.) ``x'(w) = middle + half * tanh(w)`` never leaves its box, so
+that Adam may run free; for every example c rises tenfold until an example is found and is bisected
+from then on. :class:`CWL2` takes [0, 1] for the box, :class:`CWTanh` what of it is within epsilon.
+
+The optimisation draws nothing: the same images always give the same examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from rlfat_tf import losses, random
+from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
+from rlfat_tf.attacks.pgd import better, check_epsilon, repeat
+from rlfat_tf.compat import keras
+
+# tanh reaches the borders of the box at infinity only: the start keeps this far from them.
+BORDER = 1e-6
+
+
+def check_positive(counts: Mapping[str, float], sizes: Mapping[str, float]) -> None:
+    """Refuses numbers of times that are no integers >= 1, and sizes that are not above 0.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name, count in counts.items():
+        if int(count) != count or count < 1:
+            raise ValueError(f"Expected {name} to be an integer of at least 1; got {count}.")
+    for name, size in sizes.items():
+        if not math.isfinite(size) or size <= 0:
+            raise ValueError(f"Expected {name} to be a finite number above 0; got {size}.")
+
+
+def adam(number: Any, gradient: Any, mean: Any, square: Any, rate: float) -> tuple[Any, Any, Any]:
+    """One step of Adam (Kingma & Ba, ICLR 2015, Algorithm 1) with the paper's constants.
+
+    Args:
+        number: Of the step, from 0.
+        gradient: Of what is minimised.
+        mean: Moving average of the gradient, at first 0.
+        square: Moving average of its square, at first 0.
+        rate: Learning rate.
+
+    Returns:
+        What to add to the variable, and the two averages.
+    """
+    mean = 0.9 * mean + 0.1 * gradient
+    square = 0.999 * square + 0.001 * tf.square(gradient)
+    time = tf.cast(number + 1, tf.float32)
+    length = tf.sqrt(square / (1.0 - tf.pow(0.999, time))) + 1e-8
+    return -rate * mean / (1.0 - tf.pow(0.9, time)) / length, mean, square
+
+
+def squared_l2(delta: Any) -> Any:
+    """||delta||_2^2 per example: the distance of Carlini & Wagner."""
+    return tf.reduce_sum(tf.square(delta), axis=list(range(1, delta.shape.rank)))
+
+
+def l2(delta: Any) -> Any:
+    """||delta||_2 per example, of gradient 0 at 0: the distance of RLFAT, Eq. 2."""
+    return tf.sqrt(tf.maximum(squared_l2(delta), 1e-12))
+
+
+class _CarliniWagner(Search):
+    """The optimisation; a subclass names the box and the distance."""
+
+    _distance: Callable[[Any], Any] = staticmethod(squared_l2)
+
+    def __init__(self, **config: Any):
+        counts = {name: config[name] for name in ("steps", "binary_search_steps")}
+        check_positive(counts, {name: config[name] for name in ("learning_rate", "initial_const")})
+        if not math.isfinite(config["confidence"]) or config["confidence"] < 0:
+            raise ValueError(f"Expected a confidence of at least 0; got {config['confidence']}.")
+        whole = {name: int(count) for name, count in counts.items()}
+        super().__init__(**{name: float(value) for name, value in config.items()} | whole)
+
+    def _box(self, images: Any) -> tuple[Any, Any]:
+        """Returns the least and the greatest value of every pixel."""
+        return tf.zeros_like(images), tf.ones_like(images)
+
+    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
+
+        def attempt(images: Any, labels: Any, points: Any, _: random.Seed) -> Any:
+            return self._nearest(logits_fn, images, labels, points)
+
+        return try_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
+
+    def _nearest(self, logits_fn: LogitsFn, images: Any, labels: Any, points: Any) -> Any:
+        """Searches over c."""
+        none = tf.zeros_like(labels, tf.float32)
+
+        def attempt(const: Any, low: Any, high: Any, *best: Any) -> Any:
+            found, *new = self._minimise(logits_fn, images, labels, const, best)
+            low, high = tf.where(found, low, const), tf.where(found, const, high)
+            middle = tf.where(tf.math.is_inf(high), 10.0 * const, (low + high) / 2.0)
+            return middle, low, high, *new
+
+        start = (none + self.initial_const, none, none + math.inf, points, none - math.inf)
+        return repeat(attempt, self.binary_search_steps, start, unroll=False)[3]
+
+    def _minimise(
+        self, logits_fn: LogitsFn, images: Any, labels: Any, const: Any, best: Any
+    ) -> tuple[Any, Any, Any]:
+        """Runs Adam for one c per example; returns whether it found any, and the best so far."""
+        lower, upper = self._box(images)
+        middle, half = (lower + upper) / 2.0, (upper - lower) / 2.0
+        # A pixel without room (half = 0) stays in the middle, which is where it is.
+        relative = tf.math.divide_no_nan(images - middle, half)
+        start = tf.atanh(tf.clip_by_value(relative, BORDER - 1.0, 1.0 - BORDER))
+
+        def step(number: Any, found: Any, w: Any, mean: Any, square: Any, *best: Any) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(w)
+                points = tf.clip_by_value(middle + half * tf.tanh(w), lower, upper)  # rounding
+                logits = logits_fn(points)
+                lead = tf.cast(losses.lead(labels, logits), tf.float32)
+                miss = tf.nn.relu(self.confidence - lead)
+                loss = tf.reduce_sum(self._distance(points - images) + const * miss)
+            change, mean, square = adam(
+                number, tape.gradient(loss, w), mean, square, self.learning_rate
+            )
+            wrong = ~is_correct(logits, labels)
+            best = better(best, (points, self._score(points - images, wrong, lead)))
+            found |= wrong & ~(lead < self.confidence)
+            return number + 1, found, w + change, mean, square, *best
+
+        nowhere, zeros = tf.zeros_like(labels, tf.bool), tf.zeros_like(images)
+        # Once more than there are steps, to look at where the last one led.
+        state = repeat(step, self.steps + 1, (0, nowhere, start, zeros, zeros, *best), unroll=False)
+        return state[1], state[5], state[6]
+
+    def _score(self, delta: Any, wrong: Any, lead: Any) -> Any:
+        """Ranks points: the confident by nearness, then the misclassified by lead, then none."""
+        farthest = tf.sqrt(tf.cast(tf.size(delta[0]), tf.float32))  # between images in [0, 1]
+        almost = tf.atan(lead - self.confidence) - farthest
+        score = tf.where(lead < self.confidence, almost, -l2(delta))
+        return tf.where(wrong, score, -math.inf)
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class CWL2(_CarliniWagner):
+    """The nearest adversarial example in the Euclidean norm; bounded by [0, 1] only.
+
+    Measure it by the length of what it changed, not by accuracy: given time it finds an example for
+    nearly every image. Where none was found, and where the image itself is misclassified, it
+    returns the clean image. If the confidence is reached nowhere, it returns the misclassified
+    point that came closest to it.
+
+    A call costs ``binary_search_steps * (steps + 1)`` gradients. The authors' program takes 10,000
+    steps and stops a run that has come to rest; here every run goes to its end, which keeps an
+    example's result independent of its batch, and the default is 1,000 steps.
+
+    Args:
+        confidence: By how much the wrong logit is to lead.
+        steps: Of Adam, for one c.
+        binary_search_steps: How many c are tried.
+        learning_rate: Of Adam, in units of w: a pixel at the border starts at |w| = 7.25.
+        initial_const: The first c.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        confidence: float = 0.0,
+        steps: int = 1000,
+        binary_search_steps: int = 9,
+        learning_rate: float = 0.01,
+        initial_const: float = 1e-3,
+    ):
+        super().__init__(
+            confidence=confidence,
+            steps=steps,
+            binary_search_steps=binary_search_steps,
+            learning_rate=learning_rate,
+            initial_const=initial_const,
+        )
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class CWTanh(_CarliniWagner):
+    """Carlini & Wagner inside the maximum-norm ball: RLFAT, Eq. 2 and 3.
+
+        min_w ||x' - x||_2 + c * max(z_y - max_{j != y} z_j, -confidence)
+
+    The box is [max(0, x - epsilon), min(1, x + epsilon)], so w is in units of epsilon: a learning
+    rate of 0.1 and 100 steps cross it. Among the examples found it returns the nearest.
+
+    The experiments of RLFAT run PGD on this loss instead, with confidence 50:
+    ``PGD(loss="margin")``. Here the default is 0, for a confidence only decides how far beyond the
+    border of the classes a point goes.
+
+    Args:
+        epsilon: Radius in the maximum norm, in units of pixels in [0, 1].
+        confidence: By how much the wrong logit is to lead.
+        steps: Of Adam, for one c.
+        binary_search_steps: How many c are tried.
+        learning_rate: Of Adam.
+        initial_const: The first c.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    _distance = staticmethod(l2)
+
+    def __init__(
+        self,
+        *,
+        epsilon: float = 8 / 255,
+        confidence: float = 0.0,
+        steps: int = 100,
+        binary_search_steps: int = 5,
+        learning_rate: float = 0.1,
+        initial_const: float = 1.0,
+    ):
+        check_epsilon(epsilon, "linf")
+        super().__init__(
+            epsilon=epsilon,
+            confidence=confidence,
+            steps=steps,
+            binary_search_steps=binary_search_steps,
+            learning_rate=learning_rate,
+            initial_const=initial_const,
+        )
+
+    def _box(self, images: Any) -> tuple[Any, Any]:
+        lower, upper = images - self.epsilon, images + self.epsilon
+        return tf.maximum(lower, 0.0), tf.minimum(upper, 1.0)

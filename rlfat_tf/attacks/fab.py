@@ -1,0 +1,238 @@
+"""FAB-T, the targeted Fast Adaptive Boundary attack: the nearest adversarial example.
+
+x' = clip_{[0, 1]}((1 - alpha) (x^i + eta * delta) + alpha (x + eta * delta_orig))
+
+with delta and delta_orig the shortest steps, within [0, 1], from the current point and from the
+clean image to the plane on which z_t = z_y, linearised at the current point (Croce & Hein,
+"Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020,
+Algorithm 1, for one target class t at a time as in AutoAttack).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf import losses, norms, random
+from rlfat_tf.attacks.apgd import check_counts, random_point, target_class
+from rlfat_tf.attacks.base import LogitsFn, Search, is_correct
+from rlfat_tf.attacks.pgd import better, check_epsilon, repeat
+from rlfat_tf.compat import keras
+
+
+def step_to_hyperplane(points: Any, normal: Any, value: Any, norm: str) -> Any:
+    """The shortest steps from points to hyperplanes that do not leave [0, 1].
+
+        min ||step||   such that   <normal, step> + value = 0   and   0 <= points + step <= 1
+
+    Every pixel goes the way that brings the plane nearer, ``min(t * speed, room)`` far, where speed
+    is 1 (maximum norm) or |normal| (Euclidean norm) and room is its distance from the border. What
+    that gains is concave and piecewise linear in t, so that Newton's method climbs to the exact t
+    in a few steps, each of which finds more pixels at their border.
+
+    Args:
+        points: In [0, 1], [n, ...].
+        normal: Normals of the planes, [n, ...].
+        value: <normal, point> + offset, [n].
+        norm: ``"linf"`` or ``"l2"``.
+
+    Returns:
+        [n, ...]; where the plane misses the box, the step to the corner that is nearest to it, and
+        0 where the normal is 0.
+    """
+    shape = tf.shape(points)
+    point, normal = (tf.reshape(tensor, [shape[0], -1]) for tensor in (points, normal))
+    # Gradients may be so small that their squares are 0.
+    scale = tf.reduce_max(tf.abs(normal), 1, keepdims=True)
+    normal, value = (tf.math.divide_no_nan(x, scale) for x in (normal, value[:, None]))
+    direction = -tf.sign(value) * tf.sign(normal)
+    room = tf.where(direction > 0, 1.0 - point, point) * tf.abs(direction)
+    slope = tf.abs(normal)
+    speed = slope if norm == "l2" else tf.abs(direction)
+
+    def newton(t: Any, held: Any, _: Any) -> tuple[Any, Any, Any]:
+        rest = tf.abs(value) - tf.reduce_sum(tf.where(held, slope * room, 0.0), 1, keepdims=True)
+        rate = tf.reduce_sum(tf.where(held, 0.0, slope * speed), 1, keepdims=True)
+        t = tf.maximum(t, tf.math.divide_no_nan(rest, rate))  # never back, whatever the rounding
+        now = held | (room <= t * speed)
+        return t, now, tf.reduce_any(now != held)
+
+    t, held, _ = tf.while_loop(
+        lambda *state: state[-1],
+        newton,
+        (tf.zeros_like(value), room <= 0.0, True),
+        parallel_iterations=1,
+    )
+    step = direction * tf.where(held, room, t * speed)
+    return tf.ensure_shape(tf.reshape(step, shape), points.shape)
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class FABT(Search):
+    """FAB towards the most likely wrong classes, one after the other.
+
+    A search for the nearest misclassified point: an example has failed when that point is within
+    epsilon, and else its clean image is returned. Targets are tried for those examples only that
+    have not failed; they are the classes with the greatest logits on the clean image, the true one
+    left out. A step costs one gradient and one pass more.
+
+    As in AutoAttack, and other than in the paper, there is no final search along the way back to
+    the clean image: its points lie on the border of the classes to rounding.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        steps: For every target and restart.
+        restarts: Starts for every target: the clean image first, later ones at random, at half the
+            distance of the best point or of epsilon, whichever is less.
+        targets: How many; at most the number of classes less one.
+        alpha_max: Greatest weight of the step from the clean image, in [0, 1].
+        eta: How far to go beyond the plane, at least 1.
+        beta: Where to go on from a misclassified point, between the clean image (0) and it (1).
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        norm: str = "linf",
+        epsilon: float = 8 / 255,
+        steps: int = 100,
+        restarts: int = 1,
+        targets: int = 9,
+        alpha_max: float = 0.1,
+        eta: float = 1.05,
+        beta: float = 0.9,
+    ):
+        norms.get(norm)
+        check_epsilon(epsilon, norm)
+        check_counts(steps=steps, restarts=restarts, targets=targets)
+        for name, share in (("alpha_max", alpha_max), ("beta", beta)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"Expected {name} in [0, 1]; received {share}.")
+        if not 1 <= eta < math.inf:
+            raise ValueError(f"Expected a finite eta of at least 1; received {eta}.")
+        super().__init__(
+            norm=norm,
+            epsilon=float(epsilon),
+            steps=int(steps),
+            restarts=int(restarts),
+            targets=int(targets),
+            alpha_max=float(alpha_max),
+            eta=float(eta),
+            beta=float(beta),
+        )
+
+    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
+        found, distance = self._nearest(logits_fn, images, labels, seed, self.epsilon)
+        return tf.where(_wide(distance <= self.epsilon, images), found, images)
+
+    def minimal(
+        self, logits_fn: LogitsFn, images: Any, labels: Any, *, seed: random.SeedLike = 0
+    ) -> Any:
+        """Returns the nearest adversarial examples found, however far they are.
+
+        All targets are tried for every example, and epsilon bounds the random starts only.
+
+        Args:
+            logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
+            images: Float images in [0, 1], [batch, ...].
+            labels: Integers [batch], or one-hot rows [batch, classes].
+            seed: As for a call.
+
+        Returns:
+            float32 images of the same shape; the clean image where it is misclassified already and
+            where nothing was found.
+        """
+        images = tf.stop_gradient(tf.cast(tf.convert_to_tensor(images), tf.float32))
+        seed = random.as_seed(seed).of_examples(tf.shape(images)[0])
+        return self._nearest(logits_fn, images, labels, seed, 0.0)[0]
+
+    def _nearest(
+        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, enough: float
+    ) -> tuple[Any, Any]:
+        """Goes through targets and restarts until the distance is ``enough`` or less."""
+        labels = losses.class_ids(labels)
+        logits = logits_fn(images)
+        total = self.restarts * min(self.targets, int(logits.shape[-1]) - 1)
+
+        def attempt(number: Any, found: Any, distance: Any) -> tuple[Any, Any, Any]:
+            rows = tf.where(distance > enough)
+            take = rows[:, 0]
+            tensors = (images, labels, logits, found, distance)
+            image, label, clean, point, reach = (tf.gather(tensor, take) for tensor in tensors)
+            target = target_class(clean, label, number // self.restarts)
+
+            def random_start() -> Any:
+                radius = _wide(tf.minimum(reach, self.epsilon) / 2.0, image)
+                return random_point(self.norm, image, radius, seed.rows(take).fold(number))
+
+            first = tf.equal(number % self.restarts, 0)
+            start = tf.ensure_shape(tf.cond(first, lambda: image, random_start), image.shape)
+            best = self._descend(logits_fn, image, label, target, start, point, reach)
+            found, distance = (
+                tf.tensor_scatter_nd_update(old, rows, new)
+                for old, new in zip((found, distance), best)
+            )
+            return number + 1, found, distance
+
+        distance = tf.where(is_correct(logits, labels), math.inf, 0.0)
+        _, found, distance = tf.while_loop(
+            lambda number, _, distance: (number < total) & tf.reduce_any(distance > enough),
+            attempt,
+            (0, images, distance),
+            parallel_iterations=1,
+        )
+        return tf.stop_gradient(found), distance
+
+    def _descend(
+        self,
+        logits_fn: LogitsFn,
+        images: Any,
+        labels: Any,
+        target: Any,
+        start: Any,
+        best: Any,
+        distance: Any,
+    ) -> tuple[Any, Any]:
+        """Takes the steps from one start to one target; returns the nearest point and how near."""
+
+        def step(x: Any, best: Any, nearness: Any) -> tuple[Any, Any, Any]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                lead = losses.targeted_lead(labels, target, logits_fn(x))
+            gradient = tape.gradient(lead, x)
+            lead = tf.cast(lead, tf.float32)
+            axes = list(range(1, x.shape.rank))
+            at_image = lead + tf.reduce_sum(gradient * (images - x), axes)
+            delta = step_to_hyperplane(x, gradient, lead, self.norm)
+            delta_image = step_to_hyperplane(images, gradient, at_image, self.norm)
+            size, size_image = self._length(delta), self._length(delta_image)
+            alpha = tf.minimum(tf.math.divide_no_nan(size, size + size_image), self.alpha_max)
+            alpha = _wide(alpha, x)
+            x = (1 - alpha) * (x + self.eta * delta) + alpha * (images + self.eta * delta_image)
+            x = tf.clip_by_value(x, 0.0, 1.0)
+            wrong = ~is_correct(logits_fn(x), labels)
+            score = tf.where(wrong, -self._length(x - images), -math.inf)
+            best, nearness = better((best, nearness), (x, score))
+            x = tf.where(_wide(wrong, x), images + self.beta * (x - images), x)
+            return x, best, nearness
+
+        _, best, nearness = repeat(step, self.steps, (start, best, -distance), unroll=False)
+        return best, -nearness
+
+    def _length(self, delta: Any) -> Any:
+        axes = list(range(1, delta.shape.rank))
+        if self.norm == "linf":
+            return tf.reduce_max(tf.abs(delta), axes)
+        return tf.sqrt(tf.reduce_sum(tf.square(delta), axes))
+
+
+def _wide(per_example: Any, images: Any) -> Any:
+    """Shapes [n] to go with images."""
+    return tf.reshape(per_example, [-1] + [1] * (images.shape.rank - 1))

@@ -1,0 +1,104 @@
+"""The momentum iterative method: gradient ascent along an average of the gradients so far.
+
+    g_{t+1} = decay * g_t + grad L(x_t) / ||grad L(x_t)||_1
+    x_{t+1} = clip_{[0, 1]}(x + Proj_B(x_t + a * direction(g_{t+1}) - x)),   x_0 = x, g_0 = 0
+
+(Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018, Algorithm 1 and Eq. 6; the
+Euclidean form is Eq. 9.) In place of the L1 norm stands the mean of the absolute values, as in the
+authors' program: a factor common to all g, which no direction depends on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf import losses, norms, random
+from rlfat_tf.attacks.base import LogitsFn, Search, try_remaining
+from rlfat_tf.attacks.carlini_wagner import check_positive
+from rlfat_tf.attacks.pgd import better, check_epsilon, rank, repeat
+from rlfat_tf.compat import keras
+from rlfat_tf.errors import unknown
+
+LOSSES = ("ce", "dlr", "margin")  # not "kl", whose gradient is 0 at the image, where it starts
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class MIM(Search):
+    """Projected gradient ascent with momentum, from the image itself.
+
+    Of all its points the one of the greatest loss is returned, a misclassified one before any
+    other. It draws nothing: the same images always give the same examples.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        steps: Number of gradient steps.
+        step_size: Length of a step; default 2.5 * epsilon / steps.
+        decay: How much of the average is kept from step to step; 0 is PGD, 1 forgets nothing.
+        loss: ``"ce"``, ``"dlr"`` or ``"margin"``: :func:`rlfat_tf.losses.attack_loss`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        norm: str = "linf",
+        epsilon: float = 8 / 255,
+        steps: int = 20,
+        step_size: float | None = None,
+        decay: float = 1.0,
+        loss: str = "ce",
+    ):
+        norms.get(norm)
+        check_epsilon(epsilon, norm)
+        check_positive({"steps": steps}, {} if step_size is None else {"step_size": step_size})
+        if not math.isfinite(decay) or decay < 0:
+            raise ValueError(f"Expected a finite decay of at least 0; received {decay}.")
+        if loss not in LOSSES:
+            raise unknown("loss of MIM:", loss, LOSSES)
+        super().__init__(
+            norm=norm,
+            epsilon=float(epsilon),
+            steps=int(steps),
+            step_size=2.5 * epsilon / steps if step_size is None else float(step_size),
+            decay=float(decay),
+            loss=loss,
+        )
+
+    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
+
+        def attempt(images: Any, labels: Any, _: Any, __: random.Seed) -> Any:
+            return self._ascend(logits_fn, images, labels)
+
+        return try_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
+
+    def _ascend(self, logits_fn: LogitsFn, images: Any, labels: Any) -> Any:
+        norm = norms.get(self.norm)
+        objective = losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
+        axes = list(range(1, images.shape.rank))
+
+        def step(point: Any, momentum: Any, *best: Any) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(point)
+                logits = logits_fn(point)
+                loss = objective(logits)
+                total = tf.reduce_sum(loss)
+            best = better(best, (point, rank(logits, loss, labels)))
+            gradient = tape.gradient(total, point)
+            size = tf.reduce_mean(tf.abs(gradient), axes, keepdims=True)
+            momentum = self.decay * momentum + tf.math.divide_no_nan(gradient, size)
+            ahead = point + self.step_size * norm.step(momentum)
+            delta = norm.project(ahead - images, self.epsilon)
+            return tf.clip_by_value(images + delta, 0.0, 1.0), momentum, *best
+
+        none = tf.zeros_like(labels, tf.float32) - math.inf
+        state = (images, tf.zeros_like(images), images, none)
+        last, _, *best = repeat(step, self.steps, state, unroll=False)
+        logits = logits_fn(last)
+        return better(best, (last, rank(logits, objective(logits), labels)))[0]

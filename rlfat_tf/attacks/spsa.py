@@ -1,0 +1,124 @@
+"""SPSA: estimates gradients from the differences of pairs of queries, and descends them.
+
+    g = mean_i (J(x' + delta * v_i) - J(x' - delta * v_i)) / (2 * delta) * v_i,   v_i in {-1, 1}^d
+    x' <- Proj(x' + Adam(g))
+
+(Uesato et al., "Adversarial Risk and the Dangers of Evaluating Against Weak Attacks", ICML 2018,
+Algorithm 1, with Adam in place of plain descent as in its experiments.) It needs no gradient and
+so shows whether a defence only hides its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf import losses, random
+from rlfat_tf.attacks.base import LogitsFn, Search
+from rlfat_tf.attacks.carlini_wagner import adam, check_positive
+from rlfat_tf.attacks.nattack import in_chunks, in_rounds, lead_of_each
+from rlfat_tf.attacks.pgd import check_epsilon
+from rlfat_tf.compat import keras
+
+BITS = 32  # of an integer, each the sign of one pixel in one direction
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class SPSA(Search):
+    """Adam on the margin J = z_y - max_{j != y} z_j, its gradient estimated by queries.
+
+    It starts from the image and stops where an example is misclassified; the others go on without
+    it. The queries themselves may lie outside of [0, 1] and the ball by ``delta``, as in the paper:
+    clipped, the differences would be biased. A step costs ``2 * samples + 1`` queries per example.
+
+    Args:
+        epsilon: Radius in the maximum norm, in units of pixels in [0, 1].
+        steps: How many at most.
+        samples: Directions in a step; two queries each.
+        delta: How far from the point it queries, in every pixel.
+        learning_rate: Of Adam, in units of pixels.
+        chunk: How many directions are in memory at once; changes speed and memory, and the result
+            by rounding only.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        epsilon: float = 8 / 255,
+        steps: int = 100,
+        samples: int = 128,
+        delta: float = 0.01,
+        learning_rate: float = 0.01,
+        chunk: int = 8,
+    ):
+        check_epsilon(epsilon, "linf")
+        check_positive(
+            {"steps": steps, "samples": samples, "chunk": chunk},
+            {"delta": delta, "learning_rate": learning_rate},
+        )
+        super().__init__(
+            epsilon=float(epsilon),
+            steps=int(steps),
+            samples=int(samples),
+            delta=float(delta),
+            learning_rate=float(learning_rate),
+            chunk=int(chunk),
+        )
+
+    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
+
+        def step(number: Any, images: Any, labels: Any, seed: random.Seed, state: Any) -> Any:
+            points, mean, square = state
+            gradient = self.estimate(logits_fn, points, labels, seed.fold(number))
+            change, mean, square = adam(number, gradient, mean, square, self.learning_rate)
+            total = tf.clip_by_value(points + change - images, -self.epsilon, self.epsilon)
+            points = tf.clip_by_value(images + total, 0.0, 1.0)
+            return points, [points, mean, square]
+
+        zeros = tf.zeros_like(images)
+        start = [images, zeros, zeros]
+        labels = losses.class_ids(labels)
+        return in_rounds(step, self.steps, logits_fn, images, labels, seed, start)
+
+    def directions(self, images: Any, seed: random.Seed) -> Any:
+        """Draws all v_i of a step: int32 [batch, words, ...], a bit for every sign."""
+        words = -(-self.samples // BITS)
+        shape = tf.shape(images)
+        shape = tf.concat([shape[:1], [words], shape[1:]], 0)
+        bits = random.uniform(seed, shape, None, None, tf.int32)
+        return tf.ensure_shape(bits, [images.shape[0], words, *images.shape[1:]])
+
+    def estimate(self, logits_fn: LogitsFn, points: Any, labels: Any, seed: random.Seed) -> Any:
+        """Estimates the gradient of J at the points, [batch, ...]."""
+        bits = self.directions(points, seed)
+
+        def add(members: Any, total: Any) -> Any:
+            v = signs(bits, members)
+            ahead = lead_of_each(logits_fn, points[:, None] + self.delta * v, labels)
+            behind = lead_of_each(logits_fn, points[:, None] - self.delta * v, labels)
+            slope = (behind - ahead) / (2.0 * self.delta)  # J is minus the lead
+            slope = tf.where(tf.math.is_finite(slope), slope, 0.0)  # a broken query says nothing
+            return [total + tf.einsum("bm,bm...->b...", slope, v)]
+
+        (total,) = in_chunks(add, self.samples, self.chunk, [tf.zeros_like(points)])
+        return total / self.samples
+
+
+def signs(bits: Any, members: Any) -> Any:
+    """Reads the directions of these numbers from :meth:`SPSA.directions`.
+
+    Args:
+        bits: int32 [batch, words, ...].
+        members: int32 [members].
+
+    Returns:
+        float32 [batch, members, ...] of -1 and 1.
+    """
+    places = tf.reshape(members % BITS, [-1] + [1] * (bits.shape.rank - 2))
+    bit = tf.bitwise.right_shift(tf.gather(bits, members // BITS, axis=1), places) & 1
+    return 1.0 - 2.0 * tf.cast(bit, tf.float32)

@@ -1,0 +1,165 @@
+"""Square Attack: random search with square windows, by queries alone, without gradients.
+
+(Andriushchenko, Croce, Flammarion & Hein, "Square Attack: a query-efficient black-box adversarial
+attack via random search", ECCV 2020.) Every example has windows and signs of its own, all examples
+of a batch go through one loop.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf import losses, norms, random
+from rlfat_tf.attacks.apgd import check_counts
+from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
+from rlfat_tf.attacks.pgd import better, check_epsilon
+from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
+from rlfat_tf.compat import keras
+
+# After how many of 10,000 queries the share of changed pixels is halved.
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+CHUNK = 100  # queries between two looks at which examples are left
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class Square(Search):
+    """Random search on the margin z_y - max_{j != y} z_j.
+
+    In the maximum norm (Algorithm 2) it starts at vertical stripes of +-epsilon and proposes
+    windows of +-epsilon, one sign for every channel. (The paper adds +-2 epsilon and projects,
+    which is the same: every pixel is at a border of its ball already.) In the Euclidean norm
+    (Algorithm 3) it starts at a grid of patterns and moves the length of one window to another.
+    A proposal is kept if it lowers the margin; a fooled example is left alone.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        queries: Points looked at for every start, at most, apart from the clean image.
+        p_init: Share of the pixels that a window has at first, in (0, 1].
+        restarts: Random starts, each for the examples that still stand.
+        rescale_schedule: Stretch the schedule of window sizes to the number of queries, as in the
+            paper. AutoAttack's standard version does not: it breaks off the schedule of 10,000
+            after its 5,000 queries.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        norm: str = "linf",
+        epsilon: float = 8 / 255,
+        queries: int = 5000,
+        p_init: float = 0.8,
+        restarts: int = 1,
+        rescale_schedule: bool = True,
+    ):
+        norms.get(norm)
+        check_epsilon(epsilon, norm)
+        check_counts(queries=queries, restarts=restarts)
+        if not 0 < p_init <= 1:
+            raise ValueError(f"Expected p_init in (0, 1]; received {p_init}.")
+        super().__init__(
+            norm=norm,
+            epsilon=float(epsilon),
+            queries=int(queries),
+            p_init=float(p_init),
+            restarts=int(restarts),
+            rescale_schedule=bool(rescale_schedule),
+        )
+
+    def share(self, query: int) -> float:
+        """Returns p, the share of the pixels that the window of a query has."""
+        place = query * 10_000 // self.queries if self.rescale_schedule else query
+        return float(self.p_init / 2 ** sum(place > bound for bound in HALVINGS))
+
+    def side(self, query: int, height: int, width: int) -> int:
+        """Returns the side of a query's window.
+
+        In the Euclidean norm it is odd, and at least 3 as in the authors' code.
+        """
+        side = max(round(math.sqrt(self.share(query) * height * width)), 1)
+        limit = min(height, width)
+        if self.norm == "l2":
+            side, limit = max(side, 3) // 2 * 2 + 1, (limit - 1) // 2 * 2 + 1
+        return min(side, limit)
+
+    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`.
+
+        Raises:
+            ValueError: If the images are not [batch, height, width, channels].
+        """
+        if images.shape.rank != 4 or None in images.shape[1:]:
+            raise ValueError(
+                f"Square expects images [batch, height, width, channels]; received {images.shape}."
+            )
+        labels = losses.class_ids(labels)
+
+        def restart(number: Any, found: Any) -> Any:
+            def attempt(images: Any, labels: Any, found: Any, seed: random.Seed) -> Any:
+                new = self._random_search(logits_fn, images, labels, seed.fold(number))
+                if self.restarts == 1:
+                    return new[0]
+                old = found, tf.cast(losses.lead(labels, logits_fn(found)), tf.float32)
+                return better(old, new)[0]
+
+            return number + 1, try_remaining(attempt, logits_fn, images, labels, seed, found)
+
+        return tf.while_loop(
+            lambda number, _: number < self.restarts, restart, (0, images), parallel_iterations=1
+        )[1]
+
+    def _random_search(
+        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed
+    ) -> tuple[Any, Any]:
+        """Algorithm 1: returns points and by how much they are misclassified."""
+        _, height, width, channels = images.shape
+        sides = tf.constant([self.side(query, height, width) for query in range(self.queries)])
+        propose, numbers = (
+            (propose_linf, 2 + channels) if self.norm == "linf" else (propose_l2, 5 + channels)
+        )
+
+        def judge(points: Any, labels: Any) -> tuple[Any, Any]:
+            logits = logits_fn(points)
+            return is_correct(logits, labels), tf.cast(losses.lead(labels, logits), tf.float32)
+
+        def chunk(first: Any, *state: Any) -> Any:
+            rows = tf.where(state[1])
+            take = rows[:, 0]
+            image, label, *now = (tf.gather(tensor, take) for tensor in (images, labels, *state))
+            size = [tf.size(take), CHUNK, numbers]
+            draws = random.uniform(seed.rows(take).fold(1, first), size, 0.0, 1.0)
+            draws = tf.ensure_shape(draws, [None, CHUNK, numbers])
+
+            def query(number: Any, points: Any, right: Any, lead: Any) -> Any:
+                draw = draws[:, number - first]
+                new = propose(image, points, draw, sides[number], self.epsilon)
+                still, ahead = judge(new, label)
+                keep = right & (~still | (ahead > lead))
+                points = tf.where(keep[:, None, None, None], new, points)
+                return number + 1, points, right & still, tf.where(keep, ahead, lead)
+
+            end = tf.minimum(first + CHUNK, self.queries)
+            _, *now = tf.while_loop(
+                lambda number, _, right, __: (number < end) & tf.reduce_any(right),
+                query,
+                (first, *now),
+                parallel_iterations=1,
+            )
+            return end, *(
+                tf.tensor_scatter_nd_update(old, rows, new) for old, new in zip(state, now)
+            )
+
+        start = (stripes if self.norm == "linf" else tiles)(images, self.epsilon, seed.fold(0))
+        _, points, right, lead = tf.while_loop(
+            lambda first, _, right, __: (first < self.queries) & tf.reduce_any(right),
+            chunk,
+            (1, start, *judge(start, labels)),
+            parallel_iterations=1,
+        )
+        return points, tf.where(right, lead, math.inf)

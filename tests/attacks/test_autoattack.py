@@ -1,0 +1,109 @@
+"""AutoAttack: its parts, their order, and that only survivors are attacked."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf import attacks, random
+from rlfat_tf.attacks.autoattack import COMPONENTS, AutoAttack
+from rlfat_tf.compat import keras
+from tests import reference
+
+IMAGES, _, _ = reference.images_and_labels(12, seed=1)
+NET = reference.keras_net(seed=4)
+LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
+LABELS[0] = (LABELS[0] + 1) % 3
+QUICK = {"epsilon": 0.05, "budget": 0.05}
+
+
+def right(images):
+    return np.argmax(NET(images), -1) == LABELS
+
+
+def test_the_standard_version_is_the_literatures():
+    parts = AutoAttack(epsilon=8 / 255).components
+    assert list(parts) == ["apgd_ce", "apgd_t", "fab_t", "square"]
+    assert (parts["apgd_ce"].loss, parts["apgd_ce"].steps, parts["apgd_ce"].restarts) == (
+        "ce",
+        100,
+        1,
+    )
+    assert (parts["apgd_t"].steps, parts["apgd_t"].targets) == (100, 9)
+    assert (parts["fab_t"].steps, parts["fab_t"].targets) == (100, 9)
+    assert parts["square"].queries == 5000 and parts["square"].p_init == 0.8
+    assert {part.epsilon for part in parts.values()} == {8 / 255}
+    assert {part.norm for part in AutoAttack(norm="l2", epsilon=2).components.values()} == {"l2"}
+
+
+def test_other_versions():
+    rand = AutoAttack(version="rand").components
+    assert list(rand) == ["apgd_ce", "apgd_dlr"]
+    assert [(part.loss, part.eot) for part in rand.values()] == [("ce", 20), ("dlr", 20)]
+    custom = AutoAttack(version="custom", attacks=["square", "apgd_ce"], budget=0.1).components
+    assert list(custom) == ["square", "apgd_ce"]
+    assert custom["square"].queries == 500 and custom["apgd_ce"].steps == 10
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"version": "standart"}, "Did you mean 'standard'"),
+        ({"version": "custom"}, "Expected names of attacks with version='custom'"),
+        ({"attacks": ["square"]}, "only there"),
+        ({"version": "custom", "attacks": ["sqare"]}, "Did you mean 'square'"),
+        ({"budget": 0}, "budget above 0"),
+        ({"epsilon": 8}, "Did you mean 8/255"),
+    ],
+)
+def test_arguments_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        AutoAttack(**arguments)
+
+
+def test_config_round_trip():
+    attack = AutoAttack(version="custom", attacks=["fab_t"], norm="l2", epsilon=0.5, budget=0.3)
+    assert AutoAttack.from_config(attack.get_config()) == attack
+    packed = keras.saving.serialize_keras_object(attack)
+    assert keras.saving.deserialize_keras_object(packed) == attack
+
+
+@pytest.mark.parametrize("norm, epsilon", [("linf", 0.05), ("l2", 0.3)])
+def test_it_stays_inside_and_is_at_least_as_strong_as_its_parts(norm, epsilon):
+    whole = AutoAttack(norm=norm, epsilon=epsilon, budget=0.05)
+    call = tf.function(lambda x, y: whole(NET, x, y, seed=3))
+    found = np.asarray(call(IMAGES, LABELS))
+    delta = found - IMAGES
+    size = np.abs(delta).max() if norm == "linf" else np.sqrt((delta**2).sum((1, 2, 3))).max()
+    assert size <= epsilon + 1e-5 and found.min() >= 0 and found.max() <= 1
+    np.testing.assert_allclose(call(IMAGES, LABELS), found)
+    for name in whole.components:
+        alone = COMPONENTS[name]({"norm": norm, "epsilon": epsilon}, 0.05, 1)
+        seed = random.as_seed(3).of_examples(12).fold(random.number(name))
+        assert right(found).sum() <= right(alone(NET, IMAGES, LABELS, seed=seed)).sum()
+
+
+def test_parts_see_only_what_is_left(monkeypatch):
+    seen = []
+
+    class Spy(attacks.Attack):
+        def run(self, logits_fn, images, labels, seed, unroll):
+            seen.append((self.name, seed.examples.numpy().tolist()))
+            noise = tf.where(tf.range(len(images)) % 2 == 0, 0.5, 0.0)
+            return tf.clip_by_value(images + noise[:, None, None, None], 0, 1)
+
+    for name in ("apgd_ce", "square"):
+        monkeypatch.setitem(COMPONENTS, name, lambda ball, b, e, name=name: Spy(name=name))
+    attack = AutoAttack(version="custom", attacks=["apgd_ce", "square"], epsilon=1.0)
+
+    def logits_fn(images):
+        """Class 1 as long as the corner pixel is what it was."""
+        same = tf.reduce_any(tf.abs(images[:, None, 0, 0, 0] - IMAGES[:, 0, 0, 0]) < 1e-6, 1)
+        return tf.one_hot(tf.cast(same, tf.int32), 2)
+
+    labels = np.ones(12, np.int32)
+    labels[3] = 0
+    attack(logits_fn, IMAGES, labels)
+    (first, all_right), (second, left) = seen
+    assert (first, second) == ("apgd_ce", "square")
+    assert all_right == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert left == all_right[1::2]
