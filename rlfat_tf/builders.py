@@ -1,46 +1,29 @@
-"""From a configuration to the objects of a run: strategy, network, method, optimizer."""
+"""From a configuration to the objects of a run: network, method, optimizer."""
 
 from __future__ import annotations
 
-import functools
+import inspect
 from typing import Any
 
-import tensorflow as tf
-
 from rlfat_tf import compat, data, models, optimizers
-from rlfat_tf.attacks import LinfPGD
 from rlfat_tf.config import TrainConfig
-from rlfat_tf.methods import METHODS, TRADES, AdversarialModel, Standard
-from rlfat_tf.methods.rlfat import RLFATP, RLFATT, BlockShuffled
+from rlfat_tf.methods import METHODS, AdversarialModel, Standard
+from rlfat_tf.regularizers import LSP
 
-
-def make_strategy(name: str) -> Any:
-    """Returns the ``tf.distribute`` strategy: all GPUs of this machine, or its (logical) CPUs."""
-    if name == "none":
-        return tf.distribute.get_strategy()
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return _mirrored(tuple(device.name for device in devices))
-
-
-@functools.cache
-def _mirrored(devices: tuple[str, ...]) -> Any:
-    # One for all runs of a process: two of them mix up their messages between CPUs.
-    return tf.distribute.MirroredStrategy(list(devices))
-
-
-def check_batch(config: TrainConfig, strategy: Any) -> None:
-    """Refuses a global batch that the replicas cannot share equally.
-
-    Raises:
-        ValueError: If the batch size is no multiple of the number of replicas.
-    """
-    replicas = strategy.num_replicas_in_sync
-    if config.batch_size % replicas:
-        raise ValueError(
-            f"Expected --batch_size (global) to be a multiple of the {replicas} replicas; "
-            f"received {config.batch_size}. Use for instance "
-            f"{-(-config.batch_size // replicas) * replicas}, or --distribution=none."
-        )
+# Flags of some methods, and the arguments of their constructors.
+METHOD_FLAGS = {
+    "num_blocks": "num_blocks",
+    "block_shuffle": "block_shuffle",
+    "trades_lambda": "trades_lambda",
+    "eta": "eta",
+    "label_smoothing": "label_smoothing",
+    "divergence_weight": "divergence_weight",
+    "atld_objective": "objective_form",
+    "local_weight": "local_weight",
+    "global_weight": "global_weight",
+    "local_radius": "local_radius",
+    "local_variant": "variant",
+}
 
 
 def build_model(
@@ -62,7 +45,7 @@ def build_model(
 def method_arguments(config: TrainConfig) -> dict[str, Any]:
     """Returns what a run passes to the constructor of its method."""
     method = METHODS[config.method]
-    attack = LinfPGD(
+    attack = method.make_attack(
         epsilon=config.epsilon,
         steps=config.attack_steps,
         step_size=config.attack_step_size,
@@ -77,10 +60,17 @@ def method_arguments(config: TrainConfig) -> dict[str, Any]:
     if method is Standard:
         start = attack.replace(random_start="uniform")
         arguments.update(attack=None, eval_attack=start)
-    if issubclass(method, BlockShuffled):
-        arguments.update(num_blocks=config.num_blocks, block_shuffle=config.block_shuffle)
-    if issubclass(method, TRADES):
-        arguments.update(trades_lambda=config.trades_lambda)
-    if issubclass(method, (RLFATP, RLFATT)) and config.eta is not None:
-        arguments.update(eta=config.eta)
+    accepted = {name for c in method.__mro__ for name in inspect.signature(c).parameters}
+    for flag, argument in METHOD_FLAGS.items():
+        value = getattr(config, flag)
+        if argument in accepted and value is not None:
+            arguments[argument] = value
+    if config.regularizer == "lsp":
+        arguments["regularizer"] = LSP(
+            weight=config.lsp_weight,
+            neighbors=config.lsp_neighbors,
+            reading=config.lsp_reading,
+            layer=config.lsp_layer,
+            epsilon=config.epsilon,
+        )
     return arguments

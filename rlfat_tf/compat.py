@@ -9,6 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.errors import unknown
+
 MINIMUM_KERAS_3 = (3, 10)
 
 
@@ -58,13 +60,31 @@ def _of_one_replica(spec: Any) -> Any:
     return getattr(spec, "_value_specs", [spec])[0]
 
 
+def has_several_workers(strategy: Any) -> bool:
+    """Tells whether a strategy spans several processes that train together."""
+    kind = tf.distribute.MultiWorkerMirroredStrategy
+    return isinstance(strategy, kind) and strategy.extended._in_multi_worker_mode()
+
+
 class _Keras3Model(keras.Model):  # type: ignore[name-defined]
     """``keras.Model`` whose ``fit`` under a strategy reads no batch ahead.
 
     Keras 3 takes a batch from the stream to build what is unbuilt, and does not put it back; on
     several replicas it also adds up their parts, which fails when they differ in size. The data
     set's own description of a batch is enough.
+
+    On several machines (``MultiWorkerMirroredStrategy``) Keras 3 reduces the logs of a step along
+    their first axis, which numbers do not have: the steps return them as vectors of length 1.
     """
+
+    def _make_function(self, step_function: Any) -> Any:
+        if not has_several_workers(self.distribute_strategy):
+            return super()._make_function(step_function)
+
+        def step(data: Any) -> dict[str, Any]:
+            return {name: tf.reshape(v, [1]) for name, v in step_function(data).items()}
+
+        return super()._make_function(step)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is None or self._distribute_strategy is None:
@@ -82,7 +102,18 @@ class _Keras3Model(keras.Model):  # type: ignore[name-defined]
         return {name: results.get(name, value) for name, value in logs.items()}
 
 
-Model: Any = _Keras3Model if KERAS_3 else keras.Model
+class _Keras2Model(keras.Model):  # type: ignore[name-defined]
+    """``keras.Model`` whose logs are right on several machines.
+
+    There Keras 2 adds up over the workers what the metrics have aggregated already.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.distribute_reduction_method = "first"
+
+
+Model: Any = _Keras3Model if KERAS_3 else _Keras2Model
 
 
 def layers_of(model: Any) -> list[Any]:
@@ -96,6 +127,34 @@ def last_layer(model: Any) -> Any:
     if outputs:
         return outputs[0]._keras_history[0]
     return model.layers[-1] if isinstance(model, keras.Sequential) and model.layers else None
+
+
+def part_of(model: Any, layer: str | None = None) -> Any:
+    """Returns a model from the same inputs to a layer's output; it shares all weights.
+
+    Args:
+        model: A functional or Sequential model.
+        layer: The layer's name; None for what feeds the last layer.
+
+    Raises:
+        ValueError: If the model's layers cannot be seen, or none has that name.
+    """
+    if not getattr(model, "outputs", None):
+        raise ValueError(
+            f"The layers of {model.name!r} cannot be seen: an embedding needs a functional or "
+            "Sequential model."
+        )
+    if layer is not None:
+        names = [each.name for each in model.layers]
+        if layer not in names:
+            raise unknown("layer", layer, names)
+        return keras.Model(model.input, model.get_layer(layer).output)
+    last = last_layer(model)
+    if isinstance(last, keras.Model):
+        raise ValueError(
+            f"The last layer of {model.name!r} is a model itself. Name the layer of the embedding."
+        )
+    return keras.Model(model.input, last.input)
 
 
 def batch_norm_layers(model: Any) -> list[Any]:

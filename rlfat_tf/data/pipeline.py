@@ -53,7 +53,7 @@ def training_batches(
 
     Returns:
         Pairs of images, float32 [batch_size, H, W, C] in [0, 1], and labels, int32 [batch_size].
-        Automatic sharding is off: every replica's images come from one common batch.
+        Under a strategy every replica gets its slice of each batch, on several machines too.
 
     Raises:
         ImportError: If an augmentation needs TensorFlow Addons, and they cannot be imported.
@@ -134,5 +134,5 @@ def _to_float(images: Any) -> Any:
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

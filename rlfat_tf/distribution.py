@@ -1,0 +1,123 @@
+"""Where a run computes: one device, the GPUs of a machine, several machines, a TPU.
+
+The engine is ``tf.distribute``. Several machines are described to TensorFlow by the environment
+variable ``TF_CONFIG``, the same on each but for the task's index; see ``docs/scaling.md``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf import compat
+from rlfat_tf.errors import unknown
+
+DISTRIBUTIONS = ("mirrored", "multi_worker", "tpu", "none")
+
+
+def detect() -> str:
+    """Names the distribution that this machine and its environment ask for.
+
+    ``multi_worker`` if ``TF_CONFIG`` names more than one worker, ``tpu`` if there is one, else
+    ``mirrored``.
+
+    Raises:
+        ValueError: If ``TF_CONFIG`` cannot be read.
+    """
+    if len(_workers()) > 1:
+        return "multi_worker"
+    if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
+        return "tpu"
+    return "mirrored"
+
+
+def make_strategy(name: str | None = None) -> Any:
+    """Returns the ``tf.distribute`` strategy of that name; one of several machines must come first.
+
+    Args:
+        name: One of :data:`DISTRIBUTIONS`; None to :func:`detect` it.
+
+    Raises:
+        ValueError: If the name is unknown, or ``multi_worker`` is asked for without ``TF_CONFIG``.
+    """
+    name = detect() if name is None else name
+    if name not in DISTRIBUTIONS:
+        raise unknown("distribution", name, DISTRIBUTIONS)
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        if not _workers():
+            raise ValueError(
+                "--distribution=multi_worker needs the environment variable TF_CONFIG on every "
+                'worker, for instance {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+                '"task": {"type": "worker", "index": 0}}. See docs/scaling.md.'
+            )
+        return _multi_worker(os.environ["TF_CONFIG"])
+    if name == "tpu":
+        return _tpu()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return _mirrored(tuple(device.name for device in devices))
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> Any:
+    # One for all runs of a process: two of them mix up their messages between CPUs.
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+@functools.cache
+def _multi_worker(tf_config: str) -> Any:
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@functools.cache
+def _tpu() -> Any:
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _workers() -> list[str]:
+    """Returns the addresses of all workers, the chief first."""
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return []
+    try:
+        cluster = json.loads(text).get("cluster", {})
+        return [address for kind in ("chief", "worker") for address in cluster.get(kind, [])]
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError(
+            f"Expected the environment variable TF_CONFIG to hold JSON such as "
+            f'{{"cluster": {{"worker": [...]}}, "task": {{...}}}}; received {text!r}.'
+        ) from None
+
+
+def is_chief(strategy: Any) -> bool:
+    """Tells whether this process is the one that writes files and prints."""
+    if not compat.has_several_workers(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    has_chief = "chief" in resolver.cluster_spec().as_dict()
+    if has_chief:
+        return bool(resolver.task_type == "chief")
+    return bool(resolver.task_id == 0)
+
+
+def check_batch(batch_size: int, strategy: Any) -> None:
+    """Refuses a global batch that the replicas cannot share equally.
+
+    Raises:
+        ValueError: If the batch size is no multiple of the number of replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            f"Expected --batch_size (global) to be a multiple of the {replicas} replicas; "
+            f"received {batch_size}. Use for instance {-(-batch_size // replicas) * replicas}, or "
+            "--distribution=none."
+        )
