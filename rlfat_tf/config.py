@@ -13,13 +13,14 @@ from typing import Any
 
 from rlfat_tf import transforms
 from rlfat_tf.attacks.pgd import check_epsilon
+from rlfat_tf.distribution import DISTRIBUTIONS
 from rlfat_tf.errors import unknown
-from rlfat_tf.methods import METHODS
+from rlfat_tf.methods import METHODS, atld, local_global
 from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.norms import STARTS
+from rlfat_tf.regularizers import READINGS, REGULARIZERS
 
 PRECISIONS = ("float32", "bfloat16")
-DISTRIBUTIONS = ("mirrored", "none")
 
 
 def option(default: Any, help: str, *, choices: Any = None, identity: bool = True) -> Any:
@@ -49,6 +50,9 @@ class TrainConfig:
     )
     download: bool = option(True, "Whether a missing data set may be downloaded.", identity=False)
     # Data.
+    skip_unreadable: bool = option(
+        False, "Leave out images of a folder that cannot be read, with a warning."
+    )
     image_size: int | None = option(None, "Resize images to this many pixels a side.")
     train_examples: int | None = option(None, "Use the first N training examples only.")
     test_examples: int | None = option(None, "Use the first N test examples only.")
@@ -79,6 +83,32 @@ class TrainConfig:
     )
     eta: float | None = option(None, "Weight of RLFAT's logit alignment; default 0.5 (P), 1 (T).")
     trades_lambda: float = option(6.0, "Weight of the KL term.")
+    label_smoothing: float | None = option(None, "Of feature_scattering and atld; default 0.5.")
+    divergence_weight: float | None = option(
+        None, "Weight of atld's divergence term; default 0.5, the authors' 0.1 for CIFAR-100."
+    )
+    atld_objective: str | None = option(
+        None, "Form of atld's objective; default: code.", choices=atld.FORMS
+    )
+    local_weight: float | None = option(None, "Weight of local_global's local term; default 1.")
+    global_weight: float | None = option(None, "Weight of local_global's global term; default 1.")
+    local_radius: float | None = option(
+        None, "Radius of local_global's balls; default: half of epsilon."
+    )
+    local_variant: str | None = option(
+        None,
+        "How local_global finds its local term; default: inner.",
+        choices=local_global.VARIANTS,
+    )
+    regularizer: str | None = option(
+        None, "A term that composes with every method.", choices=tuple(REGULARIZERS)
+    )
+    lsp_weight: float = option(1.0, "Weight of the regulariser lsp.")
+    lsp_neighbors: int = option(5, "Neighbours of the regulariser lsp.")
+    lsp_reading: str = option("neighborhood", "Which of our readings of lsp.", choices=READINGS)
+    lsp_layer: str | None = option(
+        None, "Layer of lsp's embedding; default: the one before the logits."
+    )
     # The optimizer.
     optimizer: str = option("adam", "adam, adamw, sgd; tfa:<Name> on the addons stack.")
     learning_rate: float = option(1e-3, "Learning rate at the start.")
@@ -97,9 +127,10 @@ class TrainConfig:
         "float32", "Precision of the network's layers.", choices=PRECISIONS
     )
     seed: int = option(0, "All randomness of the run follows from it.")
-    distribution: str = option(
-        "mirrored",
-        "mirrored: all GPUs of this machine; none.",
+    distribution: str | None = option(
+        None,
+        "mirrored (all GPUs of this machine), multi_worker, tpu or none; default: by TF_CONFIG and "
+        "the devices.",
         choices=DISTRIBUTIONS,
         identity=False,
     )
@@ -112,6 +143,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
+            _check_type(field, value)
             if choices and value is not None and value not in choices:
                 raise unknown(f"value of --{field.name}:", value, choices)
         if (self.epochs is None) == (self.train_steps is None):
@@ -128,13 +160,24 @@ class TrainConfig:
             "batch_size",
             "attack_steps",
             "num_blocks",
+            "lsp_neighbors",
         ):
             self._check(name, "an integer of at least 1", lambda v: v >= 1)
         for name in ("attack_step_size", "learning_rate"):
             self._check(name, "a finite number above 0", lambda v: 0 < v < math.inf)
-        for name in ("eta", "trades_lambda", "weight_decay", "checkpoint_every"):
+        for name in (
+            "eta",
+            "trades_lambda",
+            "divergence_weight",
+            "local_weight",
+            "global_weight",
+            "local_radius",
+            "lsp_weight",
+            "weight_decay",
+            "checkpoint_every",
+        ):
             self._check(name, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
-        for name in ("momentum", "ema", "validation_fraction"):
+        for name in ("momentum", "ema", "validation_fraction", "label_smoothing"):
             self._check(name, "a number in [0, 1)", lambda v: 0 <= v < 1)
         self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < 2**31)
         check_epsilon(self.epsilon, "linf")
@@ -173,7 +216,12 @@ class TrainConfig:
         Raises:
             ValueError: If the text is not JSON, or names a field that does not exist.
         """
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except RecursionError:
+            values = None
+        if not isinstance(values, dict):
+            raise ValueError(f"Expected one JSON object of settings; received {text[:40]!r}...")
         names = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in names:
@@ -190,6 +238,17 @@ class TrainConfig:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             lines.append(f"--{field.name}={text}")
         return "\n".join(lines) + "\n"
+
+
+def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
+    expected = str(field.type).split(" | ")  # a string, since annotations are not evaluated
+    kinds = ["bool"] if isinstance(value, bool) else [c.__name__ for c in type(value).__mro__]
+    if value is None:
+        kinds = ["None"]
+    elif "int" in kinds:
+        kinds.append("float")
+    if not set(kinds) & set(expected):
+        raise ValueError(f"Expected --{field.name} to be of type {field.type}; received {value!r}.")
 
 
 def schedule_boundaries(lr_schedule: str) -> list[float] | None:

@@ -180,3 +180,28 @@ def pgd(net, images, labels, *, start, epsilon, step_size, steps, reference=None
         adversarial = adversarial + step_size * direction
         adversarial = np.clip(np.clip(adversarial, images - epsilon, images + epsilon), 0, 1)
     return adversarial
+
+
+def smooth(labels, delta, classes=CLASSES):
+    """Label vectors with 1 - delta for the true class, the rest shared by the others."""
+    rows = np.full((len(labels), classes), delta / (classes - 1))
+    rows[np.arange(len(labels)), labels] = 1 - delta
+    return rows
+
+
+def numeric_gradients(function, net, step=1e-5):
+    """Central differences of a function of no arguments by every weight of a plain net."""
+    gradients = []
+    for name in ("w1", "b1", "w2", "b2"):
+        weights = getattr(net, name)
+        gradient = np.zeros_like(weights)
+        for index in np.ndindex(weights.shape):
+            kept = weights[index]
+            values = []
+            for sign in (1, -1):
+                weights[index] = kept + sign * step
+                values.append(function())
+            weights[index] = kept
+            gradient[index] = (values[0] - values[1]) / (2 * step)
+        gradients.append(gradient)
+    return gradients

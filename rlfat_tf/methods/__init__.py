@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from rlfat_tf.methods.atld import ATLD
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+from rlfat_tf.methods.feature_scattering import FeatureScattering
+from rlfat_tf.methods.local_global import LocalGlobal
 from rlfat_tf.methods.pgdat import PGDAT
 from rlfat_tf.methods.rlfat import RBSATP, RBSATT, RLFATP, RLFATT
 from rlfat_tf.methods.standard import Standard
@@ -16,12 +19,18 @@ METHODS: dict[str, type[AdversarialModel]] = {
     "rbsat_t": RBSATT,
     "rlfat_p": RLFATP,
     "rlfat_t": RLFATT,
+    "feature_scattering": FeatureScattering,
+    "atld": ATLD,
+    "local_global": LocalGlobal,
 }
 
 __all__ = [
+    "ATLD",
     "METHODS",
     "AdversarialModel",
     "Batch",
+    "FeatureScattering",
+    "LocalGlobal",
     "Objective",
     "PGDAT",
     "RBSATP",

@@ -14,6 +14,8 @@ the optimizers add the gradients of the replicas, so this is right on one device
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
@@ -26,7 +28,7 @@ from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import ATTACK_BN, attack_forward
 
 TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
-ATTACK_DRAW, SHUFFLE_DRAW = 0, 1
+ATTACK_DRAW, SHUFFLE_DRAW, METHOD_DRAW = 0, 1, 2
 
 
 class Batch(NamedTuple):
@@ -37,12 +39,14 @@ class Batch(NamedTuple):
         adversarial: x', of the same shape; None if the method has no attack.
         labels: Integers [batch], or one-hot rows [batch, classes].
         shuffle: Random Block Shuffle with this step's draw: a function from images to images.
+        seed: For whatever else a method draws.
     """
 
     images: Any
     adversarial: Any
     labels: Any
     shuffle: Callable[[Any], Any]
+    seed: random.SeedLike = 0
 
 
 class Objective(NamedTuple):
@@ -83,7 +87,11 @@ class AdversarialModel(compat.Model):
             the global batch.
         weight_decay: Factor of an L2 penalty, factor / 2 * ||w||^2 over all trainable weights:
             the coupled weight decay of the papers' optimizers.
+        regularizer: A further per-example term, for instance
+            :class:`rlfat_tf.regularizers.LSP`; logged under its name.
         name: Of the Keras model.
+        parts: For subclasses: further models that become attributes, are saved with this one and
+            must be there before it is built.
 
     Raises:
         ValueError: If the model has several outputs, ends in a softmax or computes in float16.
@@ -102,23 +110,36 @@ class AdversarialModel(compat.Model):
         attack_bn: str = "eval",
         seed: int = 0,
         weight_decay: float = 0.0,
+        regularizer: Any = None,
         name: str | None = None,
+        parts: Mapping[str, Any] | None = None,
     ):
         super().__init__(name=name, dtype="float32")
         if attack_bn not in ATTACK_BN:
             raise unknown("attack_bn", attack_bn, ATTACK_BN)
         checks.check_classifier(model, attack_bn)
         self.model = model
-        self.attack = self._default_attack(attack)
-        self.eval_attack = self._default_eval_attack(eval_attack)
+        for part, value in (parts or {}).items():
+            setattr(self, part, value)
+        self.attack: Any = self._default_attack(attack)
+        self.eval_attack: Any = self._default_eval_attack(eval_attack)
         self.attack_bn = attack_bn
         self.seed = int(seed)
         self.weight_decay = float(weight_decay)
+        self.regularizer = regularizer
+        if regularizer is not None:
+            regularizer.embedding(model)  # complains now, not in the first step
+            self.terms = (*self.terms, regularizer.term)
         self._untracked = _Untracked(
             {key: keras.metrics.Mean(name=key) for key in ("loss", *self.terms, "adv_accuracy")}
         )
         if model.built:
             self.build(getattr(model, "input_shape", None))
+
+    @classmethod
+    def make_attack(cls, *, epsilon: float, **settings: Any) -> Attack:
+        """Returns the attack of training that the flags describe."""
+        return LinfPGD(epsilon=epsilon, **settings)
 
     def _default_attack(self, attack: Attack | None) -> Attack | None:
         """Fills what an attack leaves open with what the paper of the method says."""
@@ -179,6 +200,14 @@ class AdversarialModel(compat.Model):
         """Random Block Shuffle of the images; the identity for methods without it."""
         return images
 
+    def after_update(self, result: Objective, labels: Any) -> None:
+        """What a method trains beside the classifier, once a step; nothing by default."""
+
+    @property
+    def state(self) -> list[Any]:
+        """All variables that a run needs to go on: of the classifier and of the optimizer."""
+        return [*compat.variables_of(self.model), *compat.optimizer_variables(self.optimizer)]
+
     def batch_objective(
         self, images: Any, adversarial: Any, labels: Any, seed: random.Seed, training: bool
     ) -> Objective:
@@ -188,8 +217,16 @@ class AdversarialModel(compat.Model):
             return losses.as_float(self.model(inputs, training=training))
 
         shuffle_seed = seed.fold(SHUFFLE_DRAW)
-        batch = Batch(images, adversarial, labels, lambda x: self.shuffle(x, shuffle_seed))
-        return self.objective(logits, batch)
+        shuffle = functools.partial(self.shuffle, seed=shuffle_seed)
+        batch = Batch(images, adversarial, labels, shuffle, seed.fold(METHOD_DRAW))
+        result = self.objective(logits, batch)
+        if self.regularizer is None:
+            return result
+        term = self.regularizer(self.model, batch, training=training)
+        return result._replace(
+            loss=result.loss + self.regularizer.weight * term,
+            terms={**result.terms, self.regularizer.term: term},
+        )
 
     # Training and evaluation steps.
 
@@ -210,6 +247,7 @@ class AdversarialModel(compat.Model):
         with checks.finite_or_stop(loss, self.optimizer.iterations):
             gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
+        self.after_update(result, labels)
         self._track(result, per_example + penalty, labels, weights)
         return self._logs(result, images, labels, result.clean_logits, weights)
 
@@ -286,13 +324,14 @@ class AdversarialModel(compat.Model):
             "attack_bn": self.attack_bn,
             "seed": self.seed,
             "weight_decay": self.weight_decay,
+            "regularizer": serialize(self.regularizer) if self.regularizer else None,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AdversarialModel:
         """Makes a model of :meth:`get_config`'s result; the weights are new."""
         config = dict(config)
-        for key in ("model", "attack", "eval_attack"):
+        for key in ("model", "attack", "eval_attack", "regularizer"):
             if isinstance(config.get(key), dict):
                 config[key] = keras.saving.deserialize_keras_object(
                     config[key], custom_objects=custom_objects

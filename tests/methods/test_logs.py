@@ -55,7 +55,7 @@ def expected_logs(name, robust, images, labels, amount, steps):
     return {key: total / len(images) for key, total in sums.items()}
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", reference.METHODS)
 def test_one_epoch_with_fixed_weights(name):
     model = reference.keras_net(seed=8)
     standard = name == "standard"
@@ -208,7 +208,8 @@ def test_every_step_draws_anew():
 
 def test_defaults_of_the_attacks():
     net = reference.keras_net()
-    for name, method in METHODS.items():
+    for name in reference.METHODS:
+        method = METHODS[name]
         robust = method(net)
         if name == "standard":
             assert robust.attack is None and robust.eval_attack is None

@@ -62,12 +62,12 @@ def check(robust, expected, seed, *, labels=LABELS, training=True, rtol=1e-6):
 
 
 def test_every_method_is_here():
-    assert set(METHODS) == set(reference.METHODS)
+    assert set(reference.METHODS) < set(METHODS)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch-norm"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", reference.METHODS)
 def test_loss_and_gradient(name, batch_norm, dtype):
     model = reference.keras_net(batch_norm=batch_norm, dtype=dtype, seed=1)
     seed = seed_that_shuffles()
@@ -87,7 +87,7 @@ def test_loss_and_gradient_in_inference_mode(name):
     check(METHODS[name](model), expected, seed, training=False)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", reference.METHODS)
 def test_one_hot_and_soft_labels(name):
     model = reference.keras_net(dtype="float64", seed=2)
     seed = seed_that_shuffles()
@@ -193,7 +193,7 @@ def weights_of(model):
     return [np.array(v) for v in model.trainable_variables]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", reference.METHODS)
 def test_a_train_step_is_one_step_of_sgd_on_the_attacked_batch(name):
     """The attack too is NumPy's here: all of Algorithm 1 but the random numbers."""
     model = reference.keras_net(seed=5)

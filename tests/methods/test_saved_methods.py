@@ -33,7 +33,7 @@ def same_weights(a, b):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", reference.METHODS)
 def test_config_round_trip(name):
     robust = make(name, name="wrapped")
     config = robust.get_config()
@@ -46,7 +46,7 @@ def test_config_round_trip(name):
     assert again.terms == robust.terms
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", reference.METHODS)
 def test_keras_file_round_trip(name, tmp_path):
     robust = make(name)
     robust.save(tmp_path / "robust.keras")
