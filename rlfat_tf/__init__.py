@@ -6,7 +6,9 @@ from rlfat_tf import attacks, data, evaluation, losses, methods, models, norms, 
 from rlfat_tf.checkpoint import load
 from rlfat_tf.config import TrainConfig
 from rlfat_tf.export import export_saved_model
+from rlfat_tf.inference import InferenceTransform
 from rlfat_tf.methods import (
+    ATLD,
     METHODS,
     PGDAT,
     RBSATP,
@@ -15,12 +17,20 @@ from rlfat_tf.methods import (
     RLFATT,
     TRADES,
     AdversarialModel,
+    FeatureScattering,
+    LocalGlobal,
     Standard,
 )
+from rlfat_tf.regularizers import LSP
 from rlfat_tf.transforms import RandomBlockShuffle, random_block_shuffle
 from rlfat_tf.versions import VERSION as __version__
 
 __all__ = [
+    "ATLD",
+    "FeatureScattering",
+    "InferenceTransform",
+    "LSP",
+    "LocalGlobal",
     "METHODS",
     "PGDAT",
     "RBSATP",

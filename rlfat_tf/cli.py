@@ -12,7 +12,6 @@ import sys
 import typing
 from collections.abc import Sequence
 from dataclasses import fields
-from fractions import Fraction
 from typing import Any
 
 from absl import app, flags
@@ -37,7 +36,7 @@ class FractionParser(flags.ArgumentParser):
         """
         try:
             top, slash, bottom = str(argument).partition("/")
-            return float(Fraction(top) / Fraction(bottom)) if slash else float(top)
+            return float(top) / float(bottom) if slash else float(top)
         except (ValueError, ZeroDivisionError):
             raise ValueError(
                 f"expected a number such as 0.03 or a fraction such as 8/255, got {argument!r}"
@@ -46,6 +45,32 @@ class FractionParser(flags.ArgumentParser):
     def flag_type(self) -> str:
         """Names the type in --help."""
         return "number"
+
+
+class NumbersParser(FractionParser):
+    """Parses numbers or fractions joined by commas: ``4/255,8/255``."""
+
+    syntactic_help = "numbers or fractions joined by commas"
+
+    def parse(self, argument: Any) -> Any:
+        """Returns the numbers as a tuple.
+
+        Raises:
+            ValueError: If one is none.
+        """
+        if isinstance(argument, (tuple, list)):
+            return tuple(argument)
+        return tuple(
+            super(NumbersParser, self).parse(part) for part in str(argument).split(",") if part
+        )
+
+
+class NumbersSerializer(flags.ArgumentSerializer):
+    """Writes numbers as :class:`NumbersParser` reads them."""
+
+    def serialize(self, value: Any) -> str:
+        """Returns the numbers joined by commas."""
+        return ",".join(str(number) for number in value)
 
 
 def define_flags(config: type, values: flags.FlagValues) -> None:
@@ -57,8 +82,9 @@ def define_flags(config: type, values: flags.FlagValues) -> None:
     """
     types = typing.get_type_hints(config)
     for field in fields(config):
-        kind = [t for t in typing.get_args(types[field.name]) if t is not type(None)]
-        kind = kind[0] if kind else types[field.name]
+        kind = types[field.name]
+        if typing.get_origin(kind) is not tuple:
+            kind = next((t for t in typing.get_args(kind) if t is not type(None)), kind)
         name, text = field.name, field.metadata["help"]
         default: Any = field.default
         if field.metadata["choices"]:  # not an enum flag, whose error names no nearest choice
@@ -67,6 +93,9 @@ def define_flags(config: type, values: flags.FlagValues) -> None:
             flags.DEFINE_bool(name, default, text, flag_values=values)
         elif kind is int:
             flags.DEFINE_integer(name, default, text, flag_values=values)
+        elif typing.get_origin(kind) is tuple:
+            numbers, text_of = NumbersParser(), NumbersSerializer()
+            flags.DEFINE(numbers, name, default, text, values, text_of)
         elif kind is float:
             number = FractionParser()
             serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
@@ -178,6 +207,8 @@ def _train(arguments: Sequence[Any]) -> None:
         name = signal.Signals(stop.signal).name
         print(f"\nStopped by {name}. The same command again goes on from the backup.")
         sys.exit(128 + stop.signal)
+    except KeyboardInterrupt:
+        _fail("stopped at once. The same command again goes on from the last backup.", 130)
     except training.USER_ERRORS as error:
         _fail(training.explain(error, config))
 

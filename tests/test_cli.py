@@ -10,8 +10,9 @@ from absl import flags
 
 from rlfat_tf import cli, models, recipes
 from rlfat_tf.config import TrainConfig
-from rlfat_tf.evaluation.command import EvalConfig
+from rlfat_tf.evaluation.config import EvalConfig
 from rlfat_tf.methods import METHODS
+from tests import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = {"cifar10": ("w32-10", 79800, 10), "cifar100": ("w32-10", 79800, 7),
@@ -29,9 +30,10 @@ def parse(*arguments: str) -> TrainConfig:
 
 
 def test_every_recipe_parses_and_its_network_exists():
-    assert len(recipes.names()) == 35
+    assert len(recipes.names()) == 47
     for name in recipes.names():
-        dataset, method = name.split("_", 1)
+        method = next(m for m in METHODS if name.endswith(f"_{m}"))
+        dataset = name[: -len(method) - 1]
         config = parse(f"--dataset={dataset}", f"--method={method}")
         assert (config.dataset, config.method) == (dataset, method)
         stated = dict(flag[2:].split("=") for flag in recipes.read(name))
@@ -41,7 +43,7 @@ def test_every_recipe_parses_and_its_network_exists():
 
 
 @pytest.mark.parametrize("dataset", PAPER)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", reference.METHODS)
 def test_recipes_of_the_paper_have_its_numbers(dataset, method):
     config = parse(f"--dataset={dataset}", f"--method={method}")
     network, steps, attack_steps = PAPER[dataset]
@@ -122,7 +124,11 @@ def test_eval_flags():
     values = flags.FlagValues()
     cli.define_flags(EvalConfig, values)
     config, _ = cli.parse_eval(["eval.py", "--workdir=w", "--epsilon=4/255"], values)
-    assert (config.workdir, config.epsilon, config.attacks) == ("w", 4 / 255, "clean,pgd")
+    assert (config.workdir, config.epsilon, config.attacks) == (
+        "w",
+        (4 / 255,),
+        "clean,pgd,autoattack",
+    )
     with pytest.raises(ValueError, match="one of --workdir"):
         EvalConfig()
     with pytest.raises(ValueError, match="Did you mean 'pgd'"):
@@ -135,3 +141,33 @@ def test_the_documentation_names_every_flag():
     page = (ROOT / "docs" / "training.md").read_text()
     missing = [f.name for f in dataclasses.fields(TrainConfig) if f"`--{f.name}`" not in page]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "dataset, learning_rate", [("cifar10", 0.1), ("cifar100", 0.1), ("svhn_cropped", 0.01)]
+)
+def test_recipes_of_the_neighbours_have_the_numbers_of_their_code(dataset, learning_rate):
+    scatter = parse(f"--dataset={dataset}", "--method=feature_scattering")
+    atld = parse(f"--dataset={dataset}", "--method=atld")
+    for config in (scatter, atld):
+        assert (config.model, config.optimizer, config.momentum) == ("wrn-28-10", "sgd", 0.9)
+        assert (config.learning_rate, config.lr_schedule) == (learning_rate, "step:60,90")
+        assert (config.weight_decay, config.label_smoothing) == (2e-4, 0.5)
+        assert config.epsilon == 8 / 255 and config.validation_fraction == 0
+        assert config.augment == ("none" if dataset == "svhn_cropped" else "crop_flip")
+    assert (scatter.epochs, scatter.batch_size) == (200, 60)
+    assert (atld.epochs, atld.batch_size) == (400, 50)
+    assert atld.divergence_weight == (0.1 if dataset == "cifar100" else 0.5)
+
+
+def test_several_epsilons():
+    values = flags.FlagValues()
+    cli.define_flags(EvalConfig, values)
+    config, _ = cli.parse_eval(
+        ["eval.py", "--workdir=w", "--epsilon=4/255,0.1", "--gamma=2", "--brightness="], values
+    )
+    assert config.epsilon == (4 / 255, 0.1)
+    assert config.gamma == (2.0,) and config.brightness == ()
+    for bad in ("--epsilon=x", "--epsilon=1/0", "--gamma=1,,y"):
+        with pytest.raises((flags.Error, ValueError), match="expected a number"):
+            cli.parse_eval(["eval.py", "--workdir=w", bad], values)

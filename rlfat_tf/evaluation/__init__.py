@@ -1,1 +1,29 @@
-"""Judging robustness."""
+"""Judging robustness: attacks over a test set, with intervals, checks of itself and a report.
+
+report = rlfat_tf.evaluation.evaluate(model, (images, labels), attacks="pgd,autoattack")
+report = rlfat_tf.evaluation.AutoAttack(epsilon=8 / 255).evaluate(model, test)
+"""
+
+from __future__ import annotations
+
+from rlfat_tf.attacks import AutoAttack
+from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
+from rlfat_tf.evaluation.classifier import Classifier, as_classifier, load_classifier
+from rlfat_tf.evaluation.evaluate import evaluate
+from rlfat_tf.evaluation.saliency import smooth_grad
+from rlfat_tf.evaluation.sensitivity import loss_sensitivity
+from rlfat_tf.evaluation.shuffled import shuffled_accuracy
+from rlfat_tf.evaluation.suite import EVALUATION_ATTACKS
+
+__all__ = [
+    "EVALUATION_ATTACKS",
+    "AutoAttack",
+    "Classifier",
+    "as_classifier",
+    "clean_and_adversarial_accuracy",
+    "evaluate",
+    "load_classifier",
+    "loss_sensitivity",
+    "shuffled_accuracy",
+    "smooth_grad",
+]

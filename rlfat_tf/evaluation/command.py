@@ -1,103 +1,105 @@
-"""What ``eval.py`` does: the accuracy of a trained model on clean images and under attack."""
+"""What ``eval.py`` does: judge a model, draw what can be seen, write the report."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+import platform
+import shlex
+import sys
+import time
 from typing import Any
 
-from rlfat_tf import checkpoint, data
-from rlfat_tf.attacks import FGSM, LinfPGD
-from rlfat_tf.attacks.pgd import check_epsilon
-from rlfat_tf.config import TrainConfig, option
-from rlfat_tf.errors import unknown
-from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
-from rlfat_tf.versions import versions
+import tensorflow as tf
 
-ATTACKS = ("clean", "fgsm", "pgd")
-FROM_RUN = ("dataset", "data_dir", "image_size", "epsilon", "seed")
+from rlfat_tf import data
+from rlfat_tf.evaluation import evidence
+from rlfat_tf.evaluation.classifier import load_classifier
+from rlfat_tf.evaluation.config import EvalConfig
+from rlfat_tf.evaluation.evaluate import as_arrays, make_judge, make_plan, run_plan
+from rlfat_tf.evaluation.report import show, write_report
 
-
-@dataclasses.dataclass(frozen=True)
-class EvalConfig:
-    """The configuration of an evaluation; every field is a flag of ``eval.py``.
-
-    What is not given is that of the run in ``workdir``.
-    """
-
-    workdir: str | None = option(None, "Folder of the run to evaluate.")
-    model_path: str | None = option(None, "A .keras file to evaluate instead of a run.")
-    checkpoint: str = option("best", "Of a run: best or last.", choices=checkpoint.CHECKPOINTS)
-    dataset: str | None = option(None, "Data set; default: the run's.")
-    data_dir: str | None = option(None, "Folder of prepared TFDS data sets.")
-    download: bool = option(True, "Whether a missing data set may be downloaded.")
-    image_size: int | None = option(None, "Resize images to this many pixels a side.")
-    test_examples: int | None = option(None, "Use the first N test examples only.")
-    batch_size: int = option(128, "Batch size.")
-    attacks: str = option("clean,pgd", f"Attacks, joined by commas: {', '.join(ATTACKS)}.")
-    epsilon: float | None = option(None, "Radius of the L-inf ball: 0.03 or 8/255.")
-    steps: int = option(20, "Steps of pgd; its step size is epsilon / 10.")
-    seed: int | None = option(None, "Seed of the attacks.")
-
-    def __post_init__(self) -> None:
-        if (self.workdir is None) == (self.model_path is None):
-            raise ValueError(
-                "Expected one of --workdir (the folder of a run) and --model_path (a .keras file)."
-            )
-        for name in self.attacks.split(","):
-            if name not in ATTACKS:
-                raise unknown("attack", name, ATTACKS)
-        if self.epsilon is not None:
-            check_epsilon(self.epsilon, "linf")
-        if self.model_path is not None and (self.dataset is None or self.epsilon is None):
-            raise ValueError("--model_path also needs --dataset and --epsilon.")
+PICTURED = 256  # examples whose adversarial images are kept, for pictures and sensitivity
 
 
 def run(config: EvalConfig) -> dict[str, Any]:
-    """Evaluates a model and returns accuracies in [0, 1] with what they were measured by.
+    """Evaluates a model and writes ``report.json``, ``report.html`` and pictures.
+
+    A killed evaluation goes on where it was when it is run again.
 
     Args:
         config: The evaluation.
 
+    Returns:
+        What ``report.json`` holds, see ``docs/evaluation.md``.
+
     Raises:
-        FileNotFoundError: If there is no such run or model.
+        FileNotFoundError: If there is no such run, model or data set.
         ValueError: If something does not fit together.
     """
-    settings = dataclasses.asdict(config)
-    if config.workdir is not None:
-        checkpoint.model_path(config.workdir, config.checkpoint)  # complains before anything else
-        path = Path(config.workdir) / "config.json"
-        trained = TrainConfig.from_json(path.read_text(encoding="utf-8"))
-        for name in FROM_RUN:
-            if settings[name] is None:
-                settings[name] = getattr(trained, name)
-    model = checkpoint.load(str(config.workdir or config.model_path), config.checkpoint)
-    classifier = getattr(model, "model", model)
-    test = data.load(
-        settings["dataset"],
-        data_dir=settings["data_dir"],
+    config = config.completed()
+    classifier = load_classifier(config.path, config.checkpoint)
+    source = None if config.source_model is None else load_classifier(config.source_model)
+    plan = make_plan(config.attacks, config.epsilon or (), config.norm, config.settings(source))
+    data_set = data.load(
+        str(config.dataset),
+        data_dir=config.data_dir,
         download=config.download,
         test_examples=config.test_examples,
-        image_size=settings["image_size"],
-    ).test
-    epsilon, seed = settings["epsilon"], settings["seed"] or 0
-    attacks = {
-        "fgsm": FGSM(epsilon=epsilon),
-        "pgd": LinfPGD(epsilon=epsilon, steps=config.steps, step_size=epsilon / 10 or None),
+        image_size=config.image_size,
+    )
+    images, labels = as_arrays(data_set.test)
+    judge = make_judge(
+        classifier,
+        images,
+        labels,
+        plan,
+        batch_size=config.batch_size,
+        seed=config.seed or 0,
+        report_dir=config.folder,
+        keep=PICTURED if config.pictures else 0,
+        watch=Progress(),
+    )
+    report = {
+        **run_plan(
+            judge,
+            plan,
+            norm=config.norm,
+            seed=config.seed or 0,
+            checked=config.checks,
+            limits=config.limits,
+        ),
+        "dataset": config.dataset,
+        "batch_size": config.batch_size,
+        "machine": f"{platform.machine()}, {len(tf.config.list_physical_devices('GPU'))} GPUs",
+        "command": shlex.join(sys.argv),
+        "config": dataclasses.asdict(config),
     }
-    report: dict[str, Any] = {
-        "model": config.workdir or config.model_path,
-        "dataset": settings["dataset"],
-        "test_examples": len(test.labels),
-        "seed": seed,
-        "versions": versions(),
-        "attacks": {},
-    }
-    for name in config.attacks.split(","):
-        attack = attacks.get(name)
-        batches = data.evaluation_batches(test, batch_size=config.batch_size)
-        clean, robust = clean_and_adversarial_accuracy(classifier, batches, attack, seed=seed)
-        report["clean_accuracy"] = clean
-        if attack is not None:
-            report["attacks"][name] = {"robust_accuracy": robust, "attack": repr(attack)}
+    figures = {}
+    if config.pictures:
+        others = [load_classifier(path) for path in (config.compare or "").split(",") if path]
+        report.update(evidence.measure(judge, report, config))
+        figures = evidence.draw(judge, report, data_set.class_names, others)
+    path = write_report(report, config.folder, figures)
+    print(f"\n{show(report)}\n\nReport: {path}")
     return report
+
+
+class Progress:
+    """Prints how far an attack is: one line that renews itself, or a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._shown, self._live = 0.0, sys.stderr.isatty()
+
+    def __call__(self, name: str, done: int, total: int, robust: int, seconds: float) -> None:
+        """Tells of ``done`` of ``total`` examples, ``robust`` of which still stand."""
+        now, last = time.monotonic(), done == total
+        if not last and now - self._shown < (0.2 if self._live else 10):
+            return
+        self._shown = now
+        left = seconds / done * (total - done)
+        line = (
+            f"{name:<24} {done:>6}/{total} examples, {robust} still right, "
+            f"{seconds:.0f} s, ETA {left:.0f} s"
+        )
+        start, end = ("\r", "\n" if last else "") if self._live else ("", "\n")
+        print(f"{start}{line}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,141 @@
+"""What is judged: anything that maps images to logits, behind one face.
+
+A Keras model, a SavedModel (of this library, of Keras or of anyone), a function. Of a SavedModel
+no Python class is needed; whether it gives gradients is tried out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from rlfat_tf import checkpoint as checkpoints
+from rlfat_tf import losses
+from rlfat_tf.compat import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A classifier under judgement.
+
+    Attributes:
+        logits_fn: From float32 images [batch, ...] in [0, 1] to logits [batch, classes].
+        name: For reports.
+        fingerprint: Digest of the weights, so that an evaluation is never continued with others;
+            empty where there are no weights to see.
+        keeper: What must stay alive for ``logits_fn`` to work.
+    """
+
+    logits_fn: Callable[[Any], Any]
+    name: str
+    fingerprint: str = ""
+    keeper: Any = None
+
+    def has_gradients(self, images: Any) -> bool:
+        """Tells whether the logits can be differentiated by the images.
+
+        Args:
+            images: One or more images to try it on, float32 [batch, ...].
+        """
+        images = tf.convert_to_tensor(images)
+        try:
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                total = tf.reduce_sum(self.logits_fn(images))
+            return tape.gradient(total, images) is not None
+        except (LookupError, TypeError, ValueError, tf.errors.OpError):
+            return False
+
+
+def as_classifier(model: Any) -> Classifier:
+    """Makes a :class:`Classifier` of a Keras model, a loaded SavedModel or a function.
+
+    Args:
+        model: A Keras model (batch statistics as in inference), the result of
+            ``tf.saved_model.load``, or a function of TensorFlow operations; from float images in
+            [0, 1] to logits. A Classifier is returned as it is.
+
+    Raises:
+        TypeError: If it is nothing of that.
+        ValueError: If a SavedModel has no signature from one image tensor to logits.
+    """
+    if isinstance(model, Classifier):
+        return model
+    if isinstance(model, keras.Model):
+        return Classifier(
+            lambda images: losses.as_float(model(images, training=False)),
+            model.name,
+            _digest(model.weights),
+            model,
+        )
+    if hasattr(model, "signatures"):
+        return Classifier(_signature(model), "SavedModel", _digest(_variables(model)), model)
+    if callable(model):
+        return Classifier(model, getattr(model, "__name__", "function"))
+    raise TypeError(
+        "Expected a Keras model, a loaded SavedModel or a function from images to logits; "
+        f"received {type(model).__name__}."
+    )
+
+
+def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> Classifier:
+    """Loads what is to be judged from disk.
+
+    Args:
+        path: The folder of a run, a ``.keras`` file, or the folder of a SavedModel.
+        checkpoint: Of a run: ``"best"`` or ``"last"``.
+
+    Raises:
+        FileNotFoundError: If there is nothing of the kind.
+        ValueError: If a SavedModel has no fitting signature.
+    """
+    if (Path(path) / "saved_model.pb").is_file():
+        found = as_classifier(tf.saved_model.load(os.fspath(path)))
+    else:
+        found = as_classifier(checkpoints.load(path, checkpoint))
+    return dataclasses.replace(found, name=os.fspath(path))
+
+
+def _signature(loaded: Any) -> Callable[[Any], Any]:
+    """Returns the function from images to logits of a SavedModel."""
+    serve = loaded.signatures.get("serving_default")
+    if serve is None:
+        raise ValueError(
+            "Expected a SavedModel with the signature serving_default; it has "
+            f"{sorted(loaded.signatures) or 'none'}."
+        )
+    inputs, outputs = serve.structured_input_signature[1], serve.structured_outputs
+    output = "logits" if "logits" in outputs else next(iter(outputs))
+    if len(inputs) != 1 or (len(outputs) > 1 and output != "logits"):
+        raise ValueError(
+            "Expected a signature from one tensor of images to one output, or to one that is "
+            f"named logits; serving_default takes {sorted(inputs)} and returns {sorted(outputs)}."
+        )
+    ((name, spec),) = inputs.items()
+    if not spec.dtype.is_floating:
+        raise ValueError(
+            f"Expected a signature that takes float images; serving_default takes {spec.dtype.name}"
+            ", through which no attack can pass."
+        )
+
+    def logits_fn(images: Any) -> Any:
+        logits = losses.as_float(serve(**{name: tf.cast(images, spec.dtype)})[output])
+        return tf.ensure_shape(logits, [None, outputs[output].shape[-1]])
+
+    return logits_fn
+
+
+def _variables(loaded: Any) -> list[Any]:
+    return list(loaded.signatures["serving_default"].variables)
+
+
+def _digest(variables: list[Any]) -> str:
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(tf.convert_to_tensor(variable).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,279 @@
+"""Judges a classifier: accuracy on clean images, under every attack, and under the worst of them.
+
+    report = rlfat_tf.evaluation.evaluate(
+        model, (images, labels), attacks="pgd,autoattack", epsilon=8 / 255
+    )
+    report["worst_case_accuracy"], report["attacks"]["pgd"]["robust_accuracy"]
+
+An example counts as robust under an attack if it is classified rightly before and after it; the
+worst case is over all attacks that stay within epsilon, example by example.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rlfat_tf.attacks import Attack
+from rlfat_tf.data import Arrays
+from rlfat_tf.evaluation import checks, suite
+from rlfat_tf.evaluation.classifier import Classifier, as_classifier
+from rlfat_tf.evaluation.intervals import wilson
+from rlfat_tf.evaluation.judge import Judge, Watch
+from rlfat_tf.evaluation.state import State
+from rlfat_tf.versions import versions
+
+SCHEMA = 1
+
+
+def evaluate(
+    model: Any,
+    data: Any,
+    *,
+    attacks: str | Mapping[str, Attack] = "pgd,autoattack",
+    epsilon: float | Sequence[float] = 8 / 255,
+    norm: str = "linf",
+    batch_size: int = 128,
+    seed: int = 0,
+    report_dir: str | Path | None = None,
+    checked: bool = True,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Judges a classifier.
+
+    Args:
+        model: A Keras model, a loaded SavedModel or a function from images to logits.
+        data: (images, labels), :class:`rlfat_tf.data.Arrays`, or a ``tf.data.Dataset`` of batches.
+            Images are floats in [0, 1] or 8-bit, [n, H, W, C]; labels integers [n].
+        attacks: Names from :data:`EVALUATION_ATTACKS` joined by commas; or attacks by name, which
+            bring their own epsilon and norm.
+        epsilon: Radius of the ball, in units of pixels in [0, 1]; or several, for a curve. The
+            report's other figures are of the first.
+        norm: ``"linf"`` or ``"l2"``.
+        batch_size: Changes speed and memory, not the result.
+        seed: Of all attacks.
+        report_dir: Where to keep progress, so that a killed evaluation goes on; None: nowhere.
+        checked: Whether the evaluation itself is checked, see :mod:`rlfat_tf.evaluation.checks`;
+            every finding is a Python warning and stands in the report.
+        **settings: Of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`.
+
+    Returns:
+        The report, see ``docs/evaluation.md``; all accuracies are in [0, 1].
+
+    Raises:
+        ValueError: If the data, the model and the attacks do not fit together.
+    """
+    classifier = as_classifier(model)
+    images, labels = as_arrays(data)
+    plan = make_plan(attacks, epsilon, norm, settings)
+    norms = {attack.get_config().get("norm") for _, made in plan for attack in made.values()} - {
+        None
+    }
+    norm = str(norms.pop()) if len(norms) == 1 else norm
+    judge = make_judge(
+        classifier, images, labels, plan, batch_size=batch_size, seed=seed, report_dir=report_dir
+    )
+    return run_plan(judge, plan, norm=norm, seed=seed, checked=checked)
+
+
+# Of every epsilon (None: the attacks bring it), the attacks by name.
+Plan = list[tuple[Any, dict[str, Attack]]]
+
+
+def make_plan(
+    attacks: str | Mapping[str, Attack],
+    epsilon: float | Sequence[float],
+    norm: str,
+    settings: Mapping[str, Any],
+) -> Plan:
+    """Makes all attacks of an evaluation, before any work is done.
+
+    Raises:
+        ValueError: If a name or a setting is wrong.
+    """
+    if not isinstance(attacks, str):
+        radii = {a.get_config().get("epsilon") for a in attacks.values()} - {None}
+        return [(radii.pop() if len(radii) == 1 else None, dict(attacks))]
+    radii_wanted = [epsilon] if isinstance(epsilon, (int, float)) else list(epsilon)
+    if not radii_wanted or len(set(radii_wanted)) < len(radii_wanted):
+        raise ValueError(f"Expected one epsilon or several different ones; received {epsilon!r}.")
+    plan: Plan = []
+    for radius in radii_wanted:
+        common = suite.Settings(norm=norm, epsilon=float(radius), **settings)
+        plan.append((radius, {name: suite.make(name, common) for name in suite.parse(attacks)}))
+    return plan
+
+
+def as_arrays(data: Any) -> tuple[Any, Any]:
+    """Returns float32 images [n, H, W, C] and int32 labels [n] as NumPy arrays.
+
+    Raises:
+        ValueError: If there is no example, or images and labels do not fit.
+    """
+    if isinstance(data, Arrays):
+        images, labels = data.images, data.labels
+    elif isinstance(data, tf.data.Dataset):
+        batches = [(x.numpy(), y.numpy()) for x, y in data]
+        if not batches:
+            raise ValueError("Expected at least one batch of examples; the data set is empty.")
+        images, labels = (np.concatenate(part) for part in zip(*batches))
+    else:
+        images, labels = (np.asarray(part) for part in data)
+    if labels.ndim == 2:
+        labels = labels.argmax(-1) if labels.shape[1] > 1 else labels[:, 0]
+    if images.ndim != 4 or len(images) != len(labels) or not len(images):
+        raise ValueError(
+            "Expected images [n, H, W, C] and as many labels, at least one; received images of "
+            f"shape {images.shape} and labels of shape {labels.shape}."
+        )
+    if images.dtype == np.uint8:
+        images = images.astype(np.float32) / np.float32(255)
+    return images.astype(np.float32), labels.astype(np.int32)
+
+
+def make_judge(
+    classifier: Classifier,
+    images: Any,
+    labels: Any,
+    plan: Plan,
+    *,
+    batch_size: int = 128,
+    seed: int = 0,
+    report_dir: str | Path | None = None,
+    keep: int = 0,
+    watch: Watch | None = None,
+) -> Judge:
+    """Puts everything in place and refuses what cannot work.
+
+    Raises:
+        ValueError: If images are out of range, labels are no classes of the model, or an attack
+            needs gradients that there are none of.
+    """
+    out_of_range = checks.images_in_range(images)
+    if out_of_range:
+        raise ValueError(f"{out_of_range.message} See {out_of_range.page}.")
+    if batch_size < 1:
+        raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
+    classes = int(classifier.logits_fn(tf.constant(images[:1])).shape[-1])
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"Expected labels in 0 ... {classes - 1}, the model's {classes} classes; received "
+            f"labels from {labels.min()} to {labels.max()}. Is it the data set of this model?"
+        )
+    blind = {
+        name
+        for _, attacks in plan
+        for name in attacks
+        if name in suite.EVALUATION_ATTACKS and suite.EVALUATION_ATTACKS[name].needs_gradients
+    }
+    if blind and not classifier.has_gradients(images[:1]):
+        able = [n for n, entry in suite.EVALUATION_ATTACKS.items() if not entry.needs_gradients]
+        raise ValueError(
+            f"{classifier.name} gives no gradient of its logits by the images, which "
+            f"{', '.join(sorted(blind))} need. Attacks without gradients: {', '.join(able)}."
+        )
+    identity = {
+        "model": classifier.fingerprint or classifier.name,
+        "data": f"{len(images)} examples, checksum {_checksum(images, labels)}",
+        "seed": seed,
+    }
+    folder = None if report_dir is None else Path(report_dir) / "state"
+    state = State(folder, identity)
+    return Judge(
+        classifier,
+        images,
+        labels,
+        batch_size=batch_size,
+        seed=seed,
+        state=state,
+        keep=keep,
+        watch=watch,
+    )
+
+
+def _checksum(images: Any, labels: Any) -> str:
+    return f"{zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes())):08x}"
+
+
+def run_plan(
+    judge: Judge,
+    plan: Plan,
+    *,
+    norm: str = "linf",
+    seed: int = 0,
+    checked: bool = True,
+    limits: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Runs all attacks of a plan and puts the report together; arguments as in :func:`evaluate`.
+
+    Args:
+        judge: From :func:`make_judge`.
+        plan: From :func:`make_plan`.
+        norm: For the report.
+        seed: For the report and the checks.
+        checked: Whether to check the evaluation.
+        limits: Of some attacks: on how many of the first examples they run.
+    """
+    clean = judge.clean()
+    epsilon = plan[0][0]
+    findings = []
+    if checked:
+        findings = checks.check_model(
+            judge.classifier, judge.images, judge.labels, clean, epsilon=epsilon, norm=norm
+        )
+    curve = [
+        {"epsilon": radius, **_under_attack(judge, attacks, clean, limits or {})}
+        for radius, attacks in plan
+    ]
+    if checked:
+        findings += checks.check_results(curve)
+    for finding in findings:
+        warnings.warn(f"{finding.message} See {finding.page}.", stacklevel=3)
+    report = {
+        "schema": SCHEMA,
+        "model": judge.classifier.name,
+        "examples": len(clean),
+        "norm": norm,
+        "epsilon": epsilon,
+        "seed": seed,
+        **_share("clean_accuracy", "clean_interval", clean),
+        **{name: value for name, value in curve[0].items() if name != "epsilon"},
+        "warnings": [finding.to_dict() for finding in findings],
+        "versions": versions(),
+    }
+    return {**report, "curve": curve} if len(curve) > 1 else report
+
+
+def _under_attack(
+    judge: Judge, attacks: dict[str, Attack], clean: Any, limits: Mapping[str, int]
+) -> dict[str, Any]:
+    """Runs the attacks of one epsilon, each on all examples that are right when clean."""
+    worst = clean.copy()
+    results: dict[str, Any] = {}
+    for name, attack in attacks.items():
+        limit = min(limits.get(name, len(clean)), len(clean))
+        tried = clean & (np.arange(len(clean)) < limit)
+        robust, record = judge.attack(name, attack, tried)
+        entry = suite.EVALUATION_ATTACKS.get(name)
+        bounded = entry is None or entry.bounded
+        results[name] = {
+            **record,
+            **_share("robust_accuracy", "interval", robust[:limit]),
+            "examples": limit,
+            "bounded": bounded,
+        }
+        if bounded:
+            worst[:limit] &= robust[:limit]
+    return {"attacks": results, **_share("worst_case_accuracy", "worst_case_interval", worst)}
+
+
+def _share(name: str, interval: str, right: Any) -> dict[str, Any]:
+    count, total = int(right.sum()), len(right)
+    low, high = wilson(count, total)
+    return {name: count / total, interval: [round(low, 6), round(high, 6)]}

@@ -1,0 +1,171 @@
+"""The attacks of ``eval.py`` by name, with the settings that the literature gives them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable
+
+from rlfat_tf.attacks import (
+    CWL2,
+    FGSM,
+    MIM,
+    PGD,
+    SPSA,
+    Attack,
+    AutoAttack,
+    CWTanh,
+    NAttack,
+    Transfer,
+)
+from rlfat_tf.attacks.autoattack import COMPONENTS
+from rlfat_tf.errors import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the attacks of one evaluation have in common.
+
+    Attributes:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius, in units of pixels in [0, 1].
+        steps: Of pgd, cw and mim.
+        step_size: Of pgd, cw and mim; default epsilon / 10.
+        restarts: Of pgd and cw.
+        loss: Of pgd.
+        budget: Factor on the steps and queries of autoattack and its parts, nattack and spsa.
+        version: Of autoattack.
+        custom: Of autoattack's version ``"custom"``: its parts.
+        source: The classifier on which transfer makes its examples.
+    """
+
+    norm: str = "linf"
+    epsilon: float = 8 / 255
+    steps: int = 20
+    step_size: float | None = None
+    restarts: int = 1
+    loss: str = "ce"
+    budget: float = 1.0
+    version: str = "standard"
+    custom: tuple[str, ...] = ()
+    source: Any = None
+
+    def times(self, count: int) -> int:
+        """Returns a number of steps scaled by the budget."""
+        return max(1, round(self.budget * count))
+
+    @property
+    def ball(self) -> dict[str, Any]:
+        """The threat model as arguments of an attack."""
+        return {"norm": self.norm, "epsilon": self.epsilon}
+
+    @property
+    def walk(self) -> dict[str, Any]:
+        """Ball and steps as arguments of an attack."""
+        size = self.epsilon / 10 if self.step_size is None else self.step_size
+        return {**self.ball, "steps": self.steps, "step_size": size}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An attack that ``--attacks`` knows.
+
+    Attributes:
+        make: From settings to the attack.
+        about: One line of help.
+        needs_gradients: Whether it differentiates the classifier.
+        bounded: Whether it stays within epsilon, and so counts for the worst case.
+        norms: The norms in which it exists.
+    """
+
+    make: Callable[[Settings], Attack]
+    about: str
+    needs_gradients: bool = True
+    bounded: bool = True
+    norms: tuple[str, ...] = ("linf", "l2")
+
+
+def _part(name: str) -> Callable[[Settings], Attack]:
+    return lambda s: COMPONENTS[name](s.ball, s.budget, 1)
+
+
+def _transfer(settings: Settings) -> Attack:
+    if settings.source is None:
+        raise ValueError(
+            "The attack transfer makes its examples on another model: give it by --source_model "
+            "(the folder of a run, a .keras file or a SavedModel)."
+        )
+    return Transfer(PGD(**settings.walk, loss=settings.loss, keep="best"), settings.source)
+
+
+EVALUATION_ATTACKS: dict[str, Entry] = {
+    "fgsm": Entry(lambda s: FGSM(**s.ball), "one step"),
+    "mim": Entry(lambda s: MIM(**s.walk), "momentum PGD"),
+    "pgd": Entry(
+        lambda s: PGD(**s.walk, restarts=s.restarts, loss=s.loss, keep="best"),
+        "PGD-20, step epsilon / 10, uniform start",
+    ),
+    "cw": Entry(
+        lambda s: PGD(**s.walk, restarts=s.restarts, loss="margin", keep="best"),
+        "PGD on the Carlini-Wagner margin, confidence 50",
+    ),
+    "cw_tanh": Entry(
+        lambda s: CWTanh(epsilon=s.epsilon),
+        "Carlini-Wagner in the tanh variable, inside the ball",
+        norms=("linf",),
+    ),
+    "cw_l2": Entry(lambda s: CWL2(), "unbounded Carlini-Wagner L2: its norm counts", bounded=False),
+    "nattack": Entry(
+        lambda s: NAttack(epsilon=s.epsilon, iterations=s.times(200)),
+        "N-attack, gradient-free",
+        needs_gradients=False,
+        norms=("linf",),
+    ),
+    "spsa": Entry(
+        lambda s: SPSA(epsilon=s.epsilon, steps=s.times(100)),
+        "SPSA, gradient-free",
+        needs_gradients=False,
+        norms=("linf",),
+    ),
+    "transfer": Entry(_transfer, "PGD on --source_model, tried here", needs_gradients=False),
+    "autoattack": Entry(
+        lambda s: AutoAttack(
+            **s.ball, version=s.version, attacks=list(s.custom) or None, budget=s.budget
+        ),
+        "APGD-CE, APGD-T, FAB-T, Square",
+    ),
+    "apgd_ce": Entry(_part("apgd_ce"), "of AutoAttack"),
+    "apgd_dlr": Entry(_part("apgd_dlr"), "of AutoAttack's version rand"),
+    "apgd_t": Entry(_part("apgd_t"), "of AutoAttack"),
+    "fab_t": Entry(_part("fab_t"), "of AutoAttack"),
+    "square": Entry(_part("square"), "of AutoAttack, gradient-free", needs_gradients=False),
+}
+
+
+def parse(names: str) -> list[str]:
+    """Returns the names of ``--attacks``, without ``clean``, which is always measured.
+
+    Raises:
+        ValueError: If a name is unknown or there twice.
+    """
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    for name in listed:
+        if name != "clean" and name not in EVALUATION_ATTACKS:
+            raise unknown("attack", name, ["clean", *EVALUATION_ATTACKS])
+        if listed.count(name) > 1:
+            raise ValueError(f"Expected every attack once in --attacks; {name!r} is there twice.")
+    return [name for name in listed if name != "clean"]
+
+
+def make(name: str, settings: Settings) -> Attack:
+    """Makes the attack of that name.
+
+    Raises:
+        ValueError: If it does not exist in this norm.
+    """
+    entry = EVALUATION_ATTACKS[name]
+    if entry.bounded and settings.norm not in entry.norms:
+        raise ValueError(
+            f"The attack {name} exists in the norm {' and '.join(entry.norms)} only; received "
+            f"norm={settings.norm!r}."
+        )
+    return entry.make(settings)

@@ -1,0 +1,119 @@
+"""Keras models, SavedModels and functions behind one face."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import rlfat_tf
+from rlfat_tf.compat import keras
+from rlfat_tf.evaluation.classifier import as_classifier, load_classifier
+from tests import reference
+
+IMAGES, _, LABELS = reference.images_and_labels(4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def net():
+    return reference.keras_net(seed=4, batch_norm=True)
+
+
+def test_a_keras_model_is_judged_as_in_inference(net):
+    found = as_classifier(net)
+    np.testing.assert_allclose(found.logits_fn(IMAGES), net(IMAGES, training=False))
+    assert found.has_gradients(IMAGES)
+    assert found.name == net.name
+    assert as_classifier(found) is found
+
+
+def test_fingerprints_tell_weights_apart(net):
+    other = reference.keras_net(seed=5, batch_norm=True)
+    same = reference.keras_net(seed=4, batch_norm=True)
+    assert as_classifier(net).fingerprint == as_classifier(same).fingerprint
+    assert as_classifier(net).fingerprint != as_classifier(other).fingerprint
+
+
+def test_from_disk(net, tmp_path):
+    robust = rlfat_tf.PGDAT(net, attack=rlfat_tf.attacks.LinfPGD(epsilon=0.1, steps=1))
+    robust.save(tmp_path / "robust.keras")
+    robust.export(str(tmp_path / "served"))
+    expected = np.asarray(net(IMAGES, training=False))
+    for name in ("robust.keras", "served"):
+        found = load_classifier(tmp_path / name)
+        np.testing.assert_allclose(found.logits_fn(tf.constant(IMAGES)), expected, atol=1e-5)
+        assert found.has_gradients(IMAGES)
+        assert found.name == str(tmp_path / name)
+        assert found.fingerprint
+    with pytest.raises(FileNotFoundError, match="nothing.keras"):
+        load_classifier(tmp_path / "nothing.keras")
+
+
+def test_the_gradient_of_a_saved_model_is_the_models(net, tmp_path):
+    rlfat_tf.export_saved_model(net, tmp_path / "served")
+    gradients = []
+    for classifier in (as_classifier(net), load_classifier(tmp_path / "served")):
+        images = tf.constant(IMAGES)
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            loss = rlfat_tf.losses.cross_entropy(LABELS, classifier.logits_fn(images))
+        gradients.append(tape.gradient(loss, images))
+    np.testing.assert_allclose(gradients[1], gradients[0], atol=1e-5)
+
+
+class Foreign(tf.Module):
+    """A SavedModel of somebody else: one output, no names of ours."""
+
+    def __init__(self, break_gradients=False, signature=None):
+        super().__init__()
+        self.weights = tf.Variable(np.random.default_rng(0).normal(size=(60, 3)), dtype=tf.float32)
+        self.break_gradients = break_gradients
+        spec = signature or tf.TensorSpec([None, *reference.SHAPE], tf.float32, name="pixels")
+
+        def serve(pixels):
+            pixels = tf.cast(pixels, tf.float32)
+            pixels = tf.round(pixels * 255) / 255 if self.break_gradients else pixels
+            flat = tf.reshape(pixels, [-1, 60])
+            if self.break_gradients:
+                flat = tf.cast(tf.cast(flat * 255, tf.int32), tf.float32) / 255
+            return {"scores": tf.matmul(flat, self.weights)}
+
+        self.serve = tf.function(serve, input_signature=[spec])
+
+    def save(self, path):
+        tf.saved_model.save(self, str(path), {"serving_default": self.serve})
+        return load_classifier(path)
+
+
+def test_a_foreign_saved_model(tmp_path):
+    foreign = Foreign()
+    found = foreign.save(tmp_path / "foreign")
+    assert found.has_gradients(IMAGES)
+    logits = found.logits_fn(tf.constant(IMAGES))
+    assert logits.shape == (4, 3)
+    np.testing.assert_allclose(logits, IMAGES.reshape(4, 60) @ foreign.weights.numpy(), rtol=1e-5)
+
+
+def test_a_saved_model_without_gradients_says_so(tmp_path):
+    found = Foreign(break_gradients=True).save(tmp_path / "quantised")
+    assert not found.has_gradients(IMAGES)
+    assert found.logits_fn(tf.constant(IMAGES)).shape == (4, 3)
+
+
+def test_a_saved_model_that_takes_bytes_is_refused(tmp_path):
+    spec = tf.TensorSpec([None, *reference.SHAPE], tf.uint8, name="pixels")
+    with pytest.raises(ValueError, match="takes uint8, through which no attack"):
+        Foreign(signature=spec).save(tmp_path / "bytes")
+
+
+def test_what_is_no_classifier():
+    with pytest.raises(TypeError, match="received int"):
+        as_classifier(3)
+
+
+def test_a_plain_function():
+    found = as_classifier(lambda images: tf.reshape(images, [-1, 60])[:, :3])
+    assert found.has_gradients(IMAGES) and found.fingerprint == ""
+    assert not as_classifier(lambda x: tf.stop_gradient(x[:, 0, :3, 0])).has_gradients(IMAGES)
+
+
+def test_a_model_of_layers_only_is_a_keras_model():
+    assert as_classifier(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])).name

@@ -1,0 +1,152 @@
+"""The report of an evaluation: what it counts, what it refuses, that it adds up."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf import attacks, data, evaluation
+from rlfat_tf.evaluation.evaluate import as_arrays
+from tests import reference
+from tests.evaluation.test_classifier import Foreign
+
+IMAGES, _, _ = reference.images_and_labels(30, seed=1)
+NET = reference.keras_net(seed=4)
+LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
+LABELS[::7] = (LABELS[::7] + 1) % 3
+WEAK = attacks.LinfPGD(epsilon=0.03, steps=2)
+STRONG = attacks.LinfPGD(epsilon=0.03, steps=10, keep="best")
+
+
+def test_the_figures_add_up():
+    report = evaluation.evaluate(
+        NET, (IMAGES, LABELS), attacks={"weak": WEAK, "strong": STRONG}, checked=False
+    )
+    assert report["examples"] == 30 and report["epsilon"] == 0.03
+    assert report["clean_accuracy"] == pytest.approx(25 / 30)
+    low, high = report["clean_interval"]
+    assert low < 25 / 30 < high
+    shares = {name: result["robust_accuracy"] for name, result in report["attacks"].items()}
+    assert list(shares) == ["weak", "strong"]
+    assert report["worst_case_accuracy"] <= min(shares.values()) <= report["clean_accuracy"]
+    broken = report["attacks"]["strong"]["broken"]
+    assert shares["strong"] == pytest.approx((25 - broken) / 30)
+    assert "steps=10" in report["attacks"]["strong"]["attack"]
+    assert report["warnings"] == []
+
+
+def test_the_worst_case_never_rises_when_an_attack_is_added():
+    chosen, last = {}, 1.0
+    for name, attack in {"weak": WEAK, "strong": STRONG, "dlr": STRONG.replace(loss="dlr")}.items():
+        chosen[name] = attack
+        report = evaluation.evaluate(NET, (IMAGES, LABELS), attacks=chosen, checked=False)
+        assert report["worst_case_accuracy"] <= last
+        last = report["worst_case_accuracy"]
+
+
+def test_several_epsilons_make_a_curve():
+    report = evaluation.evaluate(
+        NET, (IMAGES, LABELS), attacks="fgsm,pgd", epsilon=[0.02, 0.15], steps=5, checked=False
+    )
+    assert [point["epsilon"] for point in report["curve"]] == [0.02, 0.15]
+    first, second = report["curve"]
+    assert report["attacks"] == first["attacks"] and report["epsilon"] == 0.02
+    assert report["worst_case_accuracy"] == first["worst_case_accuracy"]
+    for name in ("fgsm", "pgd"):
+        assert (
+            second["attacks"][name]["robust_accuracy"] < first["attacks"][name]["robust_accuracy"]
+        )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: (IMAGES, LABELS),
+        lambda: (IMAGES, np.eye(3)[LABELS]),
+        lambda: (IMAGES, LABELS[:, None]),
+        lambda: data.Arrays(IMAGES, LABELS),
+        lambda: tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(7),
+    ],
+    ids=["pair", "one-hot", "column", "Arrays", "batches"],
+)
+def test_any_kind_of_data(given):
+    images, labels = as_arrays(given())
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+    assert images.dtype == np.float32 and labels.dtype == np.int32
+
+
+def test_8_bit_images_are_scaled():
+    images, _ = as_arrays((np.full((1, 2, 2, 1), 51, np.uint8), [0]))
+    np.testing.assert_allclose(images, 0.2)
+
+
+def test_autoattack_reads_like_the_literature(tmp_path):
+    attack = evaluation.AutoAttack(epsilon=0.03, budget=0.03)
+    report = attack.evaluate(NET, (IMAGES, LABELS), report_dir=tmp_path, checked=False)
+    result = report["attacks"]["autoattack"]
+    assert list(result["components"]) == ["apgd_ce", "apgd_t", "fab_t", "square"]
+    assert report["worst_case_accuracy"] == result["robust_accuracy"]
+    given = [part["examples"] for part in result["components"].values()]
+    assert given[0] == 25 and given == sorted(given, reverse=True)
+    adversarial = attack(NET, IMAGES, LABELS, seed=0)
+    right = np.argmax(NET(adversarial), -1) == LABELS
+    assert abs(right.mean() - result["robust_accuracy"]) < 0.1
+    again = attack.evaluate(NET, (IMAGES, LABELS), report_dir=tmp_path, checked=False)
+    assert again == report, "finished attacks are not run again, seconds included"
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"attacks": "pgd,autoatack"}, "Did you mean 'autoattack'"),
+        ({"attacks": "pgd,pgd"}, "there twice"),
+        ({"attacks": "nattack", "norm": "l2"}, "exists in the norm linf only"),
+        ({"attacks": "transfer"}, "--source_model"),
+        ({"epsilon": 8}, "Did you mean 8/255"),
+        ({"epsilon": [0.1, 0.1]}, "several different ones"),
+        ({"batch_size": 0}, "batch_size of at least 1"),
+        ({"data": (IMAGES * 255, LABELS)}, "evaluation_checks.md"),
+        ({"data": (IMAGES, LABELS + 1)}, "Expected labels in 0 ... 2"),
+        ({"data": (IMAGES, LABELS[:3])}, "as many labels"),
+        ({"data": (IMAGES[:0], LABELS[:0])}, "at least one"),
+    ],
+)
+def test_what_is_refused_before_any_work(changes, message):
+    arguments = {"data": (IMAGES, LABELS), "attacks": "fgsm", **changes}
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(NET, **arguments)
+
+
+def test_a_model_without_gradients_is_judged_by_black_boxes_only(tmp_path):
+    blind = Foreign(break_gradients=True).save(tmp_path / "blind")
+    with pytest.raises(ValueError, match="gives no gradient .* nattack, spsa, transfer, square"):
+        evaluation.evaluate(blind, (IMAGES, LABELS), attacks="square,pgd")
+    labels = np.argmax(blind.logits_fn(tf.constant(IMAGES)), -1)
+    report = evaluation.evaluate(
+        blind, (IMAGES, labels), attacks="square", epsilon=0.1, budget=0.02, checked=False
+    )
+    assert report["clean_accuracy"] == 1
+    assert report["attacks"]["square"]["robust_accuracy"] < 1
+
+
+def test_unbounded_attacks_report_their_norm_and_not_the_worst_case():
+    report = evaluation.evaluate(
+        NET, (IMAGES[:8], LABELS[:8]), attacks="fgsm,cw_l2", epsilon=0.0, checked=False
+    )
+    assert report["worst_case_accuracy"] == report["clean_accuracy"]
+    assert report["attacks"]["cw_l2"]["robust_accuracy"] < report["clean_accuracy"]
+    assert report["attacks"]["cw_l2"]["median_l2"] > 0
+
+
+def test_transfer_from_the_same_network_is_the_white_box_attack():
+    same = reference.keras_net(seed=4)
+    other = evaluation.as_classifier(reference.keras_net(seed=9))
+    results = {}
+    for name, source in (("same", evaluation.as_classifier(same)), ("other", other)):
+        report = evaluation.evaluate(
+            NET, (IMAGES, LABELS), attacks="pgd,transfer", epsilon=0.1, source=source,
+            checked=False,
+        )  # fmt: skip
+        results[name] = {k: v["robust_accuracy"] for k, v in report["attacks"].items()}
+    assert abs(results["same"]["transfer"] - results["same"]["pgd"]) < 0.1
+    assert results["other"]["transfer"] > results["same"]["transfer"]
