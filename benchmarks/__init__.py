@@ -1,0 +1,1 @@
+"""Measurements against other projects; not part of the installed library."""

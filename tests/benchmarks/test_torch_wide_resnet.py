@@ -1,0 +1,60 @@
+"""The PyTorch copy is the network: the same logits from the same weights."""
+
+import numpy as np
+import pytest
+
+from rlfat_tf import models
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; only benchmarks need it")
+torch_wide_resnet = pytest.importorskip("benchmarks.torch_wide_resnet")
+
+
+def build(name="wrn-10-1", size=32, channels=3):
+    """Builds a network whose every weight counts: no mean 0, no variance 1."""
+    model = models.build(name, input_shape=(size, size, channels), num_classes=10)
+    rng = np.random.default_rng(0)
+    model.set_weights(
+        [
+            rng.uniform(0.5, 1.5, w.shape) if w.ndim == 1 else w + rng.normal(0, 0.02, w.shape)
+            for w in model.get_weights()
+        ]
+    )
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "channels"),
+    [("wrn-10-1", 32, 3), ("wrn-16-2", 32, 3), ("wrn-10-2", 8, 1), ("wrn-10-1", 9, 3)],
+)
+def test_logits_are_equal(name, size, channels):
+    model = build(name, size, channels)
+    images = np.random.default_rng(1).random((5, size, size, channels), np.float32)
+    net = torch_wide_resnet.copy_of(model)
+    theirs = net(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
+    ours = np.asarray(model(images, training=False))
+    assert np.ptp(ours) > 0.1
+    assert np.max(np.abs(ours - theirs)) < 1e-4
+
+
+def test_copy_is_for_inference():
+    net = torch_wide_resnet.copy_of(build())
+    assert not net.training
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_another_network_is_refused():
+    model = models.build("small_cnn", input_shape=(8, 8, 1), num_classes=3)
+    with pytest.raises(ValueError, match="wrn-<depth>-<width>"):
+        torch_wide_resnet.copy_of(model)
+
+
+def test_other_layers_are_refused():
+    net = torch_wide_resnet.WideResNet(depth=16, width=1, num_classes=10)
+    with pytest.raises(ValueError, match="stage1_unit2"):
+        torch_wide_resnet.move_weights(build(), net)
+
+
+def test_other_shapes_are_refused():
+    net = torch_wide_resnet.WideResNet(depth=10, width=1, num_classes=3)
+    with pytest.raises(ValueError, match="logits"):
+        torch_wide_resnet.move_weights(build(), net)
