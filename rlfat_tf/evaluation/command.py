@@ -11,12 +11,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import data
-from rlfat_tf.evaluation import evidence
+from rlfat_tf import checkpoint, data
+from rlfat_tf.evaluation import adaptive, evidence
 from rlfat_tf.evaluation.classifier import load_classifier
 from rlfat_tf.evaluation.config import EvalConfig
 from rlfat_tf.evaluation.evaluate import as_arrays, make_judge, make_plan, run_plan
 from rlfat_tf.evaluation.report import show, write_report
+from rlfat_tf.inference import FORMS
 
 PICTURED = 256  # examples whose adversarial images are kept, for pictures and sensitivity
 
@@ -74,13 +75,30 @@ def run(config: EvalConfig) -> dict[str, Any]:
         "command": shlex.join(sys.argv),
         "config": dataclasses.asdict(config),
     }
+    if config.inference is not None:
+        report["inference"] = adaptive.judge_forms(
+            checkpoint.load(config.path, config.checkpoint),
+            images,
+            labels,
+            plan[:1],
+            epsilon=plan[0][0],
+            forms=FORMS if config.inference == "all" else (config.inference,),
+            backward=config.inference_backward,
+            report_dir=config.folder,
+            batch_size=config.batch_size,
+            seed=config.seed or 0,
+            watch=Progress(),
+        )
     figures = {}
     if config.pictures:
         others = [load_classifier(path) for path in (config.compare or "").split(",") if path]
         report.update(evidence.measure(judge, report, config))
         figures = evidence.draw(judge, report, data_set.class_names, others)
     path = write_report(report, config.folder, figures)
-    print(f"\n{show(report)}\n\nReport: {path}")
+    print(f"\n{show(report)}")
+    if "inference" in report:
+        print(f"\n{adaptive.show_forms(report['inference'])}")
+    print(f"\nReport: {path}")
     return report
 
 

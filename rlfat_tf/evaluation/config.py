@@ -13,6 +13,7 @@ from rlfat_tf.attacks.pgd import check_epsilon
 from rlfat_tf.config import TrainConfig, option
 from rlfat_tf.errors import unknown
 from rlfat_tf.evaluation import suite
+from rlfat_tf.inference import BACKWARDS, FORMS
 from rlfat_tf.losses import ATTACK_LOSSES
 from rlfat_tf.norms import NORMS
 
@@ -62,6 +63,14 @@ class EvalConfig:
     )
     source_model: str | None = option(
         None, "Of transfer: the model on which examples are made (run, .keras or SavedModel)."
+    )
+    inference: str | None = option(
+        None,
+        "Of an ATLD run: its inference transform, attacked with and without knowing of it.",
+        choices=("all", *FORMS),
+    )
+    inference_backward: str = option(
+        "bpda", "What attacks that know of the transform differentiate.", choices=BACKWARDS
     )
     # What is reported.
     report_dir: str | None = option(None, "Folder of the report; default: evaluation/ of the run.")

@@ -16,8 +16,8 @@ from rlfat_tf.evaluation.findings import Finding, finding
 SUBSET = 48  # examples that the classifier is checked on
 OTHER_RANGES = {"[-1, 1]": lambda x: 2 * x - 1, "[0, 255]": lambda x: 255 * x}
 RANGE_GAIN = 0.2
-# Relative to the spread of the logits. Two runs of one graph differ by rounding at most; between two
-# places in a batch, kernels may add up in another order, which bfloat16 shows.
+# Relative to the spread of the logits. Two runs of one graph differ by rounding at most; between
+# two places in a batch, kernels may add up in another order, which would show in bfloat16.
 SAME_PLACE, OTHER_PLACE = 1e-4, 3e-2
 FEW = 0.05  # share of examples that may be odd by chance
 
@@ -103,7 +103,7 @@ def _determinism(predict: Any, images: Any) -> list[Finding]:
     logits = twice[:count]
     # Equal shapes, so that the same kernels run; images as different as can be.
     company = predict(np.concatenate([images, 1 - images])).numpy()[:count]
-    spread = max(float(np.ptp(twice)), np.finfo(np.float32).tiny)
+    spread = max(float(np.ptp(twice)), float(np.finfo(np.float32).tiny))
     differs = float(np.abs(twice - again).max()) / spread
     if differs > SAME_PLACE:
         return [
@@ -152,8 +152,9 @@ def _gradients(classifier: Classifier, images: Any, labels: Any, norm: str) -> l
             finding(
                 "non-finite-gradients",
                 f"The input gradient of the cross entropy is NaN or infinite on {broken} of "
-                f"{count} images, so no gradient attack can move them. Find the operation without "
-                "a derivative (sqrt, norm or division at 0) and give it a finite one.",
+                f"{count} images; steps along it lead nowhere, or to images of NaN. Find the "
+                "operation without a derivative (sqrt, norm, division at 0; a branch of where) and "
+                "give it a finite one.",
             )
         )
     if zero > FEW * count:

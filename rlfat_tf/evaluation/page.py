@@ -43,6 +43,11 @@ ABOUT_ATTACKS = (
     "run one after the other, each on what those before it have left, and their accuracy is what "
     "is left then. Median L<sub>2</sub>: of the perturbations that broke an example."
 )
+ABOUT_INFERENCE = (
+    "Non-adaptive attacks see the classifier alone, and what they make is transformed afterwards; "
+    "adaptive ones attack through the transform. Only the adaptive figures say what withstands an "
+    "adversary who knows of it."
+)
 ABOUT_FEATURES = (
     "Shuffling destroys the structure of the whole image and keeps what is within the blocks: the "
     "accuracy that is left is owed to local features."
@@ -136,6 +141,7 @@ def page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     sections = [
         _warnings(report),
         _section(f"Attacks{at}", ABOUT_ATTACKS, placed["attacks"], *_attacks(report)),
+        _section("Inference transform", ABOUT_INFERENCE, _inference(report.get("inference", {}))),
         _section("Several radii", "", placed["curve"], _curve(report)),
         _section("Adversarial examples", "", placed["adversarial"]),
         _section("What the model looks at", "", placed["salience"]),
@@ -242,6 +248,23 @@ def _shuffled(accuracies: Mapping[str, float]) -> str:
     found = sorted((int(count), accuracy) for count, accuracy in accuracies.items())
     rows = [("", f"{count} × {count}", percent_text(accuracy)) for count, accuracy in found]
     return _table(["blocks", "accuracy"], rows)
+
+
+def _inference(forms: Mapping[str, Any]) -> str:
+    """The forms of ATLD's transform, under attacks that know of it and that do not."""
+    if not forms:
+        return ""
+    names = list(next(iter(forms.values()))["adaptive"])
+    lines = [
+        (
+            _text(f"{form}, {knows.replace('_', '-')}"),
+            percent_text(results["clean_accuracy"]),
+            *(percent_text(results[knows][name]) for name in names),
+        )
+        for form, results in forms.items()
+        for knows in ("non_adaptive", "adaptive")
+    ]
+    return _table(["form, attacks", "clean", *map(_text, names)], lines)
 
 
 def _sensitivity(transform: str, series: Mapping[str, Any]) -> str:

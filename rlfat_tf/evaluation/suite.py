@@ -113,7 +113,12 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
         "Carlini-Wagner in the tanh variable, inside the ball",
         norms=("linf",),
     ),
-    "cw_l2": Entry(lambda s: CWL2(), "unbounded Carlini-Wagner L2: its norm counts", bounded=False),
+    "cw_l2": Entry(
+        # As near as the default's 1,000 steps on the nets tried, in a quarter of the time.
+        lambda s: CWL2(steps=200, learning_rate=0.05),
+        "unbounded Carlini-Wagner L2: its norm counts",
+        bounded=False,
+    ),
     "nattack": Entry(
         lambda s: NAttack(epsilon=s.epsilon, iterations=s.times(200)),
         "N-attack, gradient-free",

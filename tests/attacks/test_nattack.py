@@ -77,7 +77,7 @@ def test_an_update_is_numpys():
 
 
 def test_members_have_runners_up_of_their_own():
-    """A twin that takes the first member's runner-up for all goes elsewhere: the test can tell."""
+    """Or the test above could not tell them from one runner-up for all."""
     noise = ATTACK.noise(IMAGES_T, tf.range(3), seed_of(*range(6))).numpy()
     differ = 0
     for i in range(6):

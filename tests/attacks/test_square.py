@@ -229,16 +229,16 @@ def simulate(attack, images, labels, seed, chunk):
     return best, ahead
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_the_search_against_numpy(norm, monkeypatch):
+@pytest.mark.parametrize("norm, epsilon", [("linf", 0.4), ("l2", 2.2)])
+def test_the_search_against_numpy(norm, epsilon, monkeypatch):
     monkeypatch.setattr(square, "CHUNK", 7)
-    attack = Square(norm=norm, epsilon=EPSILON[norm], queries=25)
+    attack = Square(norm=norm, epsilon=epsilon, queries=25)
     found = tf.function(lambda x, y: attack(NET, x, y, seed=5))(IMAGES, LABELS).numpy()
     expected, ahead = simulate(attack, IMAGES, LABELS, 5, 7)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_array_equal(np.argmax(NET(found), -1) != LABELS, ahead > 0)
     assert 0 < np.sum(ahead > 0) < 8
-    inside(found, IMAGES, norm, EPSILON[norm])
+    inside(found, IMAGES, norm, epsilon)
 
 
 @pytest.mark.parametrize("norm", NORMS)

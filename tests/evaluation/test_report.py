@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from rlfat_tf.evaluation.plots import png_bytes
 from rlfat_tf.evaluation.page import CAPTIONS
+from rlfat_tf.evaluation.plots import png_bytes
 from rlfat_tf.evaluation.report import show, write_report
 
 NASTY = "<script>alert('$model \"&\\')</script>"

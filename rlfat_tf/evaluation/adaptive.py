@@ -1,0 +1,104 @@
+"""ATLD's inference transform under attacks that know of it, beside attacks that do not.
+
+The published figures are of attacks on the classifier alone, whose results are transformed
+afterwards. An attack through the transform is what a real adversary would use; both stand side by
+side, so that nobody is misled (Tramer et al., "On Adaptive Attacks to Adversarial Example
+Defenses", NeurIPS 2020).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlfat_tf.attacks import Attack, Transfer
+from rlfat_tf.evaluation.classifier import Classifier, as_classifier
+from rlfat_tf.evaluation.evaluate import Plan, make_judge, run_plan
+from rlfat_tf.inference import FORMS, InferenceTransform
+
+
+def transformed(model: Any, epsilon: float, form: str, backward: str = "bpda") -> Classifier:
+    """Returns an ATLD model behind its inference transform, as a classifier to judge.
+
+    Args:
+        model: :class:`rlfat_tf.ATLD`.
+        epsilon: Length of the step.
+        form: ``"atld-"``, ``"atld"`` or ``"atld+"``.
+        backward: What attacks differentiate, see :class:`rlfat_tf.InferenceTransform`.
+
+    Raises:
+        ValueError: If the model has no discriminator.
+    """
+    if getattr(model, "discriminator", None) is None:
+        raise ValueError(
+            f"The inference transform needs the discriminator of an ATLD run; {model.name!r} has "
+            "none. Leave --inference out, or train with --method=atld."
+        )
+    transform = InferenceTransform(
+        model.model, model.discriminator, epsilon=epsilon, form=form, backward=backward
+    )
+    found = as_classifier(transform)
+    print_of = f"{found.fingerprint}-{form}-{backward}-{epsilon:g}"
+    return dataclasses.replace(found, name=form, fingerprint=print_of)
+
+
+def judge_forms(
+    model: Any,
+    images: Any,
+    labels: Any,
+    plan: Plan,
+    *,
+    epsilon: float,
+    forms: Sequence[str] = FORMS,
+    backward: str = "bpda",
+    report_dir: str | Path | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Judges the forms of the transform under non-adaptive and adaptive attacks.
+
+    Args:
+        model: :class:`rlfat_tf.ATLD`.
+        images: float32 [n, H, W, C] in [0, 1].
+        labels: Integers [n].
+        plan: Of one radius, see :func:`rlfat_tf.evaluation.evaluate.make_plan`.
+        epsilon: Length of the transform's step.
+        forms: Which forms.
+        backward: What adaptive attacks differentiate.
+        report_dir: Where progress is kept.
+        **options: ``batch_size``, ``seed``, ``watch``; see :func:`rlfat_tf.evaluation.evaluate`.
+
+    Returns:
+        By form ``{"clean_accuracy", "non_adaptive", "adaptive"}``, the last two by attack: robust
+        accuracy in [0, 1], and ``worst_case``.
+    """
+    plain = as_classifier(model.model)
+    radius, attacks = plan[0]
+    blind: dict[str, Attack] = {name: Transfer(a, plain) for name, a in attacks.items()}
+    found: dict[str, Any] = {}
+    for form in forms:
+        target = transformed(model, epsilon, form, backward)
+        results: dict[str, Any] = {}
+        for knows, chosen in (("non_adaptive", blind), ("adaptive", attacks)):
+            part: Plan = [(radius, chosen)]
+            judge = make_judge(target, images, labels, part, report_dir=report_dir, **options)
+            report = run_plan(judge, part, checked=False)
+            results["clean_accuracy"] = report["clean_accuracy"]
+            results[knows] = {
+                **{name: r["robust_accuracy"] for name, r in report["attacks"].items()},
+                "worst_case": report["worst_case_accuracy"],
+            }
+        found[form] = results
+    return found
+
+
+def show_forms(found: Mapping[str, Any]) -> str:
+    """Returns the results of :func:`judge_forms` as a table for the terminal."""
+    names = list(next(iter(found.values()))["adaptive"])
+    lines = [f"{'':<22}{'clean':>8}" + "".join(f"{name:>13}" for name in names)]
+    for form, results in found.items():
+        for knows in ("non_adaptive", "adaptive"):
+            line = f"{form + ' ' + knows.replace('_', '-'):<22}{results['clean_accuracy']:>8.1%}"
+            lines.append(line + "".join(f"{results[knows][name]:>13.1%}" for name in names))
+    return "\n".join(lines)
