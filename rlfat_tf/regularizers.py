@@ -1,8 +1,8 @@
 """Terms that compose with every training method: `regularizer=` of a method, `--regularizer=`.
 
-LSP, "local structure preserving" (Wei, Zhou & Wu, 2023): of the paper only the abstract is public
-to us. It "aims to preserve the local structure of the input space in the learned embedding space".
-The three formulas here are our readings of that sentence, not the authors'.
+LSP, "local structure preserving" (Wei, Zhou & Wu, 2023, arXiv 2303.16861): of the paper only the
+abstract is public to us. It "aims to preserve the local structure of the input space in the learned
+embedding space". The three formulas here are our readings of that sentence, not the authors'.
 """
 
 from __future__ import annotations
