@@ -8,12 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from rlfat_tf import checkpoint, compat
 from rlfat_tf.compat import keras
+from rlfat_tf.files import write_text
 
 
 @contextmanager
@@ -38,18 +39,6 @@ def swap_averages(model: Any) -> None:
         average.assign(value)
 
 
-class AveragedValidation(keras.callbacks.Callback):
-    """Validates the moving average of the weights instead of the weights."""
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        """Puts the averages in place."""
-        swap_averages(self.model)
-
-    def on_test_end(self, logs: Any = None) -> None:
-        """Puts the weights back."""
-        swap_averages(self.model)
-
-
 class MetricsCSV(keras.callbacks.Callback):
     """Writes one line per epoch; a resumed run goes on where its backup stands.
 
@@ -63,8 +52,14 @@ class MetricsCSV(keras.callbacks.Callback):
         self.path = path
         self.rows: list[dict[str, Any]] = []
         if path.is_file():
-            with open(path, newline="", encoding="utf-8") as file:
-                self.rows = [r for r in csv.DictReader(file) if int(r["epoch"]) < first_epoch]
+            try:
+                with open(path, newline="", encoding="utf-8") as file:
+                    self.rows = [r for r in csv.DictReader(file) if int(r["epoch"]) < first_epoch]
+            except (KeyError, TypeError, ValueError, csv.Error) as error:
+                raise ValueError(
+                    f"{path} is not what this run has written ({error!r}). Put it right, or move "
+                    "it away to begin a new one."
+                ) from error
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds a line; a metric that this epoch lacks stays empty."""
@@ -76,7 +71,7 @@ class MetricsCSV(keras.callbacks.Callback):
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        checkpoint.write_text(self.path, text.getvalue())
+        write_text(self.path, text.getvalue())
 
 
 class Interrupted(Exception):
@@ -95,13 +90,15 @@ class Checkpoints(keras.callbacks.Callback):
     """Keeps the backup, the last and the best checkpoint of a run, and stops cleanly on a signal.
 
     The best checkpoint is the one with the greatest ``val_adv_accuracy``; without validation it is
-    the last. On SIGINT or SIGTERM a backup is written after the running step, or after the
-    validation that is running, and :class:`Interrupted` is raised; a second SIGINT stops at once.
+    the last. Where the optimizer averages the weights, these are validated and kept.
+
+    On SIGINT or SIGTERM a backup is written after the running batch, of training or of validation,
+    and :class:`Interrupted` is raised; a second SIGINT stops at once. A validation that was stopped
+    is made anew before the run goes on, see :func:`finish_epoch`.
 
     Args:
         workdir: The folder of the run.
-        progress: ``step``, ``seconds`` (of training alone), ``trained`` (images in that time),
-            ``best`` and ``best_epoch``, as restored; kept up to date.
+        progress: See :data:`rlfat_tf.workdir.BEGINNING`; kept up to date.
         batch_size: Global batch size.
         every: Backup every so many steps, 0 for after epochs only.
     """
@@ -115,6 +112,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.every = every
         self.received: int | None = None
         self._since: float | None = None
+        self._logs: dict[str, Any] = progress["unvalidated"] or {}
+        self._validated = ExitStack()
         self._handlers: dict[int, Any] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -139,8 +138,25 @@ class Checkpoints(keras.callbacks.Callback):
         self._since = time.monotonic()
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Stops the clock of training."""
+        """Stops the clock of training, and validates the averages, if there are any."""
         self._stop_clock()
+        self._stop_validation_if_asked()
+        self._validated.enter_context(averaged_weights(self.model))
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stops if asked to."""
+        self._stop_validation_if_asked()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Puts the weights back."""
+        self._validated.close()
+
+    def _stop_validation_if_asked(self) -> None:
+        if self.received is not None:
+            self._validated.close()
+            self.progress["unvalidated"] = {k: float(v) for k, v in self._logs.items()}
+            self._back_up()
+            raise Interrupted(self.received)
 
     def _stop_clock(self) -> None:
         if self._since is not None:
@@ -152,7 +168,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.progress["step"] += 1
         self.progress["trained"] += self.batch_size
         if batch == self.params["steps"] - 1:
-            return  # the end of the epoch, validation included, backs up and stops
+            self._logs = logs or {}
+            return  # validation or the end of the epoch backs up and stops
         due = self.every and self.progress["step"] % self.every == 0
         if due or self.received is not None:
             self._stop_clock()
@@ -167,15 +184,36 @@ class Checkpoints(keras.callbacks.Callback):
         score = (logs or {}).get("val_adv_accuracy")
         best = self.progress["best"]
         improved = score is None or best is None or float(score) > best
-        if improved and score is not None:
-            self.progress.update(best=float(score), best_epoch=epoch)
         with averaged_weights(self.model):
             checkpoint.save_model(self.folder / "last.keras", self.model)
             if improved:
                 checkpoint.save_model(self.folder / "best.keras", self.model)
+        if improved and score is not None:
+            digest = checkpoint.digest(self.folder / "best.keras")
+            self.progress.update(best=float(score), best_epoch=epoch, best_digest=digest)
+        self.progress["unvalidated"] = None
         self._back_up()
         if self.received is not None:
             raise Interrupted(self.received)
 
     def _back_up(self) -> None:
         checkpoint.save_state(self.backup, self.model, self.progress)
+
+
+def finish_epoch(
+    model: Any, validation: Any, watchers: list[Any], epoch: int, logs: dict[str, float]
+) -> None:
+    """Validates an epoch whose validation was stopped, and ends it as ``fit`` would have.
+
+    Args:
+        model: The compiled model.
+        validation: Its batches.
+        watchers: The callbacks of the run.
+        epoch: The epoch's number.
+        logs: The metrics of its training.
+    """
+    together = keras.callbacks.CallbackList(watchers, model=model)
+    together.on_train_begin()
+    result = model.evaluate(validation, callbacks=together, verbose=0, return_dict=True)
+    together.on_epoch_end(epoch, {**logs, **{f"val_{k}": v for k, v in result.items()}})
+    together.on_train_end()

@@ -1,65 +1,90 @@
 """The files of a run: its backup, its checkpoints, and getting a model back from them.
 
-    model = rlfat_tf.load("runs/cifar10_rlfat_p")                     # the best checkpoint
-    model = rlfat_tf.load("runs/cifar10_rlfat_p", checkpoint="last")
-
-Every file is written beside its place and then moved there in one step, so that a run killed at any
-moment leaves the previous file whole.
+model = rlfat_tf.load("runs/cifar10_rlfat_p")                     # the best checkpoint
+model = rlfat_tf.load("runs/cifar10_rlfat_p", checkpoint="last")
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlfat_tf import compat
+from rlfat_tf import archive
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
+from rlfat_tf.files import replacing
+from rlfat_tf.files import write_text as write_text
 
 CHECKPOINTS = ("best", "last")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path to write to, in the same folder, and moves it to ``path`` when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-        written = Path(folder) / path.name
-        yield written
-        with open(written, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(written, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file in one step."""
-    with replacing(path) as written:
-        written.write_text(text, encoding="utf-8")
-
-
-def _state_variables(model: Any) -> list[Any]:
-    return [*compat.variables_of(model.model), *compat.optimizer_variables(model.optimizer)]
 
 
 def save_state(path: Path, model: Any, progress: dict[str, Any]) -> None:
     """Writes everything that a run needs to go on: weights, optimizer, progress.
 
     Args:
-        path: A ``.npz`` file.
+        path: A ``.npz`` file; the one that was there before is kept, see :func:`previous`.
         model: A compiled :class:`rlfat_tf.AdversarialModel` whose optimizer is built.
         progress: What else to keep, as JSON.
     """
-    arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(_state_variables(model))}
+    arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(model.state)}
     arrays["progress"] = np.array(json.dumps(progress))
-    with replacing(path) as written:
+    with replacing(path, keep=previous(path)) as written:
         np.savez(written, **arrays)
+
+
+def previous(path: Path) -> Path:
+    """Returns where the backup before the latest is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def read_state(path: Path) -> tuple[list[Any], dict[str, Any]]:
+    """Reads the arrays and the progress of a backup.
+
+    Raises:
+        archive.Damaged: If the file is truncated or its content is not what was written.
+        OSError: If it cannot be read at all.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[str(i)] for i in range(len(file.files) - 1)]
+            return arrays, json.loads(str(file["progress"]))
+    except (AttributeError, TypeError, *archive.DAMAGE) as error:
+        raise archive.Damaged(f"The backup {path} is damaged ({error}).") from error
+
+
+def repair_state(path: Path) -> None:
+    """Puts the backup before it in place of one that is damaged, with a warning.
+
+    Raises:
+        ValueError: If there is no good backup.
+    """
+    fault = _fault(path)
+    if fault is None or not (path.exists() or previous(path).exists()):
+        return
+    worse = _fault(previous(path))
+    if worse is not None:
+        raise ValueError(
+            f"{fault} So is the one before: {worse} Restore one of them from elsewhere, or remove "
+            f"{path.parent} to begin the run anew."
+        )
+    warnings.warn(f"{fault} The run goes on from the backup before it.", stacklevel=2)
+    os.replace(previous(path), path)
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        read_state(path)
+    except archive.Damaged as error:
+        return str(error)
+    except FileNotFoundError:
+        return f"The backup {path} is missing."
+    return None
 
 
 def restore_state(path: Path, model: Any) -> dict[str, Any]:
@@ -69,12 +94,10 @@ def restore_state(path: Path, model: Any) -> dict[str, Any]:
         The progress that was saved with it.
 
     Raises:
-        ValueError: If the file holds another model's state.
+        ValueError: If the file is damaged or holds another model's state.
     """
-    variables = _state_variables(model)
-    with np.load(path, allow_pickle=False) as file:
-        stored = [file[str(i)] for i in range(len(file.files) - 1)]
-        progress = json.loads(str(file["progress"]))
+    stored, progress = read_state(path)
+    variables = model.state
     shapes = [tuple(v.shape) for v in variables]
     if [a.shape for a in stored] != shapes:
         raise ValueError(
@@ -90,6 +113,11 @@ def save_model(path: Path, model: Any) -> None:
     """Writes a ``.keras`` file in one step."""
     with replacing(path) as written:
         model.save(written)
+
+
+def digest(path: Path) -> str | None:
+    """Returns what tells a file from any other; None if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def model_path(workdir: str | os.PathLike[str], checkpoint: str = "best") -> Path:
@@ -124,10 +152,17 @@ def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Any:
 
     Raises:
         FileNotFoundError: If there is nothing to load.
+        ValueError: If the file is damaged, or loading it could run code.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = model_path(path, checkpoint)
-    elif not path.is_file():
+    file = Path(path)
+    if file.is_dir():
+        file = model_path(path, checkpoint)
+    elif not file.is_file():
         raise FileNotFoundError(f"Expected the folder of a run or a .keras file; no {path} exists.")
-    return keras.models.load_model(path)
+    try:
+        archive.check(file)
+    except archive.Damaged as error:
+        others = [c for c in CHECKPOINTS if c != checkpoint and Path(path).is_dir()]
+        hint = f" Load checkpoint={others[0]!r} instead." if others else ""
+        raise archive.Damaged(f"{error}{hint}") from error
+    return keras.models.load_model(file, safe_mode=True)

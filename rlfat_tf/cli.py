@@ -6,7 +6,6 @@ other flags of the command line, wherever they stand. The library itself never r
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import typing
@@ -215,7 +214,6 @@ def _train(arguments: Sequence[Any]) -> None:
 
 def _eval(arguments: Sequence[Any]) -> None:
     try:
-        report = command.run(arguments[1])
+        command.run(arguments[1])
     except training.USER_ERRORS as error:
         _fail(error)
-    print(json.dumps(report, indent=2))

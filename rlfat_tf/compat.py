@@ -144,17 +144,18 @@ def part_of(model: Any, layer: str | None = None) -> Any:
             f"The layers of {model.name!r} cannot be seen: an embedding needs a functional or "
             "Sequential model."
         )
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
     if layer is not None:
         names = [each.name for each in model.layers]
         if layer not in names:
             raise unknown("layer", layer, names)
-        return keras.Model(model.input, model.get_layer(layer).output)
+        return keras.Model(inputs, model.get_layer(layer).output)
     last = last_layer(model)
     if isinstance(last, keras.Model):
         raise ValueError(
             f"The last layer of {model.name!r} is a model itself. Name the layer of the embedding."
         )
-    return keras.Model(model.input, last.input)
+    return keras.Model(inputs, last.input)
 
 
 def batch_norm_layers(model: Any) -> list[Any]:

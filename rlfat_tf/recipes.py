@@ -28,8 +28,8 @@ def names() -> list[str]:
 
 def read(name: str) -> list[str]:
     """Returns the flags of a recipe, one a string; an empty list if there is no such recipe."""
-    file = folder() / f"{name}.cfg"
-    if not file.is_file():
+    if name not in names():  # a data set's name may hold what no file name can
         return []
-    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    text = (folder() / f"{name}.cfg").read_text(encoding="utf-8")
+    lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith(("#", "//"))]

@@ -9,8 +9,11 @@ The folder of a run holds ``config.json``, ``flags.cfg`` (the same, to run again
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +21,17 @@ import tensorflow as tf
 
 from rlfat_tf import callbacks, checkpoint, data, optimizers
 from rlfat_tf.attacks import LinfPGD
-from rlfat_tf.builders import build_model, check_batch, make_strategy
+from rlfat_tf.builders import build_model
 from rlfat_tf.compat import keras
 from rlfat_tf.config import TrainConfig
+from rlfat_tf.distribution import check_batch, is_chief, make_strategy
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.export import export_saved_model
+from rlfat_tf.files import replacing_folder, write_text
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
 from rlfat_tf.summary import show, summarise
-from rlfat_tf.workdir import check_workdir, restore_progress, write_config
+from rlfat_tf.workdir import claimed, read_summary, restore_progress, write_config
 
 USER_ERRORS = (ValueError, OSError, ImportError, tf.errors.InvalidArgumentError)
 
@@ -48,9 +53,22 @@ def run(config: TrainConfig) -> dict[str, Any]:
         tf.errors.InvalidArgumentError: If the loss is not finite.
     """
     workdir = Path(config.run_dir)
+    strategy = make_strategy(config.distribution)  # several machines must meet before all else
+    check_batch(config.batch_size, strategy)
     optimizers.check_optimizer(config)
     data.augment.parse(config.augment)
-    check_workdir(workdir, config)
+    if is_chief(strategy):
+        with claimed(workdir, config):
+            return _run(config, workdir, strategy)
+    # Every worker saves when the chief does, since reading a variable may need them all; what the
+    # others write is thrown away.
+    with tempfile.TemporaryDirectory() as scratch:
+        return _run(dataclasses.replace(config, workdir=scratch), workdir, strategy)
+
+
+def _run(config: TrainConfig, shared: Path, strategy: Any) -> dict[str, Any]:
+    """Trains in the folder of the configuration, from the backup in the shared one."""
+    workdir = Path(config.run_dir)
     keras.utils.set_random_seed(config.seed)
     data_set = data.load(
         config.dataset,
@@ -59,38 +77,69 @@ def run(config: TrainConfig) -> dict[str, Any]:
         train_examples=config.train_examples,
         test_examples=config.test_examples,
         image_size=config.image_size,
+        skip_unreadable=config.skip_unreadable,
     )
     train, validation = data_set.train, None
     if config.validation_fraction:
         train, validation = data.split(train, config.validation_fraction, config.seed)
+    check_classes(train, data_set.class_names)
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
     total_steps = config.train_steps or (config.epochs or 0) * steps_per_epoch
-    strategy = make_strategy(config.distribution)
-    check_batch(config, strategy)
     with strategy.scope():
         robust = build_model(config, data_set, steps_per_epoch, total_steps)
-    progress = restore_progress(workdir, robust)
+    progress = restore_progress(shared, robust)
     if progress["step"] > total_steps:
         raise ValueError(
             f"The run in {workdir} has {progress['step']} steps already, more than the "
             f"{total_steps} asked for: its length may only grow."
         )
     write_config(workdir, config)
-    written, export = workdir / "summary.json", workdir / "export"
-    summary = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    summary = read_summary(shared)
     # A summary of fewer steps is that of a run which has grown since.
-    if progress["step"] == total_steps == summary.get("steps"):
-        export_due = config.export and not (export / "saved_model.pb").is_file()
-    else:
+    unfinished = not progress["step"] == total_steps == summary.get("steps")
+    if unfinished:
         train_model(config, robust, (train, validation), progress, total_steps)
-        accuracy = judge(config, robust, data_set.test, strategy)
+        of_all = dataclasses.replace(config, workdir=str(shared))
+        accuracy = judge(of_all, robust, data_set.test, strategy)
         summary = summarise(config, progress, accuracy, data_set)
-        checkpoint.write_text(written, json.dumps(summary, indent=2) + "\n")
-        export_due = config.export
-    if export_due:
-        export_saved_model(checkpoint.load(workdir, "best").model, export)
-    show(config, summary)
+        write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    if is_chief(strategy) and config.export and (unfinished or export_is_due(workdir)):
+        with replacing_folder(workdir / "export") as written:
+            export_saved_model(checkpoint.load(workdir, "best").model, written)
+    if is_chief(strategy):
+        show(config, summary)
     return summary
+
+
+def check_classes(train: data.Arrays, class_names: tuple[str, ...]) -> None:
+    """Warns of classes of which there is no training example.
+
+    Raises:
+        ValueError: If there are examples of one class only.
+    """
+    present = set(train.labels.tolist())
+    missing = [name for i, name in enumerate(class_names) if i not in present]
+    if len(class_names) - len(missing) < 2:
+        raise ValueError(
+            f"Expected training examples of at least 2 classes; all {len(train)} are of one. Use "
+            "more examples (--train_examples)."
+        )
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        warnings.warn(
+            f"There is no training example of {len(missing)} of the {len(class_names)} classes: "
+            f"{shown}.",
+            stacklevel=2,
+        )
+
+
+def export_is_due(workdir: Path) -> bool:
+    """Tells whether the best checkpoint is newer than the SavedModel, or there is none."""
+    served = workdir / "export" / "saved_model.pb"
+    best = workdir / "checkpoints" / "best.keras"
+    if not served.is_file():
+        return True
+    return best.is_file() and served.stat().st_mtime_ns < best.stat().st_mtime_ns
 
 
 def segments(first_step: int, total_steps: int, steps_per_epoch: int) -> list[tuple[int, int, int]]:
@@ -135,12 +184,13 @@ def train_model(
         keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         checkpoints,
     ]
-    if config.ema:
-        watchers.insert(0, callbacks.AveragedValidation())
     held_out = None
     if validation is not None:
         held_out = data.evaluation_batches(validation, batch_size=config.batch_size)
     try:
+        if progress["unvalidated"] is not None:
+            stopped = (first_step - 1) // steps_per_epoch
+            callbacks.finish_epoch(robust, held_out, watchers, stopped, progress["unvalidated"])
         for first, last, steps in segments(first_step, total_steps, steps_per_epoch):
             batches = data.training_batches(
                 train,

@@ -8,7 +8,7 @@ from absl import flags
 
 from rlfat_tf import builders, cli, data
 from rlfat_tf.config import TrainConfig
-from rlfat_tf.methods import METHODS
+from tests import reference
 
 PARAMETERS = {"cifar10": 45_901_914, "cifar100": 45_959_604, "stl10": 2_232_794}
 
@@ -25,7 +25,7 @@ def two_images(dataset: str, tfds_data_dir) -> data.DataSet:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", PARAMETERS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", reference.METHODS)
 def test_one_step_of_the_full_recipe(dataset, method, tfds_data_dir):
     values = flags.FlagValues()
     cli.define_flags(TrainConfig, values)

@@ -3,8 +3,8 @@
     g_{t+1} = decay * g_t + grad L(x_t) / ||grad L(x_t)||_1
     x_{t+1} = clip_{[0, 1]}(x + Proj_B(x_t + a * direction(g_{t+1}) - x)),   x_0 = x, g_0 = 0
 
-(Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018, Algorithm 1 and Eq. 6; the
-Euclidean form is Eq. 9.) In place of the L1 norm stands the mean of the absolute values, as in the
+(Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018, Algorithm 1, and its form for
+the Euclidean ball.) In place of the L1 norm stands the mean of the absolute values, as in the
 authors' program: a factor common to all g, which no direction depends on.
 """
 

@@ -37,6 +37,7 @@ def load(
     train_examples: int | None = None,
     test_examples: int | None = None,
     image_size: int | None = None,
+    skip_unreadable: bool = False,
 ) -> DataSet:
     """Loads a data set into memory.
 
@@ -52,6 +53,8 @@ def load(
         test_examples: Read only the first so many test examples; None means all.
         image_size: Resize to squares of this side (bilinear, antialiased, without keeping the
             aspect ratio); None leaves the images as they are.
+        skip_unreadable: Leave out images of a folder that cannot be read, with a warning, instead
+            of refusing the folder.
 
     Returns:
         The data set.
@@ -61,7 +64,9 @@ def load(
         ImportError: If a package that the data set needs is missing.
         ValueError: If the name or a number is wrong, or the data do not fit the arguments.
     """
-    options = Options(data_dir, download, train_examples, test_examples, image_size)
+    options = Options(
+        data_dir, download, train_examples, test_examples, image_size, skip_unreadable
+    )
     options.check()
     prefix, colon, rest = name.partition(":")
     if colon and rest and prefix in PREFIXES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.data.arrays import Arrays, DataSet
-from rlfat_tf.data.reading import Options, read, resize
+from rlfat_tf.data.reading import Options, Unreadable, read, reason, resize
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
 TEST_NAMES = ("test", "val", "validation")
@@ -35,8 +36,9 @@ def load(path: str, options: Options) -> DataSet:
 
     Raises:
         FileNotFoundError: If the folder or a part of it does not exist.
-        ValueError: If there are no images, classes differ between the parts, a file cannot be
-            read, or the images differ in size and ``image_size`` is not given.
+        ValueError: If there are no images, classes differ between the parts, a class has none, a
+            file cannot be read (and ``skip_unreadable`` is not given), or the images differ in
+            size and ``image_size`` is not given.
     """
     root = Path(path).expanduser()
     train_files, test_files = _parts(root)
@@ -46,9 +48,7 @@ def load(path: str, options: Options) -> DataSet:
         raise ValueError(f"The test part of {path!r} has classes that train lacks: {foreign}.")
     parts = []
     for part, files in (("train", train_files), ("test", test_files)):
-        chosen = sorted(files, key=_digest)[: options.number(part, len(files))]
-        labels = [classes.index(file.parent.name) for file in chosen]
-        parts.append(Arrays(*_read([str(file) for file in chosen], labels, options.image_size)))
+        parts.append(_part(part, sorted(files, key=_digest), classes, options))
     if all(_grey(arrays.images) for arrays in parts):
         parts = [Arrays(arrays.images[..., :1].copy(), arrays.labels) for arrays in parts]
     return DataSet(parts[0], parts[1], len(classes), tuple(classes))
@@ -77,6 +77,13 @@ def _files(folder: Path) -> list[Path]:
             f"Expected images {str(folder)!r}/<class>/<name> with one of the endings "
             f"{', '.join(SUFFIXES)}; found none."
         )
+    classes = {folder.name for folder in folder.iterdir() if folder.is_dir()}
+    empty = sorted(c for c in classes - {file.parent.name for file in files} if c[0] not in "._")
+    if empty:
+        raise ValueError(
+            f"Expected images of every class; {str(folder)!r} has none in {', '.join(empty)}. Add "
+            "them, or remove the empty folders."
+        )
     return files
 
 
@@ -86,6 +93,27 @@ def _digest(file: Path) -> bytes:
 
 def _decode(name: Any) -> Any:
     return tf.io.decode_image(tf.io.read_file(name), channels=3, expand_animations=False)
+
+
+def _part(part: str, files: list[Path], classes: list[str], options: Options) -> Arrays:
+    """Reads one part of the data set; what cannot be read is named, or left out."""
+    chosen = files[: options.number(part, len(files))]
+    labels = [classes.index(file.parent.name) for file in chosen]
+    try:
+        return Arrays(*_read([str(file) for file in chosen], labels, options.image_size))
+    except Unreadable:  # slow, but it names the files
+        faults = {file: fault for file in chosen if (fault := _fault(file)) is not None}
+        if not faults:
+            raise
+    first, fault = next(iter(faults.items()))
+    others = f" (and {len(faults) - 1} other files)" if len(faults) > 1 else ""
+    message = f"{str(first)!r} cannot be read as an image{others}: {fault}."
+    if not options.skip_unreadable:
+        raise ValueError(
+            f"{message} Repair or remove them, or leave them out with --skip_unreadable."
+        )
+    warnings.warn(f"{message} Left out.", stacklevel=2)
+    return _part(part, [file for file in files if file not in faults], classes, options)
 
 
 def _read(names: list[str], labels: list[int], size: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -102,9 +130,9 @@ def _read(names: list[str], labels: list[int], size: int | None) -> tuple[np.nda
     pairs = tf.data.Dataset.from_tensor_slices((names, np.asarray(labels, np.int64)))
     try:
         return read(pairs.map(pair, num_parallel_calls=tf.data.AUTOTUNE), len(names))
-    except tf.errors.InvalidArgumentError:
+    except Unreadable:
         for name in names:  # slow, but it names the file
-            if _shape(name) != shape and size is None:
+            if size is None and _shape(name) != shape:
                 raise ValueError(
                     f"Images differ in size: {names[0]!r} has shape {shape}, {name!r} has shape "
                     f"{_shape(name)}. Say what size to bring them to: --image_size={shape[0]}, "
@@ -116,8 +144,16 @@ def _read(names: list[str], labels: list[int], size: int | None) -> tuple[np.nda
 def _shape(name: str) -> list[int]:
     try:
         return list(_decode(name).shape)
-    except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"{name!r} cannot be read as an image: {error.message}") from None
+    except tf.errors.OpError as error:
+        raise Unreadable(reason(error)) from None
+
+
+def _fault(file: Path) -> str | None:
+    try:
+        _shape(str(file))
+    except Unreadable as error:
+        return str(error)
+    return None
 
 
 def _grey(images: np.ndarray) -> bool:

@@ -11,6 +11,15 @@ MAX_BYTES = 16 * 2**30
 READ_BATCH = 512
 
 
+class Unreadable(ValueError):
+    """The files of a data set are incomplete or damaged."""
+
+
+def reason(error: Any) -> str:
+    """Returns what a TensorFlow error says, without where in the graph it was raised."""
+    return str(error.message).rpartition("}} ")[2].partition(" [Op:")[0]
+
+
 class Options(NamedTuple):
     """How to load a data set; the arguments of :func:`rlfat_tf.data.load`."""
 
@@ -19,6 +28,7 @@ class Options(NamedTuple):
     train_examples: int | None = None
     test_examples: int | None = None
     image_size: int | None = None
+    skip_unreadable: bool = False
 
     def check(self) -> None:
         """Raises ValueError for a count or a size that is not positive."""
@@ -88,7 +98,8 @@ def read(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
         uint8 images [count, H, W, C] and int64 labels [count].
 
     Raises:
-        ValueError: If the images are too large for the budget, or fewer than ``count`` came.
+        Unreadable: If the files cannot be read to their end, or hold fewer than ``count``.
+        ValueError: If the images are too large for the budget.
     """
     shape = tuple(dataset.element_spec[0].shape)
     check_budget(count, shape)
@@ -96,12 +107,18 @@ def read(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.empty((count,), np.int64)
     done = 0
     batches = dataset.take(count).batch(READ_BATCH).prefetch(tf.data.AUTOTUNE)
-    for some_images, some_labels in batches.as_numpy_iterator():
-        end = done + len(some_labels)
-        images[done:end], labels[done:end] = some_images, some_labels
-        done = end
+    try:
+        for some_images, some_labels in batches.as_numpy_iterator():
+            end = done + len(some_labels)
+            images[done:end], labels[done:end] = some_images, some_labels
+            done = end
+    except tf.errors.OpError as error:
+        raise Unreadable(
+            f"Expected {count} examples, but the files are incomplete or damaged "
+            f"({reason(error)}). Prepare the data set again."
+        ) from error
     if done != count:
-        raise ValueError(
+        raise Unreadable(
             f"Expected {count} examples, but the files hold {done}: they are incomplete. "
             "Prepare the data set again."
         )

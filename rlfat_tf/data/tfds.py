@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.data.arrays import Arrays, DataSet
-from rlfat_tf.data.reading import READ_BATCH, Options, read, resize
+from rlfat_tf.data.reading import READ_BATCH, Options, Unreadable, read, resize
 from rlfat_tf.errors import unknown
 
 
@@ -71,7 +71,13 @@ def _builder(name: str, options: Options) -> Any:
     data_dir = tfds.core.Path(options.data_dir or default).expanduser()  # may be in a bucket
     prepared = _prepared_folder(data_dir / name)
     if prepared is not None:
-        return tfds.builder_from_directory(str(prepared))
+        try:
+            return tfds.builder_from_directory(str(prepared))
+        except Exception as error:  # of many kinds, by what is missing
+            raise Unreadable(
+                f"The data set in {str(prepared)!r} is incomplete or damaged ({error}). Remove "
+                "this folder and prepare the data set again."
+            ) from error
     if not options.download:
         raise FileNotFoundError(
             f"The data set {name!r} is not in {str(data_dir / name)!r}, and downloading is "

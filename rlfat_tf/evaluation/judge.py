@@ -136,6 +136,8 @@ class Judge:
         def step(images: Any, labels: Any, rows: Any) -> Any:
             numbered = seed._replace(examples=rows)
             found = attack(self.classifier.logits_fn, images, labels, seed=numbered)
+            # What a gradient that is no number leads to is no image; it counts as not found.
+            found = tf.where(tf.math.is_finite(found), found, images)
             delta = tf.reshape(found - images, [tf.shape(images)[0], -1])
             sizes = [tf.reduce_max(tf.abs(delta), -1), tf.norm(delta, axis=-1)]
             right = is_correct(self.classifier.logits_fn(found), labels)
@@ -149,7 +151,8 @@ class Judge:
         """Refuses to count points outside of the threat model."""
         config = attack.get_config()
         size = sizes[:, 0 if config.get("norm", "linf") == "linf" else 1].max()
-        if size > config.get("epsilon", np.inf) + TOLERANCE or found.min() < 0 or found.max() > 1:
+        inside = size <= config.get("epsilon", np.inf) + TOLERANCE
+        if not (inside and found.min() >= 0 and found.max() <= 1):
             raise RuntimeError(
                 f"The attack {name} left its ball or [0, 1]: perturbation {size:g}, pixels from "
                 f"{found.min():g} to {found.max():g}. Its result would not count; this is an error "

@@ -164,3 +164,14 @@ def test_the_classifier_is_traced_once_per_attack():
     assert traces == [False]
     one.attack("name", WEAK, np.arange(40) < 31)
     assert traces == [False] * 3, "once in the attack's loop and once for the second look"
+
+
+def test_what_is_no_number_is_not_found():
+    class Broken(Attack):
+        def run(self, logits_fn, images, labels, seed, unroll):
+            return images * float("nan")
+
+    one = judge()
+    robust, record = one.attack("broken", Broken(norm="linf", epsilon=0.1), one.clean())
+    np.testing.assert_array_equal(robust, one.clean())
+    assert record["broken"] == 0
