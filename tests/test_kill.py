@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -161,7 +162,9 @@ def test_twenty_kills_of_the_real_command(tmp_path):
     triggers += [("the last epoch", 2.0)] + [("config.json", 3.0)] * 2  # it judges
     triggers += [("summary.json", 1.0), ("config.json", 1.0)]  # it exports
     kills = 0
-    for name, longest in triggers:
+    for name, longest in itertools.chain(triggers, itertools.repeat(("config.json", 0.5))):
+        if kills == 20:
+            break
         before = time.time()
         process = start(run)
 
@@ -180,8 +183,7 @@ def test_twenty_kills_of_the_real_command(tmp_path):
         process.kill()
         output, _ = process.communicate()
         kills += process.returncode == KILLED
-        assert process.returncode in (0, KILLED), output
-    assert kills >= 17  # the end may come before the kill
+        assert process.returncode in (0, KILLED), output  # the end may come before the kill
     end(start(run))
     check_same(tmp_path / "whole", tmp_path / "run")
     check_served(tmp_path / "whole", tmp_path / "run")

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from rlfat_tf import losses, norms, random
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
-from rlfat_tf.attacks.pgd import check_epsilon
+from rlfat_tf.attacks.pgd import better, check_epsilon, rank
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
 
@@ -75,7 +75,7 @@ def ascend(
     rho: float,
     eot: int = 1,
 ) -> Any:
-    """Algorithm 1 from a start: the point that is misclassified, else the one of greatest loss.
+    """Algorithm 1 from a start: the first misclassified point, else that of the greatest loss.
 
     Args:
         logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
@@ -105,7 +105,10 @@ def ascend(
                 logits = logits_fn(points)
                 loss = tf.cast(objective(logits), tf.float32)
             gradient = tape.gradient(loss, points)
-            right = is_correct(logits, labels)
+            # A broken gradient says nothing, and its step would lead to no number.
+            gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+            # By luck is not enough: wrong is what is wrong in every pass.
+            right = totals[2] | is_correct(logits, labels)
             return totals[0] + loss / eot, totals[1] + gradient / eot, right
 
         nothing = tf.zeros([tf.shape(points)[0]])
@@ -121,7 +124,7 @@ def ascend(
     def project(points: Any) -> Any:
         return tf.clip_by_value(images + ball.project(points - images, epsilon), 0.0, 1.0)
 
-    def step(k: Any, now: Any, best: Any, size: Any, marks: Any, found: Any) -> Any:
+    def step(k: Any, now: Any, best: Any, size: Any, marks: Any, found: Any, right: Any) -> Any:
         x, previous, loss, gradient = now
         best_x, best_loss, best_gradient = best
         increases, halved, mark = marks
@@ -129,7 +132,7 @@ def ascend(
         z = project(x + wide * ball.step(gradient))
         alpha = tf.where(k > 1, MOMENTUM, 1.0)
         new_x = project(x + alpha * (z - x) + (1 - alpha) * (x - previous))
-        new_loss, new_gradient, right = look(new_x)
+        new_loss, new_gradient, new_right = look(new_x)
         increases += tf.cast(new_loss > loss, tf.float32)
         ahead = new_loss > best_loss
         best = (
@@ -137,14 +140,15 @@ def ascend(
             tf.where(ahead, new_loss, best_loss),
             pick(ahead, new_gradient, best_gradient),
         )
-        found = pick(right, found, new_x)  # the latest misclassified point
+        # The first misclassified point stays, so that nobody has to go on for others.
+        found, right = pick(right & ~new_right, new_x, found), right & new_right
         # Conditions 1 and 2 of the paper, at checkpoints.
         due = intervals[k] > 0
         stalled = ~halved & (mark >= best[1])
         halve = due & ((increases < rho * intervals[k]) | stalled)
         now = (
             pick(halve, best[0], new_x),
-            pick(halve, best[0], x),
+            x,  # the momentum of a return is x_max - x^(k), as of any other step
             tf.where(halve, best[1], new_loss),
             pick(halve, best[2], new_gradient),
         )
@@ -153,7 +157,7 @@ def ascend(
             tf.where(due, halve, halved),
             tf.where(due, best[1], mark),
         )
-        return k + 1, now, best, tf.where(halve, size / 2, size), marks, found
+        return k + 1, now, best, tf.where(halve, size / 2, size), marks, found, right
 
     loss, gradient, right = look(start)
     nothing = tf.zeros_like(loss)
@@ -162,15 +166,17 @@ def ascend(
         (start, start, loss, gradient),
         (start, loss, gradient),
         nothing + 2 * epsilon,
-        # The first interval cannot be stalled: there is no checkpoint before it.
-        (nothing, tf.ones_like(right), loss),
-        pick(right, images, start),
+        (nothing, tf.zeros_like(right), loss),  # w_0 = 0 is a checkpoint
+        start,
+        right,
     )
-    _, _, best, _, _, found = tf.while_loop(
-        lambda k, *_: k <= steps, step, state, parallel_iterations=1
+    _, _, best, _, _, found, right = tf.while_loop(
+        lambda k, *state: (k <= steps) & tf.reduce_any(state[-1]),
+        step,
+        state,
+        parallel_iterations=1,
     )
-    broken = tf.reduce_any(tf.reshape(found != images, [tf.shape(images)[0], -1]), -1)
-    return tf.stop_gradient(pick(broken, found, best[0]))
+    return tf.stop_gradient(pick(right, best[0], found))
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -204,6 +210,8 @@ class APGD(Search):
         norms.get(norm)
         check_epsilon(epsilon, norm)
         check_counts(steps=steps, restarts=restarts, eot=eot)
+        if not 0 < rho <= 1:
+            raise ValueError(f"Expected rho above 0 and at most 1; got {rho}.")
         if loss not in LOSSES:
             raise unknown("loss of APGD", loss, LOSSES)
         super().__init__(
@@ -221,10 +229,17 @@ class APGD(Search):
         labels = losses.class_ids(labels)
 
         def restart(number: Any, found: Any) -> Any:
-            def attempt(images: Any, labels: Any, _: Any, seed: random.Seed) -> Any:
+            def attempt(images: Any, labels: Any, before: Any, seed: random.Seed) -> Any:
                 objective = self._objective(logits_fn, images, labels, number)
+                compare = self._comparison(objective, labels)
                 start = random_point(self.norm, images, self.epsilon, seed.fold(number))
-                return self._ascend(logits_fn, objective, images, labels, start)
+                after = self._ascend(logits_fn, objective, images, labels, start)
+
+                def scored(points: Any) -> Any:
+                    logits = logits_fn(points)
+                    return points, rank(logits, compare(logits), labels)
+
+                return better(scored(before), scored(after))[0]
 
             return number + 1, try_remaining(attempt, logits_fn, images, labels, seed, found)
 
@@ -232,6 +247,10 @@ class APGD(Search):
         return tf.while_loop(
             lambda number, _: number < total, restart, (0, images), parallel_iterations=1
         )[1]
+
+    def _comparison(self, objective: Objective, labels: Any) -> Objective:
+        """By which loss the ends of two starts are compared."""
+        return objective
 
     def _ascend(self, logits_fn: Any, objective: Any, images: Any, labels: Any, start: Any) -> Any:
         names = ("norm", "epsilon", "steps", "rho", "eot")
@@ -275,6 +294,10 @@ class APGDT(APGD):
         super().__init__(**arguments)
         del self._config["loss"]
         self._config["targets"] = int(targets)
+
+    def _comparison(self, objective: Objective, labels: Any) -> Objective:
+        # Losses of different targets do not compare; leads do.
+        return lambda logits: losses.lead(labels, logits)
 
     def _variants(self, logits_fn: LogitsFn, images: Any) -> int:
         return count_targets(logits_fn, images, self.targets)

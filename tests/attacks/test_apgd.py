@@ -81,7 +81,7 @@ class Numpy:
                     self.halvings.append(k)
                     eta /= 2
                     marks[k] = (eta, best_value)
-                    x, before, gradient = best, best, best_gradient
+                    x, gradient = best, best_gradient
                     values[-1] = best_value
         return best, best_value
 
