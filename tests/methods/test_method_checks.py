@@ -203,7 +203,7 @@ def test_momentum_of_batch_normalisation():
     with pytest.warns(UserWarning, match="momentum above 0.9.*attack_bn='batch'"):
         PGDAT(model(0.99))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         PGDAT(model(0.9))
         PGDAT(model(0.99), attack_bn="batch")
 
