@@ -33,7 +33,8 @@ class LSP:
       w_ij = exp(-d(x_i, x_j) / s_i).
     - ``"relative"``: (|z_i' - z_i| / mean_j |z_i - z_j| - |x_i' - x_i| / mean_j |x_i - x_j|)^2.
 
-    It couples the examples of a batch; on several replicas each one couples its own.
+    It couples the examples of a batch; on several replicas each one couples its own, and the term
+    is the mean over them.
 
     Args:
         weight: Of the term in the objective.

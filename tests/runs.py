@@ -1,10 +1,11 @@
-"""Tiny runs for the tests of survival, and what it means that two of them ended alike."""
+"""Tiny runs, what it means that two of them ended alike, and how their files can be damaged."""
 
 from __future__ import annotations
 
 import csv
 import json
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
@@ -55,3 +56,20 @@ def check_same(expected: Path, actual: Path) -> None:
         summaries.append({k: v for k, v in summary.items() if k not in TIMES})
     assert summaries[0] == summaries[1]
     assert not list(actual.rglob(".writing-*")) and not (actual / ".lock").exists()
+
+
+def damages(path: Path) -> dict[str, Callable[[bytes], bytes]]:
+    """The ways in which a file can be damaged, as functions of its content."""
+    size = path.stat().st_size
+    return {
+        "empty": lambda content: b"",
+        "no archive": lambda content: b"not what was written" * 10,
+        "truncated": lambda content: content[: size // 2],
+        "end lost": lambda content: content[:-1],
+        "one bit": lambda content: _flipped(content, size // 2),
+        "first bit": lambda content: _flipped(content, 0),
+    }
+
+
+def _flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]

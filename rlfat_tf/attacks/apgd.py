@@ -9,20 +9,19 @@ has made too little progress.
 from __future__ import annotations
 
 import math
-from typing import Any, Callable
+from typing import Any
 
 import tensorflow as tf
 
 from rlfat_tf import losses, norms, random
-from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
-from rlfat_tf.attacks.pgd import better, check_epsilon, rank
+from rlfat_tf.attacks.base import LogitsFn, Search, try_remaining
+from rlfat_tf.attacks.passes import Objective, gradient_of, value_of
+from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon, rank
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
 
 MOMENTUM = 0.75  # alpha of the paper
 LOSSES = ("ce", "dlr", "margin")
-
-Objective = Callable[[Any], Any]
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -37,17 +36,6 @@ def checkpoints(steps: int) -> list[int]:
     # Rounded first: 0.41 * 100 is not to become 42.
     ends = {math.ceil(round(share * steps, 9)) for share in shares[1:]}
     return sorted(end for end in ends if end <= steps)
-
-
-def check_counts(**counts: Any) -> None:
-    """Refuses counts below 1.
-
-    Raises:
-        ValueError: If one is not an integer of at least 1.
-    """
-    for name, count in counts.items():
-        if int(count) != count or count < 1:
-            raise ValueError(f"Expected {name} to be an integer of at least 1; got {count}.")
 
 
 def random_point(norm: str, images: Any, epsilon: float, seed: random.Seed) -> Any:
@@ -96,26 +84,10 @@ def ascend(
         interval[end] = end - before
     intervals = tf.constant(interval, tf.float32)
 
-    def look(points: Any) -> tuple[Any, Any, Any]:
-        """Loss, gradient and correctness of points, by one pass forward and back."""
-
-        def once(*totals: Any) -> tuple[Any, Any, Any]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(points)
-                logits = logits_fn(points)
-                loss = tf.cast(objective(logits), tf.float32)
-            gradient = tape.gradient(loss, points)
-            # A broken gradient says nothing, and its step would lead to no number.
-            gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
-            # By luck is not enough: wrong is what is wrong in every pass.
-            right = totals[2] | is_correct(logits, labels)
-            return totals[0] + loss / eot, totals[1] + gradient / eot, right
-
-        nothing = tf.zeros([tf.shape(points)[0]])
-        state = nothing, tf.zeros_like(points), tf.cast(nothing, tf.bool)
-        if eot == 1:
-            return once(*state)
-        return tf.while_loop(lambda *_: True, once, state, maximum_iterations=eot)
+    def look(points: Any) -> tuple[Any, ...]:
+        """Gradient, loss and correctness of points, by one pass forward and back."""
+        # A broken gradient says nothing, and its step would lead to no number.
+        return gradient_of(logits_fn, objective, points, labels=labels, eot=eot, finite=True)
 
     def pick(condition: Any, one: Any, other: Any) -> Any:
         wide = tf.reshape(condition, [-1] + [1] * (images.shape.rank - 1))
@@ -132,7 +104,7 @@ def ascend(
         z = project(x + wide * ball.step(gradient))
         alpha = tf.where(k > 1, MOMENTUM, 1.0)
         new_x = project(x + alpha * (z - x) + (1 - alpha) * (x - previous))
-        new_loss, new_gradient, new_right = look(new_x)
+        new_gradient, new_loss, new_right = look(new_x)
         increases += tf.cast(new_loss > loss, tf.float32)
         ahead = new_loss > best_loss
         best = (
@@ -159,7 +131,7 @@ def ascend(
         )
         return k + 1, now, best, tf.where(halve, size / 2, size), marks, found, right
 
-    loss, gradient, right = look(start)
+    gradient, loss, right = look(start)
     nothing = tf.zeros_like(loss)
     state = (
         1,
@@ -207,7 +179,6 @@ class APGD(Search):
         rho: float = 0.75,
         eot: int = 1,
     ):
-        norms.get(norm)
         check_epsilon(epsilon, norm)
         check_counts(steps=steps, restarts=restarts, eot=eot)
         if not 0 < rho <= 1:
@@ -236,8 +207,8 @@ class APGD(Search):
                 after = self._ascend(logits_fn, objective, images, labels, start)
 
                 def scored(points: Any) -> Any:
-                    logits = logits_fn(points)
-                    return points, rank(logits, compare(logits), labels)
+                    seen = value_of(logits_fn, compare, points, labels, eot=self.eot)
+                    return points, rank(*seen)
 
                 return better(scored(before), scored(after))[0]
 

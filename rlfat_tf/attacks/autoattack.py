@@ -16,7 +16,7 @@ from rlfat_tf import random
 from rlfat_tf.attacks.apgd import APGD, APGDT
 from rlfat_tf.attacks.base import Attack, LogitsFn, Search, try_remaining
 from rlfat_tf.attacks.fab import FABT
-from rlfat_tf.attacks.pgd import check_epsilon
+from rlfat_tf.attacks.pgd import check_counts, check_epsilon
 from rlfat_tf.attacks.square import Square
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
@@ -61,6 +61,8 @@ class AutoAttack(Search):
         attacks: For ``"custom"``: names of :data:`COMPONENTS`, in order.
         budget: Factor on all numbers of steps and queries; below 1 for a quick look, which is then
             not AutoAttack as the literature means it.
+        eot: Passes over a randomised classifier that the parts by APGD take the mean of; not for
+            ``"standard"``, which is for deterministic ones. Default: 20 with ``"rand"``, else 1.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -74,6 +76,7 @@ class AutoAttack(Search):
         version: str = "standard",
         attacks: Any = None,
         budget: float = 1.0,
+        eot: int | None = None,
     ):
         check_epsilon(epsilon, norm)
         if version not in VERSIONS:
@@ -88,19 +91,27 @@ class AutoAttack(Search):
                 raise unknown("part of AutoAttack", name, COMPONENTS)
         if not 0 < budget < float("inf"):
             raise ValueError(f"Expected a budget above 0; received {budget}.")
+        if eot is not None:
+            check_counts(eot=eot)
+            if version == "standard":
+                raise ValueError(
+                    f"AutoAttack's version 'standard' looks at single passes; received eot={eot}. "
+                    "For randomised classifiers use version='rand'."
+                )
         super().__init__(
             norm=norm,
             epsilon=float(epsilon),
             version=version,
             attacks=list(attacks) if attacks else None,
             budget=float(budget),
+            eot=None if eot is None else int(eot),
         )
 
     @property
     def components(self) -> dict[str, Attack]:
         """The attacks in their order, by name."""
         names = self.attacks or (RAND if self.version == "rand" else STANDARD)
-        passes = RAND_PASSES if self.version == "rand" else 1
+        passes = self.eot or (RAND_PASSES if self.version == "rand" else 1)
         ball = {"norm": self.norm, "epsilon": self.epsilon}
         return {name: COMPONENTS[name](ball, self.budget, passes) for name in names}
 

@@ -20,7 +20,8 @@ import tensorflow as tf
 
 from rlfat_tf import losses, random
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
-from rlfat_tf.attacks.pgd import better, check_epsilon, repeat
+from rlfat_tf.attacks.passes import repeat
+from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon
 from rlfat_tf.compat import keras
 
 # tanh reaches the borders of the box at infinity only: the start keeps this far from them.
@@ -33,9 +34,7 @@ def check_positive(counts: Mapping[str, float], sizes: Mapping[str, float]) -> N
     Raises:
         ValueError: If there is one.
     """
-    for name, count in counts.items():
-        if int(count) != count or count < 1:
-            raise ValueError(f"Expected {name} to be an integer of at least 1; got {count}.")
+    check_counts(**counts)
     for name, size in sizes.items():
         if not math.isfinite(size) or size <= 0:
             raise ValueError(f"Expected {name} to be a finite number above 0; got {size}.")

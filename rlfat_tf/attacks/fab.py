@@ -15,10 +15,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses, norms, random
-from rlfat_tf.attacks.apgd import check_counts, random_point, target_class
+from rlfat_tf import losses, random
+from rlfat_tf.attacks.apgd import random_point, target_class
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct
-from rlfat_tf.attacks.pgd import better, check_epsilon, repeat
+from rlfat_tf.attacks.passes import repeat
+from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon
 from rlfat_tf.compat import keras
 
 
@@ -108,7 +109,6 @@ class FABT(Search):
         eta: float = 1.05,
         beta: float = 0.9,
     ):
-        norms.get(norm)
         check_epsilon(epsilon, norm)
         check_counts(steps=steps, restarts=restarts, targets=targets)
         for name, share in (("alpha_max", alpha_max), ("beta", beta)):

@@ -18,7 +18,8 @@ import tensorflow as tf
 from rlfat_tf import losses, norms, random
 from rlfat_tf.attacks.base import LogitsFn, Search, try_remaining
 from rlfat_tf.attacks.carlini_wagner import check_positive
-from rlfat_tf.attacks.pgd import better, check_epsilon, rank, repeat
+from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
+from rlfat_tf.attacks.pgd import better, check_epsilon, rank
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
 
@@ -30,7 +31,8 @@ class MIM(Search):
     """Projected gradient ascent with momentum, from the image itself.
 
     Of all its points the one of the greatest loss is returned, a misclassified one before any
-    other. It draws nothing: the same images always give the same examples.
+    other. It draws nothing: of a deterministic classifier, the same images always give the same
+    examples.
 
     Args:
         norm: ``"linf"`` or ``"l2"``.
@@ -39,6 +41,7 @@ class MIM(Search):
         step_size: Length of a step; default 2.5 * epsilon / steps.
         decay: How much of the average is kept from step to step; 0 is PGD, 1 forgets nothing.
         loss: ``"ce"``, ``"dlr"`` or ``"margin"``: :func:`rlfat_tf.losses.attack_loss`.
+        eot: As in :class:`PGD`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -53,10 +56,12 @@ class MIM(Search):
         step_size: float | None = None,
         decay: float = 1.0,
         loss: str = "ce",
+        eot: int = 1,
     ):
-        norms.get(norm)
         check_epsilon(epsilon, norm)
-        check_positive({"steps": steps}, {} if step_size is None else {"step_size": step_size})
+        check_positive(
+            {"steps": steps, "eot": eot}, {} if step_size is None else {"step_size": step_size}
+        )
         if not math.isfinite(decay) or decay < 0:
             raise ValueError(f"Expected a finite decay of at least 0; received {decay}.")
         if loss not in LOSSES:
@@ -68,6 +73,7 @@ class MIM(Search):
             step_size=2.5 * epsilon / steps if step_size is None else float(step_size),
             decay=float(decay),
             loss=loss,
+            eot=int(eot),
         )
 
     def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
@@ -84,13 +90,8 @@ class MIM(Search):
         axes = list(range(1, images.shape.rank))
 
         def step(point: Any, momentum: Any, *best: Any) -> Any:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(point)
-                logits = logits_fn(point)
-                loss = objective(logits)
-                total = tf.reduce_sum(loss)
-            best = better(best, (point, rank(logits, loss, labels)))
-            gradient = tape.gradient(total, point)
+            gradient, *seen = gradient_of(logits_fn, objective, point, labels=labels, eot=self.eot)
+            best = better(best, (point, rank(*seen)))
             size = tf.reduce_mean(tf.abs(gradient), axes, keepdims=True)
             momentum = self.decay * momentum + tf.math.divide_no_nan(gradient, size)
             ahead = point + self.step_size * norm.step(momentum)
@@ -100,5 +101,5 @@ class MIM(Search):
         none = tf.zeros_like(labels, tf.float32) - math.inf
         state = (images, tf.zeros_like(images), images, none)
         last, _, *best = repeat(step, self.steps, state, unroll=False)
-        logits = logits_fn(last)
-        return better(best, (last, rank(logits, objective(logits), labels)))[0]
+        seen = value_of(logits_fn, objective, last, labels, eot=self.eot)
+        return better(best, (last, rank(*seen)))[0]

@@ -15,7 +15,8 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf import losses, norms, random
-from rlfat_tf.attacks.base import Attack, LogitsFn, is_correct
+from rlfat_tf.attacks.base import Attack, LogitsFn
+from rlfat_tf.attacks.passes import Objective, gradient_of, repeat, value_of
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
 
@@ -23,11 +24,13 @@ KEEPS = ("last", "best")
 
 
 def check_epsilon(epsilon: float, norm: str) -> None:
-    """Refuses a radius that is not in units of [0, 1] pixels.
+    """Refuses a norm that does not exist and a radius that is not in units of [0, 1] pixels.
 
     Raises:
-        ValueError: If epsilon is negative or not finite, or above 1 in the maximum norm.
+        ValueError: If the norm is unknown, or if epsilon is negative or not finite, or above 1 in
+            the maximum norm.
     """
+    norms.get(norm)
     if not math.isfinite(epsilon) or epsilon < 0:
         raise ValueError(f"Expected a finite epsilon >= 0; received {epsilon}.")
     if norm == "linf" and epsilon > 1:
@@ -35,6 +38,17 @@ def check_epsilon(epsilon: float, norm: str) -> None:
             f"Expected epsilon in units of pixels in [0, 1]; received {epsilon}. "
             f"Did you mean {epsilon:g}/255?"
         )
+
+
+def check_counts(**counts: Any) -> None:
+    """Refuses counts below 1.
+
+    Raises:
+        ValueError: If one is not an integer of at least 1.
+    """
+    for name, count in counts.items():
+        if int(count) != count or count < 1:
+            raise ValueError(f"Expected {name} to be an integer of at least 1; got {count}.")
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -54,6 +68,8 @@ class PGD(Attack):
             the one of the greatest loss, a misclassified one before any other, for one more pass.
         loss: ``"ce"``, ``"kl"``, ``"margin"`` or ``"dlr"``: :func:`rlfat_tf.losses.attack_loss`.
             Default: what the training method asks for, else ``"ce"``.
+        eot: For randomised classifiers: passes that every loss and gradient is a mean of. What is
+            misclassified is then what is so in every pass. (Of ``"kl"``, p(x) is that of one pass.)
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -70,12 +86,10 @@ class PGD(Attack):
         restarts: int = 1,
         keep: str = "last",
         loss: str | None = None,
+        eot: int = 1,
     ):
-        norms.get(norm)
         check_epsilon(epsilon, norm)
-        for name, count in (("steps", steps), ("restarts", restarts)):
-            if int(count) != count or count < 1:
-                raise ValueError(f"Expected {name} to be an integer of at least 1; got {count}.")
+        check_counts(steps=steps, restarts=restarts, eot=eot)
         step_size = 2.5 * epsilon / steps if step_size is None else step_size
         # A ball of radius 0 has room for no step.
         if not math.isfinite(step_size) or step_size < 0 or step_size == 0 < epsilon:
@@ -95,6 +109,7 @@ class PGD(Attack):
             restarts=int(restarts),
             keep=keep,
             loss=loss,
+            eot=int(eot),
         )
 
     def run(
@@ -103,26 +118,29 @@ class PGD(Attack):
         """See :meth:`Attack.__call__`."""
         objective = losses.attack_loss(self.loss or "ce", lambda: logits_fn(images), labels)
 
-        def score(logits: Any) -> Any:
-            return rank(logits, objective(logits), labels)
+        def scored(points: Any) -> Any:
+            seen = value_of(logits_fn, objective, points, labels, eot=self.eot, unroll=unroll)
+            return points, rank(*seen)
 
-        first = self._ascend(logits_fn, objective, score, images, seed.fold(0), unroll)
+        def ascend(seed: random.Seed) -> Any:
+            return self._ascend(logits_fn, objective, scored, images, labels, seed, unroll)
+
+        first = ascend(seed.fold(0))
         if self.restarts == 1:
             return first
-        best = first, score(logits_fn(first))
 
         def restart(number: Any, *best: Any) -> Any:
-            found = self._ascend(logits_fn, objective, score, images, seed.fold(number), unroll)
-            return number + 1, *better(best, (found, score(logits_fn(found))))
+            return number + 1, *better(best, scored(ascend(seed.fold(number))))
 
-        return repeat(restart, self.restarts - 1, (1, *best), unroll)[1]
+        return repeat(restart, self.restarts - 1, (1, *scored(first)), unroll)[1]
 
     def _ascend(
         self,
         logits_fn: LogitsFn,
-        objective: Any,
-        score: Any,
+        objective: Objective,
+        scored: Any,
         images: Any,
+        labels: Any,
         seed: random.Seed,
         unroll: bool,
     ) -> Any:
@@ -131,14 +149,14 @@ class PGD(Attack):
         start = norm.random_start(images, self.epsilon, self.random_start or "uniform", seed)
 
         def step(number: Any, adversarial: Any, *best: Any) -> Any:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(adversarial)
-                logits = logits_fn(adversarial)
-                loss = tf.reduce_sum(objective(logits))
-            direction = norm.step(tape.gradient(loss, adversarial))
+            asked = labels if best else None
+            gradient, *seen = gradient_of(
+                logits_fn, objective, adversarial, labels=asked, eot=self.eot, unroll=unroll
+            )
             if best:
-                best = better(best, (adversarial, score(logits)))
-            delta = norm.project(adversarial + self.step_size * direction - images, self.epsilon)
+                best = better(best, (adversarial, rank(*seen)))
+            ahead = adversarial + self.step_size * norm.step(gradient)
+            delta = norm.project(ahead - images, self.epsilon)
             # No gradient of the weights' loss ever goes back through the attack.
             return number + 1, tf.stop_gradient(tf.clip_by_value(images + delta, 0.0, 1.0)), *best
 
@@ -148,13 +166,13 @@ class PGD(Attack):
         start = tf.clip_by_value(images + start, 0.0, 1.0)
         none = tf.fill([tf.shape(images)[0]], tf.constant(-math.inf, tf.float32))
         _, last, *best = repeat(step, self.steps, (0, start, images, none), unroll)
-        return better(best, (last, score(logits_fn(last))))[0]
+        return better(best, scored(last))[0]
 
 
-def rank(logits: Any, loss: Any, labels: Any) -> Any:
+def rank(loss: Any, right: Any) -> Any:
     """Scores points [batch]: misclassified ones first, by their loss among themselves."""
-    value = tf.math.atan(tf.cast(loss, tf.float32))  # monotone, bounded: `wrong` decides
-    return value + 4.0 * tf.cast(~is_correct(logits, labels), tf.float32)
+    value = tf.math.atan(tf.cast(loss, tf.float32))  # monotone, bounded: `right` decides
+    return value + 4.0 * tf.cast(~right, tf.float32)
 
 
 def better(one: Any, other: Any) -> tuple[Any, Any]:
@@ -164,17 +182,6 @@ def better(one: Any, other: Any) -> tuple[Any, Any]:
         wins, tf.concat([tf.shape(wins), tf.ones([tf.rank(one[0]) - 1], tf.int32)], 0)
     )
     return tf.where(wide, other[0], one[0]), tf.where(wins, other[1], one[1])
-
-
-def repeat(body: Any, times: int, state: Any, unroll: bool) -> Any:
-    """Applies ``body`` to the state, as one graph loop or laid out."""
-    if unroll:
-        for _ in range(times):
-            state = body(*state)
-        return state
-    return tf.while_loop(
-        lambda *_: True, body, state, maximum_iterations=times, parallel_iterations=1
-    )
 
 
 def LinfPGD(**arguments: Any) -> PGD:  # noqa: N802 - reads like the class that it makes

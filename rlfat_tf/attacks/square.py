@@ -12,10 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses, norms, random
-from rlfat_tf.attacks.apgd import check_counts
+from rlfat_tf import losses, random
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
-from rlfat_tf.attacks.pgd import better, check_epsilon
+from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon
 from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
 from rlfat_tf.compat import keras
 
@@ -58,7 +57,6 @@ class Square(Search):
         restarts: int = 1,
         rescale_schedule: bool = True,
     ):
-        norms.get(norm)
         check_epsilon(epsilon, norm)
         check_counts(queries=queries, restarts=restarts)
         if not 0 < p_init <= 1:

@@ -57,6 +57,11 @@ class EvalConfig:
     budget: float = option(
         1.0, "Factor on the steps and queries of autoattack, its parts, nattack and spsa."
     )
+    eot: int | None = option(
+        None,
+        "For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer "
+        "and APGD is a mean of; default 1, with --autoattack=rand 20.",
+    )
     autoattack: str = option("standard", "Version of autoattack.", choices=VERSIONS)
     autoattack_parts: str | None = option(
         None, f"Of the version custom, joined by commas: {', '.join(COMPONENTS)}."
@@ -97,7 +102,7 @@ class EvalConfig:
             if choices and value is not None and value not in choices:
                 raise unknown(f"value of --{field.name}:", value, choices)
         suite.parse(self.attacks)
-        for name in ("image_size", "test_examples", "batch_size", "steps", "restarts"):
+        for name in ("image_size", "test_examples", "batch_size", "steps", "restarts", "eot"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"Expected --{name} to be at least 1; received {value}.")
@@ -159,7 +164,7 @@ class EvalConfig:
 
     def settings(self, source: Any = None) -> dict[str, Any]:
         """Returns the settings of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`."""
-        names = ("steps", "step_size", "restarts", "loss", "budget")
+        names = ("steps", "step_size", "restarts", "loss", "budget", "eot")
         parts = tuple(part.strip() for part in (self.autoattack_parts or "").split(",") if part)
         return {
             **{name: getattr(self, name) for name in names},

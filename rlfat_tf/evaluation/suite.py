@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any, Callable
 
 from rlfat_tf.attacks import (
@@ -18,6 +19,7 @@ from rlfat_tf.attacks import (
     Transfer,
 )
 from rlfat_tf.attacks.autoattack import COMPONENTS
+from rlfat_tf.attacks.pgd import check_counts
 from rlfat_tf.errors import unknown
 
 
@@ -36,6 +38,8 @@ class Settings:
         version: Of autoattack.
         custom: Of autoattack's version ``"custom"``: its parts.
         source: The classifier on which transfer makes its examples.
+        eot: For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer
+            and APGD is a mean of; default 1, of autoattack's version ``"rand"`` 20.
     """
 
     norm: str = "linf"
@@ -48,6 +52,7 @@ class Settings:
     version: str = "standard"
     custom: tuple[str, ...] = ()
     source: Any = None
+    eot: int | None = None
 
     def times(self, count: int) -> int:
         """Returns a number of steps scaled by the budget."""
@@ -59,10 +64,15 @@ class Settings:
         return {"norm": self.norm, "epsilon": self.epsilon}
 
     @property
+    def passes(self) -> int:
+        """Over how many passes a gradient is averaged, where nothing else is the default."""
+        return 1 if self.eot is None else self.eot
+
+    @property
     def walk(self) -> dict[str, Any]:
-        """Ball and steps as arguments of an attack."""
+        """Ball, steps and passes as arguments of an attack."""
         size = self.epsilon / 10 if self.step_size is None else self.step_size
-        return {**self.ball, "steps": self.steps, "step_size": size}
+        return {**self.ball, "steps": self.steps, "step_size": size, "eot": self.passes}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +95,7 @@ class Entry:
 
 
 def _part(name: str) -> Callable[[Settings], Attack]:
-    return lambda s: COMPONENTS[name](s.ball, s.budget, 1)
+    return lambda s: COMPONENTS[name](s.ball, s.budget, s.passes)
 
 
 def _transfer(settings: Settings) -> Attack:
@@ -98,7 +108,7 @@ def _transfer(settings: Settings) -> Attack:
 
 
 EVALUATION_ATTACKS: dict[str, Entry] = {
-    "fgsm": Entry(lambda s: FGSM(**s.ball), "one step"),
+    "fgsm": Entry(lambda s: FGSM(**s.ball, eot=s.passes), "one step"),
     "mim": Entry(lambda s: MIM(**s.walk), "momentum PGD"),
     "pgd": Entry(
         lambda s: PGD(**s.walk, restarts=s.restarts, loss=s.loss, keep="best"),
@@ -134,7 +144,11 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
     "transfer": Entry(_transfer, "PGD on --source_model, tried here", needs_gradients=False),
     "autoattack": Entry(
         lambda s: AutoAttack(
-            **s.ball, version=s.version, attacks=list(s.custom) or None, budget=s.budget
+            **s.ball,
+            version=s.version,
+            attacks=list(s.custom) or None,
+            budget=s.budget,
+            eot=None if s.version == "standard" else s.eot,
         ),
         "APGD-CE, APGD-T, FAB-T, Square",
     ),
@@ -162,10 +176,10 @@ def parse(names: str) -> list[str]:
 
 
 def make(name: str, settings: Settings) -> Attack:
-    """Makes the attack of that name.
+    """Makes the attack of that name; warns if it does not average over passes as asked.
 
     Raises:
-        ValueError: If it does not exist in this norm.
+        ValueError: If it does not exist in this norm, or a setting is out of its range.
     """
     entry = EVALUATION_ATTACKS[name]
     if entry.bounded and settings.norm not in entry.norms:
@@ -173,4 +187,13 @@ def make(name: str, settings: Settings) -> Attack:
             f"The attack {name} exists in the norm {' and '.join(entry.norms)} only; received "
             f"norm={settings.norm!r}."
         )
-    return entry.make(settings)
+    check_counts(eot=settings.passes)
+    attack = entry.make(settings)
+    if settings.passes > 1 and attack.get_config().get("eot") != settings.eot:
+        hint = " Its version rand does (--autoattack=rand)." if name == "autoattack" else ""
+        warnings.warn(
+            f"The attack {name} does not average over passes: eot={settings.eot} changes nothing "
+            f"of it.{hint}",
+            stacklevel=2,
+        )
+    return attack

@@ -43,6 +43,9 @@ def natural_loss(natural: Any, target: float) -> Any:
 class ATLD(AdversarialModel):
     """ATLD with the authors' discriminator; see :mod:`rlfat_tf.methods.atld`.
 
+    On several replicas s is that of the global batch. The discriminator's batch normalisation uses
+    the statistics of each replica's part unless it is synchronised, as that of the default is.
+
     Args:
         model: A Keras model from float images in [0, 1] to logits.
         discriminator: From logits [batch, K] to (natural logit [batch, 1], class logits

@@ -14,7 +14,9 @@ from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 class FeatureScattering(AdversarialModel):
     """Training on unsupervised adversarial images that scatter the features of a batch.
 
-    The attack is :class:`rlfat_tf.attacks.FeatureScatter`; no clean image is in the objective.
+    The attack is :class:`rlfat_tf.attacks.FeatureScatter`; no clean image is in the objective. Its
+    transport plan couples the examples of a batch: on several replicas each one scatters its own
+    part, and the loss is the mean over them.
 
     Args:
         model: A Keras model from float images in [0, 1] to logits.

@@ -30,6 +30,8 @@ VARIANTS = ("inner", "first_order")
 class LocalGlobal(AdversarialModel):
     """A reconstruction of Lu & Kumar's local and global robustness; not the authors' formula.
 
+    No term couples the examples of a batch: several replicas compute what one device would.
+
     Args:
         model: A Keras model from float images in [0, 1] to logits.
         local_weight: Of the local term.

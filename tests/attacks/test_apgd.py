@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import attacks, losses, random
+from rlfat_tf import attacks, losses
 from rlfat_tf.attacks.apgd import APGD, APGDT, ascend, checkpoints, target_class
-from rlfat_tf.compat import keras
 from tests import reference
+from tests.attacks.owed import check_round_trip, numbered
 
 IMAGES, _, _ = reference.images_and_labels(12, seed=1)
 NET = reference.keras_net(seed=4)
@@ -124,19 +124,13 @@ def test_the_ascent_is_that_of_the_paper(norm, epsilon):
 @pytest.mark.parametrize("make", [APGD, APGDT])
 def test_ball_range_seed_batch_and_graph(make, norm, epsilon):
     attack = make(norm=norm, epsilon=epsilon, steps=12)
-    call = tf.function(
-        lambda x, y, n: attack(NET, x, y, seed=random.as_seed(5)._replace(examples=n)),
-        input_signature=[
-            tf.TensorSpec([None, *reference.SHAPE]),
-            *[tf.TensorSpec([None], tf.int32)] * 2,
-        ],
-    )
+    call = numbered(attack, NET, reference.SHAPE)
     numbers = np.arange(12, dtype=np.int32)
-    found = call(IMAGES, LABELS, numbers).numpy()
+    found = call(IMAGES, LABELS, numbers, 5).numpy()
     assert sizes(found, norm).max() <= epsilon + 1e-6
     assert found.min() >= 0 and found.max() <= 1 and found.dtype == np.float32
-    np.testing.assert_array_equal(call(IMAGES, LABELS, numbers), found)
-    alone = call(IMAGES[[7, 3]], LABELS[[7, 3]], numbers[[7, 3]])
+    np.testing.assert_array_equal(call(IMAGES, LABELS, numbers, 5), found)
+    alone = call(IMAGES[[7, 3]], LABELS[[7, 3]], numbers[[7, 3]], 5)
     same(alone, found[[7, 3]])
     same(attack(NET, IMAGES, np.eye(3)[LABELS], seed=5), found)
 
@@ -215,9 +209,7 @@ def test_eot_averages_a_randomised_classifier():
 
 @pytest.mark.parametrize("attack", [APGD(norm="l2", epsilon=1.0, loss="dlr"), APGDT(targets=3)])
 def test_config_round_trip(attack):
-    assert type(attack).from_config(attack.get_config()) == attack
-    packed = keras.saving.serialize_keras_object(attack)
-    assert keras.saving.deserialize_keras_object(packed) == attack
+    check_round_trip(attack)
     assert attack.replace(steps=7).steps == 7
 
 

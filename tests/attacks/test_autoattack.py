@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from rlfat_tf import attacks, random
 from rlfat_tf.attacks.autoattack import COMPONENTS, AutoAttack
-from rlfat_tf.compat import keras
 from tests import reference
+from tests.attacks.owed import check_round_trip
 
 IMAGES, _, _ = reference.images_and_labels(12, seed=1)
 NET = reference.keras_net(seed=4)
@@ -39,6 +39,7 @@ def test_other_versions():
     rand = AutoAttack(version="rand").components
     assert list(rand) == ["apgd_ce", "apgd_dlr"]
     assert [(part.loss, part.eot) for part in rand.values()] == [("ce", 20), ("dlr", 20)]
+    assert [part.eot for part in AutoAttack(version="rand", eot=3).components.values()] == [3, 3]
     custom = AutoAttack(version="custom", attacks=["square", "apgd_ce"], budget=0.1).components
     assert list(custom) == ["square", "apgd_ce"]
     assert custom["square"].queries == 500 and custom["apgd_ce"].steps == 10
@@ -53,6 +54,9 @@ def test_other_versions():
         ({"version": "custom", "attacks": ["sqare"]}, "Did you mean 'square'"),
         ({"budget": 0}, "budget above 0"),
         ({"epsilon": 8}, "Did you mean 8/255"),
+        ({"norm": "l1"}, "Unknown norm 'l1'"),
+        ({"version": "rand", "eot": 0}, "eot to be an integer of at least 1"),
+        ({"eot": 5}, "'standard' looks at single passes; .* version='rand'"),
     ],
 )
 def test_arguments_out_of_range(arguments, message):
@@ -62,9 +66,7 @@ def test_arguments_out_of_range(arguments, message):
 
 def test_config_round_trip():
     attack = AutoAttack(version="custom", attacks=["fab_t"], norm="l2", epsilon=0.5, budget=0.3)
-    assert AutoAttack.from_config(attack.get_config()) == attack
-    packed = keras.saving.serialize_keras_object(attack)
-    assert keras.saving.deserialize_keras_object(packed) == attack
+    check_round_trip(attack)
 
 
 @pytest.mark.parametrize("norm, epsilon", [("linf", 0.05), ("l2", 0.3)])

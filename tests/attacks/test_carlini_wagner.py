@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from rlfat_tf import attacks
 from rlfat_tf.attacks.carlini_wagner import CWL2, CWTanh, adam
-from rlfat_tf.compat import keras
-from tests import reference
+from tests.attacks.owed import check_round_trip, on_a_net
 
 SHAPE = (3, 2, 1)
 PIXELS = 6
@@ -197,12 +196,7 @@ def test_logits_that_are_not_numbers_do_no_harm():
 
 @pytest.mark.parametrize("attack", [QUICK_L2, QUICK_TANH])
 def test_range_batch_independence_labels_and_graph(attack):
-    net = reference.keras_net(seed=4)
-    images, _, _ = reference.images_and_labels(8, seed=1)
-    images[0, 0], images[1, 1] = 0, 1
-    labels = np.argmax(net(images), -1).astype(np.int32)
-    signature = [tf.TensorSpec([None, *reference.SHAPE]), tf.TensorSpec([None], tf.int32)]
-    in_graph = tf.function(lambda x, y: attack(net, x, y), input_signature=signature)
+    net, images, labels, in_graph = on_a_net(attack)
     found = in_graph(images, labels).numpy()
     assert found.dtype == np.float32 and found.min() >= 0 and found.max() <= 1
     if isinstance(attack, CWTanh):
@@ -220,10 +214,7 @@ def test_range_batch_independence_labels_and_graph(attack):
 
 def test_config_round_trip():
     for attack in (QUICK_L2, QUICK_TANH):
-        assert type(attack).from_config(attack.get_config()) == attack
-        packed = keras.saving.serialize_keras_object(attack)
-        assert keras.saving.deserialize_keras_object(packed) == attack
-        assert eval(repr(attack), {"CWL2": CWL2, "CWTanh": CWTanh}) == attack  # noqa: S307
+        check_round_trip(attack)
         assert isinstance(attack, attacks.Attack)
     assert repr(CWL2()) == (
         "CWL2(confidence=0.0, steps=1000, binary_search_steps=9, learning_rate=0.01, "

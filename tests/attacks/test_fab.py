@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import random
 from rlfat_tf.attacks.fab import FABT, step_to_hyperplane
-from rlfat_tf.compat import keras
 from tests import reference
+from tests.attacks.owed import check_round_trip, numbered
 
 SHAPE = reference.SHAPE
 PIXELS = int(np.prod(SHAPE))
@@ -264,18 +263,11 @@ def test_unknown_batch_reproduces_and_does_not_depend_on_the_batch(norm, classes
         flat = tf.reshape(images, [-1, 20 * channels])
         return tf.tanh(flat - 0.5) @ tf.cast(weights, tf.float32)
 
-    labels = np.argmax(logits(images), -1)
+    labels = np.argmax(logits(images), -1).astype(np.int32)
     labels[4] = (labels[4] + 1) % classes
     attack = FABT(norm=norm, epsilon={"linf": 0.3, "l2": 0.8}[norm], steps=4, restarts=2)
     attack = attack.replace(alpha_max=0.2)
-    signature = [tf.TensorSpec([None, *shape]), tf.TensorSpec([None], tf.int64)]
-    signature += [tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
-
-    @tf.function(input_signature=signature)
-    def call(images, labels, numbers, seed):
-        seed = random.as_seed(seed)._replace(examples=numbers)
-        return attack(logits, images, labels, seed=seed)
-
+    call = numbered(attack, logits, shape)
     found = call(images, labels, np.arange(5), 3).numpy()
     inside(found, images, attack)
     assert np.any(found != images)
@@ -318,9 +310,7 @@ def test_arguments_out_of_range(arguments, message):
 
 def test_config_round_trip():
     attack = FABT(norm="l2", epsilon=0.5, steps=3, restarts=2, targets=4, alpha_max=0.2, eta=1.1)
-    assert FABT.from_config(attack.get_config()) == attack
-    packed = keras.saving.serialize_keras_object(attack)
-    assert keras.saving.deserialize_keras_object(packed) == attack
+    check_round_trip(attack)
     assert repr(FABT(epsilon=0.1)) == (
         "FABT(norm='linf', epsilon=0.1, steps=100, restarts=1, targets=9, alpha_max=0.1, "
         "eta=1.05, beta=0.9)"

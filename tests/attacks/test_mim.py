@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from rlfat_tf import random
 from rlfat_tf.attacks import MIM
-from rlfat_tf.compat import keras
 from tests import reference
+from tests.attacks.owed import check_round_trip
 
 IMAGES, _, LABELS = reference.images_and_labels(8, seed=1)
 NET = reference.keras_net(seed=4)
@@ -57,8 +57,7 @@ def test_ball_range_and_batch(norm, epsilon):
 def test_configuration():
     attack = MIM(epsilon=0.1, steps=10)
     assert attack.step_size == pytest.approx(0.025)
-    packed = keras.saving.serialize_keras_object(attack)
-    assert keras.saving.deserialize_keras_object(packed) == attack
-    for bad in ({"steps": 0}, {"decay": -1.0}, {"loss": "cee"}, {"epsilon": 8}):
+    check_round_trip(attack)
+    for bad in ({"steps": 0}, {"decay": -1.0}, {"loss": "cee"}, {"epsilon": 8}, {"eot": 0}):
         with pytest.raises(ValueError):
             MIM(**bad)

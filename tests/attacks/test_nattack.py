@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from rlfat_tf import random
 from rlfat_tf.attacks.nattack import NAttack
-from rlfat_tf.compat import keras
-from tests import reference
+from tests.attacks.owed import blind, check_round_trip, check_without_gradients
 
 SHAPE = (1, 2, 1)
 RNG = np.random.default_rng(0)
@@ -182,33 +181,13 @@ def test_it_finds_examples_where_there_are_some():
 
 
 def test_ball_range_labels_and_graph():
-    net = reference.keras_net(seed=4)
-    images, _, _ = reference.images_and_labels(8, seed=1)
-    images[0, 0], images[1, 1] = 0, 1
-    labels = np.argmax(net(images), -1).astype(np.int32)
-
-    attack = ATTACK.replace(epsilon=0.1, learning_rate=0.05)
-    signature = [tf.TensorSpec([None, *reference.SHAPE]), tf.TensorSpec([None], tf.int32)]
-    in_graph = tf.function(lambda x, y: attack(net, x, y), input_signature=signature)
-    found = in_graph(images, labels).numpy()
-    assert found.dtype == np.float32 and found.min() >= 0 and found.max() <= 1
-    assert 0.03 < np.abs(found - images).max() <= 0.1 + 1e-6
-    np.testing.assert_array_equal(in_graph(images, labels), found)
-    np.testing.assert_allclose(in_graph(images[:3], labels[:3]), found[:3], atol=1e-3)
-    short = attack.replace(iterations=2, population=4)
-    expected = short(net, images, labels)
-    np.testing.assert_array_equal(short(net, images, np.eye(3)[labels]), expected)
+    check_without_gradients(
+        ATTACK.replace(epsilon=0.1, learning_rate=0.05), {"iterations": 2, "population": 4}
+    )
 
 
 def test_no_gradient_is_asked_for():
-    @tf.custom_gradient
-    def blind(images):
-        def refuse(*_):
-            raise AssertionError("a gradient was taken")
-
-        return logits_fn(images), refuse
-
-    np.testing.assert_allclose(run(ATTACK, fn=blind), found_by_default(), atol=1e-4)
+    np.testing.assert_allclose(run(ATTACK, fn=blind(logits_fn)), found_by_default(), atol=1e-4)
 
 
 def test_logits_that_are_not_numbers_do_no_harm():
@@ -222,9 +201,7 @@ def test_logits_that_are_not_numbers_do_no_harm():
 
 
 def test_config_round_trip():
-    assert NAttack.from_config(ATTACK.get_config()) == ATTACK
-    packed = keras.saving.serialize_keras_object(ATTACK)
-    assert keras.saving.deserialize_keras_object(packed) == ATTACK
+    check_round_trip(ATTACK)
     assert repr(NAttack(epsilon=0.03)) == (
         "NAttack(epsilon=0.03, population=300, sigma=0.1, learning_rate=0.008, iterations=200, "
         "test_every=10, chunk=10)"

@@ -265,6 +265,7 @@ def test_epsilon_in_units_of_255(attack, epsilon):
         ({"steps": 0}, "steps to be an integer of at least 1"),
         ({"steps": 2.5}, "steps to be an integer"),
         ({"restarts": 0}, "restarts"),
+        ({"eot": 0}, "eot to be an integer of at least 1"),
         ({"step_size": -0.1}, "step_size"),
         ({"step_size": 0.0}, "step_size above 0; received 0.0"),
         ({"norm": "l3"}, "Unknown norm 'l3'"),
@@ -302,7 +303,7 @@ def test_repr_prints_every_parameter_and_reads_back(name):
     for key, value in attack.get_config().items():
         assert f"{key}={value!r}" in text
     assert " ".join(attack.get_config()) == (
-        "norm epsilon steps step_size random_start restarts keep loss"
+        "norm epsilon steps step_size random_start restarts keep loss eot"
     )
     assert eval(text, {"PGD": attacks.PGD}) == attack  # noqa: S307 - the text is our own
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 from rlfat_tf import random
 from rlfat_tf.attacks import square, windows
 from rlfat_tf.attacks.square import Square
-from rlfat_tf.compat import keras
 from tests import reference
+from tests.attacks.owed import check_round_trip, numbered
 
 SHAPE = reference.SHAPE
 NET = reference.keras_net(seed=4)
@@ -331,17 +331,10 @@ def test_unknown_batch_reproduces_and_does_not_depend_on_the_batch(norm, classes
     pixels = int(np.prod(shape))
     weights = np.random.default_rng(classes).normal(size=(pixels, classes)).astype(np.float32)
     logits = lambda x: tf.tanh(tf.reshape(x, [-1, pixels]) - 0.5) @ weights  # noqa: E731
-    labels = np.argmax(logits(images), -1)
+    labels = np.argmax(logits(images), -1).astype(np.int32)
     labels[4] = (labels[4] + 1) % classes
     attack = Square(norm=norm, epsilon=EPSILON[norm], queries=110)
-    signature = [tf.TensorSpec([None, *shape]), tf.TensorSpec([None], tf.int64)]
-    signature += [tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
-
-    @tf.function(input_signature=signature)
-    def call(images, labels, numbers, seed):
-        seed = random.as_seed(seed)._replace(examples=numbers)
-        return attack(logits, images, labels, seed=seed)
-
+    call = numbered(attack, logits, shape)
     found = call(images, labels, np.arange(5), 3).numpy()
     size = inside(found, images, norm, EPSILON[norm])
     np.testing.assert_array_equal(size > 0.5 * EPSILON[norm], [True] * 4 + [False])
@@ -384,9 +377,7 @@ def test_images_of_another_rank_are_refused():
 
 def test_config_round_trip():
     attack = Square(norm="l2", epsilon=0.5, queries=50, p_init=0.1, restarts=2)
-    assert Square.from_config(attack.get_config()) == attack
-    packed = keras.saving.serialize_keras_object(attack)
-    assert keras.saving.deserialize_keras_object(packed) == attack
+    check_round_trip(attack)
     assert repr(Square(epsilon=0.1)) == (
         "Square(norm='linf', epsilon=0.1, queries=5000, p_init=0.8, restarts=1, "
         "rescale_schedule=True)"

@@ -1,15 +1,20 @@
-"""Two replicas together do what one does alone at the same global batch."""
+"""Two replicas together do what one does alone at the same global batch.
+
+What couples the examples of a batch is the exception: each replica couples its own.
+"""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import METHODS, attacks, random
+from rlfat_tf import LSP, METHODS, attacks, random
 from rlfat_tf.compat import keras
 from rlfat_tf.methods import base
+from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
 
 IMAGES, ADVERSARIAL, LABELS = reference.images_and_labels(24, seed=1)
+WHOLE = [tf.constant(a[:8]) for a in (IMAGES, ADVERSARIAL, LABELS)]
 VALID, _, VALID_LABELS = reference.images_and_labels(12, seed=2)  # batches of 8 and 4
 
 
@@ -25,43 +30,130 @@ def batches(images, labels, drop_remainder):
 
 def make(name, batch_norm, **kwargs):
     net = reference.keras_net(batch_norm=batch_norm, synchronized=batch_norm, seed=3)
+    if name == "atld":
+        kwargs["discriminator"] = small_discriminator()
     robust = METHODS[name](net, **kwargs)
     robust.compile(optimizer=keras.optimizers.SGD(0.2), metrics=["accuracy"])
     return robust
 
 
-@pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch-norm"])
-def test_weight_gradient_on_given_adversarial_images(mirrored, batch_norm):
-    with mirrored.scope():
-        robust = make("rlfat_t", batch_norm, block_shuffle="image", seed=5)
+def small_discriminator():
+    model = latent_discriminator(num_classes=3, widths=(8,), units_per_stage=1)
+    rng = np.random.default_rng(7)
+    model.set_weights([rng.uniform(0.5, 1.5, w.shape) * (-1) ** rng.integers(0, 2, w.shape)
+                       if w.ndim == 2 else rng.uniform(0.5, 1.5, w.shape)
+                       for w in model.get_weights()])  # fmt: skip
+    return model
 
-    def gradients(x, x_adv, labels):
-        seed = random.replica_seed(robust.seed, base.TRAIN, 0)
-        with tf.GradientTape() as tape:
-            result = robust.batch_objective(x, x_adv, labels, seed, training=True)
-            loss = tf.reduce_sum(result.loss) / base.global_batch_size(result.loss)
-        found = tape.gradient(loss, robust.model.trainable_variables)
-        context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, *found])
 
-    full = [tf.constant(a[:8]) for a in (IMAGES, ADVERSARIAL, LABELS)]
-    distributed = [
+def on_replicas(mirrored, function):
+    """Runs a function of (x, x', labels) on halves of eight examples.
+
+    Returns its results, each a pair: of the first replica and of the second.
+    """
+    halves = [
         mirrored.experimental_distribute_values_from_function(
             lambda context, a=a: a[4 * context.replica_id_in_sync_group :][:4]
         )
-        for a in full
+        for a in WHOLE
     ]
-    found = tf.function(lambda: mirrored.run(gradients, args=tuple(distributed)))()
-    found = [mirrored.experimental_local_results(g)[0] for g in found]
+    found = tf.function(lambda: mirrored.run(function, args=tuple(halves)))()
+    return [mirrored.experimental_local_results(result) for result in found]
 
-    from_one = make("rlfat_t", batch_norm, block_shuffle="image", seed=5)
+
+def outcome(robust, x, x_adv, labels, seed=None):
+    """Per-example losses, then the loss and weight gradients of the batch that these are of."""
+    seed = seed or random.replica_seed(robust.seed, base.TRAIN, 0)
     with tf.GradientTape() as tape:
-        seed = random.replica_seed(5, base.TRAIN, 0)
-        loss = tf.reduce_mean(from_one.batch_objective(*full, seed, training=True).loss)
-    expected = [loss, *tape.gradient(loss, from_one.model.trainable_variables)]
+        if x_adv is None:
+            x_adv = robust.adversarial_examples(x, labels, seed.fold(base.ATTACK_DRAW))
+        result = robust.batch_objective(x, x_adv, labels, seed, training=True)
+        loss = tf.reduce_sum(result.loss) / base.global_batch_size(result.loss)
+    return x_adv, result, [loss, *tape.gradient(loss, robust.model.trainable_variables)]
+
+
+def summed(values):
+    """What the optimizers make of the replicas' gradients."""
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def check_close(found, expected):
     scale = max(np.abs(g).max() for g in expected)
     for ours, theirs in zip(found, expected):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * scale)
+
+
+CASES = {
+    **{name: (name, {}) for name in METHODS},
+    "batch-norm": ("rlfat_t", {"block_shuffle": "image"}),
+    "first-order": ("local_global", {"variant": "first_order"}),
+    "game": ("atld", {"objective_form": "game"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weight_gradient_on_given_adversarial_images(mirrored, case):
+    name, arguments = CASES[case]
+
+    def made():
+        return make(name, case == "batch-norm", seed=5, **arguments)
+
+    with mirrored.scope():
+        robust = made()
+    found = on_replicas(mirrored, lambda *batch: summed(outcome(robust, *batch)[2]))
+    check_close([of_both[0] for of_both in found], outcome(made(), *WHOLE)[2])
+
+
+def test_the_scale_of_atld_is_that_of_the_global_batch(mirrored):
+    def scale(robust, *batch):
+        _, result, _ = outcome(robust, *batch)
+        distance = tf.square(result.adversarial_logits - result.clean_logits)
+        return [result.terms["divergence_loss"] / tf.reduce_mean(distance, -1)]
+
+    with mirrored.scope():
+        robust = make("atld", False)
+    ((first, second),) = on_replicas(mirrored, lambda *batch: scale(robust, *batch))
+    alone = make("atld", False)
+    (expected,) = scale(alone, *WHOLE)
+    np.testing.assert_allclose(np.concatenate([first, second]), expected, rtol=1e-5)
+    np.testing.assert_allclose(expected, expected[0], rtol=1e-5)
+    halves = [scale(alone, *(a[i : i + 4] for a in WHOLE))[0][0] for i in (0, 4)]
+    assert np.ptp([*halves, expected[0]]) > 1e-3  # a half's own would be another one
+
+
+@pytest.mark.parametrize("reading", [None, "neighborhood", "laplacian", "relative"])
+def test_terms_that_couple_examples_are_means_over_the_replicas(mirrored, reading):
+    """Sinkhorn's plan in Feature Scattering (no reading), and LSP."""
+    if reading is None:
+        name, arguments, given = "feature_scattering", {}, False
+    else:
+        lsp = {"regularizer": LSP(reading=reading, neighbors=3)}
+        name, arguments, given = "pgdat", lsp, True
+
+    def of(robust, x, x_adv, labels, seed=None):
+        x_adv, result, gradients = outcome(robust, x, x_adv if given else None, labels, seed)
+        return x_adv, result.loss, gradients
+
+    def together(*batch):
+        x_adv, losses, gradients = of(robust, *batch)
+        return [x_adv, losses, *summed(gradients)]
+
+    with mirrored.scope():
+        robust = make(name, False, seed=5, **arguments)
+    x_adv, losses, *gradients = on_replicas(mirrored, together)
+
+    alone, halves = make(name, False, seed=5, **arguments), []
+    for i in range(2):
+        seed = random.Seed(random.as_seed(5).value, i, 2).fold(base.TRAIN, 0)
+        halves.append(of(alone, *(a[4 * i : 4 * i + 4] for a in WHOLE), seed=seed))
+    for i, (expected_adv, expected_losses, _) in enumerate(halves):
+        np.testing.assert_allclose(x_adv[i], expected_adv, atol=1e-6)
+        np.testing.assert_allclose(losses[i], expected_losses, rtol=1e-5, atol=1e-6)
+    mean = [(one + other) / 2 for one, other in zip(halves[0][2], halves[1][2])]
+    check_close([of_both[0] for of_both in gradients], mean)
+    whole = of(alone, *WHOLE)[2]
+    assert abs(float(whole[0]) - float(mean[0])) > 1e-4  # one device couples all of them
 
 
 # Batch normalisation in training mode inside of the attack is the hardest case: every pass of the
@@ -71,6 +163,9 @@ def test_weight_gradient_on_given_adversarial_images(mirrored, batch_norm):
     [
         ("rlfat_p", True, 1, {"attack_bn": "train"}),
         ("rlfat_t", False, 2, {"block_shuffle": "image", "weight_decay": 0.1}),
+        ("local_global", False, 1, {}),
+        ("local_global", False, 1, {"variant": "first_order"}),
+        ("atld", False, 1, {"discriminator_steps": 1}),
     ],
 )
 def test_three_steps_of_fit(mirrored, name, batch_norm, steps, arguments):
@@ -78,9 +173,10 @@ def test_three_steps_of_fit(mirrored, name, batch_norm, steps, arguments):
 
     def trained():
         robust = make(name, batch_norm, attack=attack, seed=4, **arguments)
-        # The second case does not know the size of its batches, and validates too.
-        data = batches(IMAGES, LABELS, drop_remainder=batch_norm)
-        valid = None if batch_norm else batches(VALID, VALID_LABELS, False)
+        # One case does not know the size of its batches, and validates too.
+        special = name == "rlfat_t"
+        data = batches(IMAGES, LABELS, drop_remainder=not special)
+        valid = batches(VALID, VALID_LABELS, False) if special else None
         logs = robust.fit(data, validation_data=valid, shuffle=False, verbose=0).history
         return robust.get_weights(), logs
 

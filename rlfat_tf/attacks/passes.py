@@ -1,0 +1,108 @@
+"""What an attack sees of its points: loss, gradient and correctness, by one or by several passes.
+
+Of a randomised classifier one pass is one draw. An attack on it ascends the expectation over
+transformations (EOT): the mean of the gradients of several passes (Athalye et al., "Obfuscated
+Gradients Give a False Sense of Security", ICML 2018; "Synthesizing Robust Adversarial Examples").
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from rlfat_tf.attacks.base import LogitsFn, is_correct
+
+Objective = Callable[[Any], Any]
+
+
+def repeat(body: Any, times: int, state: Any, unroll: bool) -> Any:
+    """Applies ``body`` to the state, as one graph loop or laid out."""
+    if unroll:
+        for _ in range(times):
+            state = body(*state)
+        return state
+    return tf.while_loop(
+        lambda *_: True, body, state, maximum_iterations=times, parallel_iterations=1
+    )
+
+
+def gradient_of(
+    logits_fn: LogitsFn,
+    objective: Objective,
+    points: Any,
+    *,
+    labels: Any = None,
+    eot: int = 1,
+    finite: bool = False,
+    unroll: bool = False,
+) -> tuple[Any, ...]:
+    """Looks at points by passes forward and back.
+
+    Args:
+        logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
+        objective: From logits to the loss per example.
+        points: [batch, ...].
+        labels: As given to the attack; None if nobody asks what is right.
+        eot: Passes; with 1 nothing is added to what one pass needs.
+        finite: Whether entries of a pass's gradient that are not finite count as 0.
+        unroll: See :meth:`rlfat_tf.attacks.Attack.__call__`.
+
+    Returns:
+        The mean gradient [batch, ...], the mean loss [batch] in float32 and, with labels, what is
+        right in at least one pass, bool [batch]: wrong by luck is not enough.
+    """
+
+    def once() -> tuple[Any, ...]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(points)
+            logits = logits_fn(points)
+            loss = objective(logits)
+        gradient = tape.gradient(loss, points)
+        if finite:
+            gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+        right = () if labels is None else (is_correct(logits, labels),)
+        return (gradient, tf.cast(loss, tf.float32), *right)
+
+    def nothing() -> tuple[Any, ...]:
+        loss = tf.zeros([tf.shape(points)[0]])
+        right = () if labels is None else (tf.cast(loss, tf.bool),)
+        return (tf.zeros_like(points), loss, *right)
+
+    return _mean(once, nothing, eot, unroll)
+
+
+def value_of(
+    logits_fn: LogitsFn,
+    objective: Objective,
+    points: Any,
+    labels: Any,
+    *,
+    eot: int = 1,
+    unroll: bool = False,
+) -> tuple[Any, Any]:
+    """Returns mean loss and correctness of points by passes forward; see :func:`gradient_of`."""
+
+    def once() -> tuple[Any, Any]:
+        logits = logits_fn(points)
+        return tf.cast(objective(logits), tf.float32), is_correct(logits, labels)
+
+    def nothing() -> tuple[Any, Any]:
+        loss = tf.zeros([tf.shape(points)[0]])
+        return loss, tf.cast(loss, tf.bool)
+
+    return _mean(once, nothing, eot, unroll)
+
+
+def _mean(once: Any, nothing: Any, eot: int, unroll: bool) -> Any:
+    """The mean of numbers over the passes, and "in any pass" of truth values."""
+    if eot == 1:
+        return once()
+
+    def add(*totals: Any) -> tuple[Any, ...]:
+        return tuple(
+            total | value if value.dtype == tf.bool else total + value / eot
+            for total, value in zip(totals, once())
+        )
+
+    return repeat(add, eot, nothing(), unroll)
