@@ -6,7 +6,7 @@ import pytest
 from rlfat_tf import models
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; only benchmarks need it")
-torch_wide_resnet = pytest.importorskip("benchmarks.torch_wide_resnet")
+torch_nets = pytest.importorskip("benchmarks.torch_nets")
 
 
 def build(name="wrn-10-1", size=32, channels=3):
@@ -24,12 +24,19 @@ def build(name="wrn-10-1", size=32, channels=3):
 
 @pytest.mark.parametrize(
     ("name", "size", "channels"),
-    [("wrn-10-1", 32, 3), ("wrn-16-2", 32, 3), ("wrn-10-2", 8, 1), ("wrn-10-1", 9, 3)],
+    [
+        ("wrn-10-1", 32, 3),
+        ("wrn-16-2", 32, 3),
+        ("wrn-10-2", 8, 1),
+        ("wrn-10-1", 9, 3),
+        ("w14-1", 32, 3),
+        ("w8-2", 8, 1),
+    ],
 )
 def test_logits_are_equal(name, size, channels):
     model = build(name, size, channels)
     images = np.random.default_rng(1).random((5, size, size, channels), np.float32)
-    net = torch_wide_resnet.copy_of(model)
+    net = torch_nets.copy_of(model)
     theirs = net(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
     ours = np.asarray(model(images, training=False))
     assert np.ptp(ours) > 0.1
@@ -37,7 +44,7 @@ def test_logits_are_equal(name, size, channels):
 
 
 def test_copy_is_for_inference():
-    net = torch_wide_resnet.copy_of(build())
+    net = torch_nets.copy_of(build())
     assert not net.training
     assert not any(parameter.requires_grad for parameter in net.parameters())
 
@@ -45,16 +52,16 @@ def test_copy_is_for_inference():
 def test_another_network_is_refused():
     model = models.build("small_cnn", input_shape=(8, 8, 1), num_classes=3)
     with pytest.raises(ValueError, match="wrn-<depth>-<width>"):
-        torch_wide_resnet.copy_of(model)
+        torch_nets.copy_of(model)
 
 
 def test_other_layers_are_refused():
-    net = torch_wide_resnet.WideResNet(depth=16, width=1, num_classes=10)
+    net = torch_nets.WideResNet(units_per_stage=2, width=1, num_classes=10)
     with pytest.raises(ValueError, match="stage1_unit2"):
-        torch_wide_resnet.move_weights(build(), net)
+        torch_nets.move_weights(build(), net)
 
 
 def test_other_shapes_are_refused():
-    net = torch_wide_resnet.WideResNet(depth=10, width=1, num_classes=3)
+    net = torch_nets.WideResNet(units_per_stage=1, width=1, num_classes=3)
     with pytest.raises(ValueError, match="logits"):
-        torch_wide_resnet.move_weights(build(), net)
+        torch_nets.move_weights(build(), net)
