@@ -126,6 +126,9 @@ class TrainConfig:
     mixed_precision: str = option(
         "float32", "Precision of the network's layers.", choices=PRECISIONS
     )
+    jit_compile: bool = option(
+        False, "Compile the step with XLA: for GPUs; drops checks of values, draws other numbers."
+    )
     seed: int = option(0, "All randomness of the run follows from it.")
     distribution: str | None = option(
         None,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +19,43 @@ from rlfat_tf import compat
 from rlfat_tf.errors import unknown
 
 DISTRIBUTIONS = ("mirrored", "multi_worker", "tpu", "none")
+# What TensorFlow raises on a worker when another one is gone.
+BROKEN = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
+
+class WorkerLost(Exception):
+    """Another worker of the job is gone, and this one cannot go on without it."""
+
+
+@contextmanager
+def telling_of_lost_workers() -> Iterator[None]:
+    """Puts into words what TensorFlow raises when one of several workers is gone.
+
+    A worker that ends is noticed by the next exchange of gradients, one that no longer answers by
+    TensorFlow's heartbeats.
+
+    Raises:
+        WorkerLost: Instead of TensorFlow's error, if ``TF_CONFIG`` names more than one worker.
+    """
+    try:
+        yield
+    except BROKEN as error:
+        workers = _workers()
+        if len(workers) < 2:
+            raise
+        cause = str(error).partition("aborted by: ")[2] or str(error)
+        cause = " ".join(cause.strip().splitlines()[:2]) or type(error).__name__
+        raise WorkerLost(
+            f"Another of the {len(workers)} workers ({', '.join(workers)}) has ended or cannot be "
+            "reached, so this one has stopped too. The output of the others tells why. Give the "
+            "same command again on all workers: the run goes on from its last backup. TensorFlow "
+            f"says: {cause}"
+        ) from error
 
 
 def detect() -> str:

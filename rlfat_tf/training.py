@@ -24,18 +24,25 @@ from rlfat_tf.attacks import LinfPGD
 from rlfat_tf.builders import build_model
 from rlfat_tf.compat import keras
 from rlfat_tf.config import TrainConfig
-from rlfat_tf.distribution import check_batch, is_chief, make_strategy
+from rlfat_tf.distribution import (
+    WorkerLost,
+    check_batch,
+    is_chief,
+    make_strategy,
+    telling_of_lost_workers,
+)
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
-from rlfat_tf.export import export_saved_model
-from rlfat_tf.files import replacing_folder, write_text
+from rlfat_tf.export import export_saved_model, model_card
+from rlfat_tf.files import write_text
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
 from rlfat_tf.summary import show, summarise
 from rlfat_tf.workdir import claimed, read_summary, restore_progress, write_config
 
-USER_ERRORS = (ValueError, OSError, ImportError, tf.errors.InvalidArgumentError)
+USER_ERRORS = (ValueError, OSError, ImportError, tf.errors.InvalidArgumentError, WorkerLost)
 
 
+@telling_of_lost_workers()
 def run(config: TrainConfig) -> dict[str, Any]:
     """Trains, or goes on training, and evaluates the best checkpoint on the test set.
 
@@ -50,6 +57,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     Raises:
         ValueError: If the configuration is wrong or its folder belongs to another run.
         callbacks.Interrupted: If a signal stopped the run, after a backup.
+        distribution.WorkerLost: If another worker of the run is gone.
         tf.errors.InvalidArgumentError: If the loss is not finite.
     """
     workdir = Path(config.run_dir)
@@ -104,8 +112,12 @@ def _run(config: TrainConfig, shared: Path, strategy: Any) -> dict[str, Any]:
         summary = summarise(config, progress, accuracy, data_set)
         write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
     if is_chief(strategy) and config.export and (unfinished or export_is_due(workdir)):
-        with replacing_folder(workdir / "export") as written:
-            export_saved_model(checkpoint.load(workdir, "best").model, written)
+        export_saved_model(
+            checkpoint.load(workdir, "best").model,
+            workdir / "export",
+            class_names=data_set.class_names,
+            card=model_card(config, summary, robust.attack),
+        )
     if is_chief(strategy):
         show(config, summary)
     return summary

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import distribution
+from rlfat_tf import checkpoint, distribution, training
 from rlfat_tf.compat import KERAS_3
+from tests.runs import config, metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,6 +96,22 @@ def test_a_tpu_is_connected_initialised_and_used():
     distribution._tpu.cache_clear()
 
 
+def start(arguments, addresses=(), index=0):
+    """Starts Python as one of several workers, or alone."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("TF_CONFIG", None)
+    if addresses:
+        environment["TF_CONFIG"] = tf_config(addresses, index)
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Weights and reports of two workers (0, 1) and of one process alone (2)."""
@@ -101,17 +119,11 @@ def trained(tmp_path_factory):
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     jobs = []
     for number in range(3):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-        environment.pop("TF_CONFIG", None)
-        if number < 2:
-            environment["TF_CONFIG"] = tf_config(addresses, number)
-        command = [sys.executable, "-m", "tests.multi_worker_job", str(folder / str(number))]
-        jobs.append(
-            subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE)
-        )
+        arguments = ["-m", "tests.multi_worker_job", str(folder / str(number))]
+        jobs.append(start(arguments, addresses if number < 2 else (), number))
     for job in jobs:
-        _, errors = job.communicate(timeout=300)
-        assert job.returncode == 0, errors[-3000:]
+        output, _ = job.communicate(timeout=300)
+        assert job.returncode == 0, output[-3000:]
     results = []
     for number in range(3):
         with np.load(folder / f"{number}.npz") as file:
@@ -148,6 +160,65 @@ def test_each_example_is_seen_once_and_each_worker_sees_its_slice(trained):
 
 def test_one_of_them_is_the_chief(trained):
     assert [report["chief"] for _, report in trained] == [True, False, True]
+
+
+# A worker that dies.
+
+
+@pytest.mark.parametrize("kind", distribution.BROKEN)
+def test_what_is_raised_without_a_worker_is_told(monkeypatch, kind):
+    error = kind(
+        None, None, "On CPU:0\nCollective ops is aborted by: it is gone\nand more\nand so on"
+    )
+    monkeypatch.setenv("TF_CONFIG", tf_config(["a:1", "b:1"]))
+    with pytest.raises(
+        distribution.WorkerLost, match="2 workers .a:1, b:1. .*says: it is gone and more$"
+    ):
+        with distribution.telling_of_lost_workers():
+            raise error
+    monkeypatch.delenv("TF_CONFIG")
+    with pytest.raises(kind), distribution.telling_of_lost_workers():
+        raise error
+
+
+@pytest.mark.current
+def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(tmp_path):
+    """The chief is killed, which writes; the other must not wait for it for ever."""
+    length = {"epochs": 12, "optimizer": "sgd", "learning_rate": 0.01}
+    run = config(tmp_path / "run", distribution="multi_worker", **length)
+    arguments = [str(ROOT / "train.py"), *run.to_flags().split("\n")[:-1]]
+
+    def both():
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        return [start(arguments, addresses, index) for index in range(2)]
+
+    chief, other = both()
+    try:
+        deadline = time.monotonic() + 600
+        while not (tmp_path / "run/metrics.csv").exists() or len(metrics(tmp_path / "run")) < 3:
+            assert chief.poll() is None and time.monotonic() < deadline, chief.communicate()[0]
+            time.sleep(0.01)
+        chief.kill()
+        chief.communicate()
+        told, _ = other.communicate(timeout=180)
+    finally:
+        chief.kill()
+        other.kill()
+    assert other.returncode == 1 and "Traceback" not in told, told
+    assert "Error: Another of the 2 workers" in told and "Give the same command again" in told
+    assert not (tmp_path / "run/summary.json").exists()  # it was in the middle
+
+    jobs = both()
+    outputs = [job.communicate(timeout=600)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    assert "Resuming at step" in outputs[0]
+    alone = config(tmp_path / "alone", **length)
+    training.run(alone)
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [str(i) for i in range(12)]
+    for one, other in zip(
+        *(checkpoint.load(tmp_path / n, "last").get_weights() for n in ("run", "alone"))
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.skipif(not KERAS_3, reason="Keras 2 needs no help here")

@@ -172,10 +172,14 @@ class AdversarialModel(compat.Model):
     ) -> None:
         """Configures training as ``keras.Model.compile`` does; ``loss`` must stay None.
 
+        ``jit_compile`` is False unless given: Keras 3 would turn XLA on where it finds a GPU, and
+        XLA neither checks values nor draws the same numbers.
+
         Raises:
             ValueError: If a loss is given, or an optimizer that scales the loss for float16.
         """
         checks.check_compile(self, optimizer, loss)
+        kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics, **kwargs)
 
     # The method.
