@@ -37,9 +37,7 @@ def build_model(
         )
     robust = METHODS[config.method](network, **method_arguments(config))
     optimizer = optimizers.build(config, steps_per_epoch, total_steps)
-    robust.compile(
-        optimizer=optimizer, metrics=["accuracy"], jit_compile=config.jit_compile
-    )
+    robust.compile(optimizer=optimizer, metrics=["accuracy"], jit_compile=config.jit_compile)
     compat.build_optimizer(optimizer, network.trainable_variables)
     return robust
 

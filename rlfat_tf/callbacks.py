@@ -94,7 +94,9 @@ class Checkpoints(keras.callbacks.Callback):
 
     On SIGINT or SIGTERM a backup is written after the running batch, of training or of validation,
     and :class:`Interrupted` is raised; a second SIGINT stops at once. A validation that was stopped
-    is made anew before the run goes on, see :func:`finish_epoch`.
+    is made anew before the run goes on, see :func:`finish_epoch`. One of several workers does not
+    listen: it can neither read the shared variables nor stop without the others, so a signal ends
+    it, and with it the job, as a lost worker does.
 
     Args:
         workdir: The folder of the run.
@@ -118,6 +120,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Listens to signals."""
+        if compat.has_several_workers(self.model.distribute_strategy):
+            return
         if not self._handlers and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._on_signal)

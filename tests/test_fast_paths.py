@@ -1,6 +1,6 @@
 """The fast paths train networks that are worth the same: three seeds each, on digits.
 
-    python -m pytest -m slow -s tests/test_fast_paths.py
+python -m pytest -m slow -s tests/test_fast_paths.py
 """
 
 import numpy as np
