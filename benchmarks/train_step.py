@@ -48,7 +48,9 @@ def compiled(method: str, net: Any, **arguments: Any) -> Any:
 
 def ours(robust: Any, images: np.ndarray, labels: np.ndarray, steps: int) -> Callable[[], None]:
     """So many steps of ``fit``."""
-    data = tf.data.Dataset.from_tensors((images, labels)).cache().repeat()
+    options = tf.data.Options()
+    options.autotune.enabled = False  # as in rlfat_tf.data: its end would wait for the autotuner
+    data = tf.data.Dataset.from_tensors((images, labels)).cache().repeat().with_options(options)
 
     def run() -> None:
         robust.fit(data, steps_per_epoch=steps, epochs=1, verbose=0)

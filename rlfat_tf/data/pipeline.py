@@ -15,6 +15,8 @@ from rlfat_tf import random
 from rlfat_tf.data import augment as augmentations
 from rlfat_tf.data.arrays import Arrays
 
+PARALLEL_CALLS, PREFETCHED = 4, 2
+
 # Branches of the seed, so that the order and the augmentations draw different numbers.
 _ORDER, _AUGMENT = 0, 1
 
@@ -87,7 +89,7 @@ def training_batches(
         return _to_float(some), tf.gather(labels, index)
 
     epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
-    batches = epochs.flat_map(epoch_batches).map(batch, tf.data.AUTOTUNE)
+    batches = epochs.flat_map(epoch_batches).map(batch, PARALLEL_CALLS)
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     return _finish(batches.apply(endless))
 
@@ -111,7 +113,7 @@ def evaluation_batches(arrays: Arrays, *, batch_size: int) -> tf.data.Dataset:
     return _finish(
         indices.map(
             lambda index: (_to_float(tf.gather(images, index)), tf.gather(labels, index)),
-            tf.data.AUTOTUNE,
+            PARALLEL_CALLS,
         )
     )
 
@@ -133,6 +135,9 @@ def _to_float(images: Any) -> Any:
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
+    # The autotuner sleeps ever longer, and an iterator's end waits for it to wake: every pass over
+    # the data, of validation for one, took up to twice its time.
+    options.autotune.enabled = False
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return batches.prefetch(PREFETCHED).with_options(options)

@@ -106,7 +106,9 @@ def read(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
     images = np.empty((count, *shape), np.uint8)
     labels = np.empty((count,), np.int64)
     done = 0
-    batches = dataset.take(count).batch(READ_BATCH).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # the end of the pass would wait for it, see pipeline.py
+    batches = dataset.take(count).batch(READ_BATCH).prefetch(2).with_options(options)
     try:
         for some_images, some_labels in batches.as_numpy_iterator():
             end = done + len(some_labels)

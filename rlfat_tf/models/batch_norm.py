@@ -1,10 +1,10 @@
 """Batch normalisation as one kernel where that is the fastest way to compute it.
 
-Keras 3 normalises a training batch with a chain of separate operations; TensorFlow has one fused
-kernel for it. For inference it is the other way round: the gradient of the fused kernel, which
-Keras 2 uses there too, also computes what an attack never reads, the gradients of scale and
-offset; a plain multiplication and addition does not. What is computed, the weights and their names
-are those of ``keras.layers.BatchNormalization``: either layer loads the other's weights.
+Keras 3 normalises with a chain of separate operations; TensorFlow has one fused kernel for it. In
+inference mode the gradient of that kernel, which Keras 2 uses, also computes what an attack never
+reads, the gradients of scale and offset: there the gradient is one multiplication of our own. What
+is computed, the weights and their names are those of ``keras.layers.BatchNormalization``: either
+layer loads the other's weights.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rlfat_tf.compat import keras
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """``keras.layers.BatchNormalization`` for maps [batch, height, width, channels], faster.
 
-    Takes the same arguments. Synchronised statistics, other ranks or axes and masks go Keras's own
-    way. (Ioffe & Szegedy, "Batch Normalization", ICML 2015.)
+    Takes the same arguments. In training, synchronised statistics go Keras's own way, and so do
+    masks and other ranks or axes. (Ioffe & Szegedy, "Batch Normalization", ICML 2015.)
     """
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
@@ -29,26 +29,53 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         if not isinstance(training, (bool, type(None))) or mask is not None:
             return super().call(inputs, training=training, mask=mask)
         if not training or not self.trainable:
-            return self._scale_and_shift(inputs)
-        if self._has_fused_kernel(inputs):
+            return self._inference(inputs)
+        if self._has_fused_kernel(inputs) and not self.synchronized:
             return self._fused(inputs)
         return super().call(inputs, training=True)
 
     def _has_fused_kernel(self, inputs: Any) -> bool:
         last = self.axis in (3, -1, [3], (3,))
         narrow = inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
-        return len(inputs.shape) == 4 and last and narrow and not self.synchronized
+        return len(inputs.shape) == 4 and last and narrow
 
-    def _scale_and_shift(self, inputs: Any) -> Any:
-        """(x - mean) / sqrt(variance + epsilon) * gamma + beta, as x * a + b."""
+    def _inference(self, inputs: Any) -> Any:
+        """(x - mean) / sqrt(variance + epsilon) * gamma + beta; the statistics are constants."""
         mean, variance, gamma, beta = self._parameters(inputs)
-        shape = [1] * len(inputs.shape)
-        axis = self.axis if isinstance(self.axis, int) else self.axis[0]
-        shape[axis] = -1
-        a = gamma * tf.math.rsqrt(variance + self.epsilon)
-        b = beta - mean * a
-        wide = tf.cast(inputs, a.dtype)
-        return tf.cast(wide * tf.reshape(a, shape) + tf.reshape(b, shape), inputs.dtype)
+        scale = gamma * tf.math.rsqrt(variance + self.epsilon)
+        if not self._has_fused_kernel(inputs):
+            shape = [1] * len(inputs.shape)
+            shape[self.axis if isinstance(self.axis, int) else self.axis[0]] = -1
+            wide, offset = tf.cast(inputs, scale.dtype), beta - mean * scale
+            outputs = wide * tf.reshape(scale, shape) + tf.reshape(offset, shape)
+            return tf.cast(outputs, inputs.dtype)
+
+        @tf.custom_gradient
+        def normalise(x: Any, gamma: Any, beta: Any) -> Any:
+            outputs = tf.raw_ops.FusedBatchNormV3(
+                x=x,
+                scale=gamma,
+                offset=beta,
+                mean=mean,
+                variance=variance,
+                epsilon=self.epsilon,
+                is_training=False,
+            )[0]
+
+            def gradients(upstream: Any) -> tuple[Any, Any, Any]:
+                # Those that nobody asks for, in an attack the last two, are pruned from the graph.
+                wide = tf.cast(upstream, scale.dtype)
+                axes = [0, 1, 2]
+                normal = (tf.cast(x, scale.dtype) - mean) * tf.math.rsqrt(variance + self.epsilon)
+                return (
+                    upstream * tf.cast(scale, upstream.dtype),
+                    tf.reduce_sum(wide * normal, axes),
+                    tf.reduce_sum(wide, axes),
+                )
+
+            return outputs, gradients
+
+        return normalise(inputs, gamma, beta)
 
     def _fused(self, inputs: Any) -> Any:
         """The training pass as one kernel; the moving statistics follow as in Keras."""

@@ -174,3 +174,9 @@ def test_every_augmentation_keeps_shape_and_range():
         images, _ = take(data.training_batches(arrays, batch_size=8, seed=0, augment=name), 1)[0]
         assert images.shape == (8, 9, 14, 1)
         assert images.min() >= 0 and images.max() <= 1
+
+
+def test_no_pass_waits_for_the_autotuner():
+    training = data.training_batches(numbered(4), batch_size=2, seed=0)
+    for batches in (training, data.evaluation_batches(numbered(4), batch_size=2)):
+        assert batches.options().autotune.enabled is False
