@@ -111,8 +111,8 @@ def _determinism(predict: Any, images: Any) -> list[Finding]:
                 "randomised-predictions",
                 f"Two predictions of the same images differ by {differs:.2%} of the range of the "
                 "logits. An attack that sees one draw is easily missed by the next: use "
-                "AutoAttack's version 'rand', and eot for PGD: they average over draws; checks that need equal "
-                "predictions were left out.",
+                "AutoAttack's version 'rand', or eot for PGD: they average over draws; checks that "
+                "need equal predictions were left out.",
             )
         ]
     by_place = float(np.abs(logits - twice[count:]).max()) / spread
