@@ -61,8 +61,8 @@ def telling_of_lost_workers() -> Iterator[None]:
 def detect() -> str:
     """Names the distribution that this machine and its environment ask for.
 
-    ``multi_worker`` if ``TF_CONFIG`` names more than one worker, ``tpu`` if there is one, else
-    ``mirrored``.
+    ``multi_worker`` if ``TF_CONFIG`` names more than one worker, ``tpu`` if there is one,
+    ``mirrored`` for several GPUs, else ``none``.
 
     Raises:
         ValueError: If ``TF_CONFIG`` cannot be read.
@@ -71,7 +71,8 @@ def detect() -> str:
         return "multi_worker"
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
         return "tpu"
-    return "mirrored"
+    # With one device a strategy gains nothing, and its iterators can hold up the end of a pass.
+    return "mirrored" if len(_devices()) > 1 else "none"
 
 
 def make_strategy(name: str | None = None) -> Any:
@@ -98,8 +99,13 @@ def make_strategy(name: str | None = None) -> Any:
         return _multi_worker(os.environ["TF_CONFIG"])
     if name == "tpu":
         return _tpu()
+    return _mirrored(_devices())
+
+
+def _devices() -> tuple[str, ...]:
+    """Returns the names of this machine's GPUs, or of its CPU where there is none."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return _mirrored(tuple(device.name for device in devices))
+    return tuple(device.name for device in devices)
 
 
 @functools.cache

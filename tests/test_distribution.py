@@ -39,7 +39,9 @@ def free_ports(count):
 def test_detection(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.delenv("TPU_NAME", raising=False)
-    assert distribution.detect() == "mirrored"
+    for devices, expected in ((["CPU:0"], "none"), (["GPU:0", "GPU:1"], "mirrored")):
+        monkeypatch.setattr(distribution, "_devices", lambda devices=devices: tuple(devices))
+        assert distribution.detect() == expected
     monkeypatch.setenv("TF_CONFIG", tf_config(["a:1"]))
     assert distribution.detect() == "mirrored"
     monkeypatch.setenv("TF_CONFIG", tf_config(["a:1", "b:1"]))
