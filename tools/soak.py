@@ -1,91 +1,125 @@
-"""Trains and evaluates in one process for a long time and reports how its memory grows.
+"""Trains and then evaluates for a long time in one process and reports how its memory grows.
 
     python tools/soak.py --minutes=30
 
-Every round grows one run by an epoch, with its callbacks, backups and checkpoints, and evaluates it
-on the test images, clean and under attack. Reports the slope of the resident memory, least squares
-over the second half of the rounds, and fails if it is above ``--limit``.
+Two thirds of the time go to one run of very many epochs, with its validation, callbacks, backups
+and checkpoints, which a SIGTERM ends as a preemption would; the last third to evaluations of the
+test images, clean and under attack. Reports the slope of the resident memory of each, least squares
+over its second half, and fails if one is above ``--limit``.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import os
+import signal
 import tempfile
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rlfat_tf import builders, data, training, workdir
+from rlfat_tf import builders, callbacks, data, training, workdir
 from rlfat_tf.config import TrainConfig
 
-
-def resident_megabytes() -> float:
-    """Returns the resident memory of this process, without what Python may free at any time."""
-    gc.collect()
-    with open("/proc/self/status", encoding="ascii") as file:
-        (line,) = (line for line in file if line.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
+EVERY = 2.0  # seconds between two readings of the memory
+EPOCHS = 10**6  # more than there is time for
 
 
-def soak(folder: Path, seconds: float, method: str) -> tuple[list[float], list[float]]:
-    """Returns the minutes since the start and the resident memory, after every round."""
-    config = TrainConfig(
-        method=method,
-        model="small_cnn",
-        train_examples=600,
-        attack_steps=3,
-        checkpoint_every=4,
-        distribution="none",
-        workdir=str(folder),
-    )
+class Memory:
+    """Reads this process's resident memory in a thread, in MB, while the context lasts."""
+
+    def __enter__(self) -> Memory:
+        self.minutes: list[float] = []
+        self.megabytes: list[float] = []
+        self._done, self._start = threading.Event(), time.monotonic()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while not self._done.wait(EVERY):
+            with open("/proc/self/status", encoding="ascii") as file:
+                (line,) = (line for line in file if line.startswith("VmRSS:"))
+            self.minutes.append((time.monotonic() - self._start) / 60)
+            self.megabytes.append(int(line.split()[1]) / 1024)
+
+    def slope(self) -> float:
+        """Returns the growth in MB an hour over the second half, when all caches are filled."""
+        half = len(self.minutes) // 2
+        return float(np.polyfit(self.minutes[half:], self.megabytes[half:], 1)[0] * 60)
+
+
+def train(config: TrainConfig, seconds: float) -> tuple[Any, data.DataSet, int, Memory]:
+    """Trains until the time is over; returns the model, the data, the epochs and the memory."""
     digits = data.load("digits", train_examples=config.train_examples)
-    train, validation = data.split(digits.train, config.validation_fraction, config.seed)
-    epoch = data.steps_per_epoch(train, config.batch_size)
-    robust = builders.build_model(config, digits, epoch, epoch)
+    arrays = data.split(digits.train, config.validation_fraction, config.seed)
+    epoch = data.steps_per_epoch(arrays[0], config.batch_size)
+    robust = builders.build_model(config, digits, epoch, EPOCHS * epoch)
     progress = dict(workdir.BEGINNING)
-    start, minutes, memory = time.monotonic(), [], []
-    while time.monotonic() - start < seconds:
-        training.train_model(
-            config, robust, (train, validation), progress, progress["step"] + epoch
-        )
-        test = data.evaluation_batches(digits.test, batch_size=config.batch_size)
-        result = robust.evaluate(test, verbose=0, return_dict=True)
-        minutes.append((time.monotonic() - start) / 60)
-        memory.append(resident_megabytes())
-        print(
-            f"round {len(memory)}: {minutes[-1]:.1f} min, {memory[-1]:.1f} MB, accuracy "
-            f"{result['accuracy']:.1%}, under attack {result['adv_accuracy']:.1%}",
-            flush=True,
-        )
-    return minutes, memory
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    with Memory() as memory:
+        timer.start()
+        try:
+            training.train_model(config, robust, arrays, progress, EPOCHS * epoch)
+        except callbacks.Interrupted:
+            pass
+    return robust, digits, progress["step"] // epoch, memory
 
 
-def slope(minutes: list[float], memory: list[float]) -> float:
-    """Returns the growth in MB an hour over the second half, when all caches are filled."""
-    half = len(minutes) // 2
-    return float(np.polyfit(minutes[half:], memory[half:], 1)[0] * 60)
+def evaluate(robust: Any, arrays: data.Arrays, batch_size: int, seconds: float) -> Any:
+    """Evaluates until the time is over; returns how often, and the memory."""
+    batches, count = data.evaluation_batches(arrays, batch_size=batch_size), 0
+    until = time.monotonic() + seconds
+    with Memory() as memory:
+        while time.monotonic() < until:
+            robust.evaluate(batches, verbose=0)
+            count += 1
+    return count, memory
 
 
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--method", default="rlfat_p")
-    parser.add_argument("--limit", type=float, default=60.0, help="MB an hour")
+    parser.add_argument("--limit", type=float, default=20.0, help="MB an hour")
     arguments = parser.parse_args()
+    seconds = arguments.minutes * 60
     with tempfile.TemporaryDirectory() as folder:
-        minutes, memory = soak(Path(folder), arguments.minutes * 60, arguments.method)
-    if len(memory) < 6:
-        raise SystemExit(f"{len(memory)} rounds are too few to tell a slope; give more --minutes.")
-    growth = slope(minutes, memory)
-    print(
-        f"{len(memory)} rounds in {minutes[-1]:.1f} minutes: resident memory {memory[0]:.1f} MB "
-        f"after the first round, {memory[-1]:.1f} MB after the last; slope {growth:+.1f} MB/h."
-    )
-    if growth > arguments.limit:
-        raise SystemExit(f"The slope is above {arguments.limit} MB/h.")
+        config = TrainConfig(
+            method=arguments.method,
+            model="small_cnn",
+            train_examples=600,
+            attack_steps=3,
+            checkpoint_every=4,
+            distribution="none",
+            workdir=str(Path(folder)),
+        )
+        robust, digits, epochs, training_memory = train(config, seconds * 2 / 3)
+    count, evaluation_memory = evaluate(robust, digits.test, config.batch_size, seconds / 3)
+    steep = []
+    for what, memory in (
+        (f"{epochs} epochs", training_memory),
+        (f"{count} evaluations", evaluation_memory),
+    ):
+        if len(memory.minutes) < 10:
+            raise SystemExit("Too few readings to tell a slope; give more --minutes.")
+        print(
+            f"{what} in {memory.minutes[-1]:.1f} minutes: resident memory "
+            f"{memory.megabytes[len(memory.megabytes) // 2]:.1f} MB halfway, "
+            f"{memory.megabytes[-1]:.1f} MB at the end; slope {memory.slope():+.1f} MB/h."
+        )
+        if memory.slope() > arguments.limit:
+            steep.append(what)
+    if steep:
+        raise SystemExit(f"The slope of {' and of '.join(steep)} is above {arguments.limit} MB/h.")
 
 
 if __name__ == "__main__":
