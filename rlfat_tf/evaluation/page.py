@@ -257,6 +257,7 @@ def _inference(forms: Mapping[str, Any]) -> str:
     names = list(next(iter(forms.values()))["adaptive"])
     lines = [
         (
+            "",
             _text(f"{form}, {knows.replace('_', '-')}"),
             percent_text(results["clean_accuracy"]),
             *(percent_text(results[knows][name]) for name in names),

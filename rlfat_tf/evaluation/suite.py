@@ -98,24 +98,28 @@ def _part(name: str) -> Callable[[Settings], Attack]:
     return lambda s: COMPONENTS[name](s.ball, s.budget, s.passes)
 
 
+def _pgd(settings: Settings, loss: str, restarts: int) -> PGD:
+    return PGD(**settings.walk, random_start="uniform", restarts=restarts, loss=loss, keep="best")
+
+
 def _transfer(settings: Settings) -> Attack:
     if settings.source is None:
         raise ValueError(
             "The attack transfer makes its examples on another model: give it by --source_model "
             "(the folder of a run, a .keras file or a SavedModel)."
         )
-    return Transfer(PGD(**settings.walk, loss=settings.loss, keep="best"), settings.source)
+    return Transfer(_pgd(settings, settings.loss, restarts=1), settings.source)
 
 
 EVALUATION_ATTACKS: dict[str, Entry] = {
     "fgsm": Entry(lambda s: FGSM(**s.ball, eot=s.passes), "one step"),
     "mim": Entry(lambda s: MIM(**s.walk), "momentum PGD"),
     "pgd": Entry(
-        lambda s: PGD(**s.walk, restarts=s.restarts, loss=s.loss, keep="best"),
+        lambda s: _pgd(s, s.loss, s.restarts),
         "PGD-20, step epsilon / 10, uniform start",
     ),
     "cw": Entry(
-        lambda s: PGD(**s.walk, restarts=s.restarts, loss="margin", keep="best"),
+        lambda s: _pgd(s, "margin", s.restarts),
         "PGD on the Carlini-Wagner margin, confidence 50",
     ),
     "cw_tanh": Entry(

@@ -107,6 +107,13 @@ FULL = {
     "machine": NASTY,
     "command": f"eval.py --workdir={NASTY}",
     "config": {"workdir": NASTY, "budget": 0.5, "step_size": None, "epsilon": [8 / 255, 0.01]},
+    "inference": {
+        "atld": {
+            "clean_accuracy": 0.81,
+            "non_adaptive": {"pgd": 0.7, "worst_case": 0.69},
+            "adaptive": {"pgd": 0.4, "worst_case": 0.39},
+        },
+    },
     "sensitivity": {
         "brightness": {"clean": light(0.125), NASTY: light(0.375)},
         "gamma": {"clean": light(2.0)},
@@ -241,6 +248,8 @@ def test_the_page_says_everything(folder):
         "square Square(queries=5000)",
         "0.01 61.1% 50.5% 40.1% 40.0% 37.9–42.2%",
         "8/255 43.2% 50.5% 40.1% 40.0% 37.9–42.2%",
+        "form, attacks clean pgd worst_case atld, non-adaptive 81.0% 70.0% 69.0%",
+        "atld, adaptive 81.0% 40.0% 39.0%",
         "2 × 2 71.3% 10 × 10 10.0%",
         "0.25 0.3750 0.6250 0.75 0.8750 1.1250",
         "gamma clean 0.25 2.2500 0.75 2.7500",
