@@ -51,6 +51,22 @@ def test_optimizer_variables_exist_once_built(momentum):
     assert len(compat.optimizer_variables(optimizer)) == count
 
 
+@pytest.mark.skipif(not compat.KERAS_3, reason="of Keras 3")
+def test_saving_makes_no_optimizer_to_look_at(tmp_path, monkeypatch):
+    net = reference.keras_net()
+    net.compile(optimizer=keras.optimizers.SGD(0.1))
+    net.save_weights(tmp_path / "first.weights.h5")
+    made = []
+    make = keras.optimizers.Optimizer.__init__
+    monkeypatch.setattr(
+        keras.optimizers.Optimizer,
+        "__init__",
+        lambda self, *args, **kwargs: made.append(self) or make(self, *args, **kwargs),
+    )
+    net.save_weights(tmp_path / "second.weights.h5")
+    assert not made, "remove the cache in compat.py once this holds without it"
+
+
 def test_averaged_variables():
     model = reference.keras_net()
     optimizer = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5)
