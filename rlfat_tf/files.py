@@ -63,6 +63,7 @@ def write_text(path: Path, text: str) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes left half written directly in a folder."""
     for left in folder.glob(f"{PREFIX}*"):
+        # Folders of `_beside` alone: by name, right here. rmtree refuses links and follows none.
         shutil.rmtree(left, ignore_errors=True)
 
 
