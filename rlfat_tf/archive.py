@@ -2,12 +2,15 @@
 
 Keras's ``safe_mode`` refuses Lambda layers. Here whatever is no whole archive is refused, which
 Keras 2 would read as a format of its past that no ``safe_mode`` guards, and every object of a
-module that the file may not choose, which Keras 2 would import.
+module that the file may not choose, which Keras 2 would import. Keras 2 also keeps TensorFlow
+functions of a model as layers, and calls them when it builds the model: only those are loaded that
+compute and do nothing else.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -17,6 +20,18 @@ from typing import Any
 from rlfat_tf.compat import keras
 
 PACKAGES = ("builtins", "keras", "tf_keras", "rlfat_tf", "tensorflow_addons")
+# What Keras 2 makes of an operation in a functional model, and what loads a whole program.
+OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
+PROGRAMS = (
+    "ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer", "TFSMLayer"
+)  # fmt: skip
+COMPUTING_MODULES = ("__operators__", "bitwise", "image", "linalg", "math", "nn", "signal")
+COMPUTING = frozenset(
+    "argsort boolean_mask broadcast_to cast clip_by_value concat convert_to_tensor einsum "
+    "expand_dims eye fill gather gather_nd identity linspace meshgrid norm one_hot ones ones_like "
+    "pad range rank repeat reshape reverse roll shape size slice sort split squeeze stack "
+    "stop_gradient strided_slice tensordot tile transpose unstack where zeros zeros_like".split()
+)
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, RuntimeError
 )  # fmt: skip
@@ -31,7 +46,8 @@ def check(path: Path) -> None:
 
     Raises:
         Damaged: If it is truncated or its content is not what was written.
-        ValueError: If it names files outside of the archive, or objects of foreign modules.
+        ValueError: If it names files outside of the archive, objects of foreign modules, or
+            operations that do more than compute.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -65,6 +81,27 @@ def _check_objects(path: Path, config: Any) -> None:
                     "loading it would import. If you trust it, decorate that class or function "
                     "with @keras.saving.register_keras_serializable() and import it first."
                 )
+            if "class_name" in entry:
+                _check_operation(path, entry)
+
+
+def _check_operation(path: Path, entry: dict[str, Any]) -> None:
+    """Refuses a layer that is a TensorFlow function, unless that is known to compute only."""
+    kinds = {str(entry.get(k)).split(">")[-1] for k in ("class_name", "registered_name")}
+    settings = entry.get("config")
+    function = settings.get("function") if isinstance(settings, dict) else None
+    harmless = True
+    if kinds & {*PROGRAMS}:
+        harmless = False
+    elif kinds & {*OPERATIONS}:
+        module, _, name = re.sub(r"^compat\.v[12]\.", "", str(function)).rpartition(".")
+        harmless = module.split(".")[0] in COMPUTING_MODULES if module else name in COMPUTING
+    if not harmless:
+        raise ValueError(
+            f"{path} is refused: its layer {sorted(kinds)[0]} of {function!r} may do more than "
+            "compute, and loading it would run it. If you trust the file, load it with Keras, "
+            "save its weights, and set them in a model that is built by your own code."
+        )
 
 
 def _name(entry: dict[str, Any]) -> str:

@@ -9,9 +9,10 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import rlfat_tf
-from rlfat_tf import archive, checkpoint
+from rlfat_tf import archive, checkpoint, compat
 from rlfat_tf.compat import keras
 
 
@@ -81,6 +82,53 @@ def test_a_function_that_a_file_names_is_not_called(tmp_path, module, name, kind
         with pytest.raises((TypeError, ValueError)):
             rlfat_tf.load(path)
     assert not victim.exists()
+
+
+@pytest.mark.skipif(compat.KERAS_3, reason="Keras 3 keeps no TensorFlow functions as layers")
+@pytest.mark.parametrize("module", ["keras.layers", "keras.src.layers.core.tf_op_layer", None])
+def test_an_operation_that_does_more_than_compute_is_refused(tmp_path, module):
+    victim, path = tmp_path / "victim", tmp_path / "model.keras"
+    inputs = keras.Input([4])
+    net = keras.Model(
+        inputs, keras.layers.Dense(2)(tf.pad(tf.nn.relu(inputs)[:, :3], [[0, 0], [1, 0]]))
+    )
+    net.save(path)
+    loaded = rlfat_tf.load(path)  # those that compute are loaded
+    np.testing.assert_array_equal(loaded(tf.ones([1, 4])), net(tf.ones([1, 4])))
+
+    def attack(model):
+        layer = next(
+            x for x in model["config"]["layers"] if x["config"].get("function") == "nn.relu"
+        )
+        layer["config"]["function"] = "io.write_file"
+        layer["inbound_nodes"] = [["_CONSTANT_VALUE", -1, str(victim), {"contents": "malice"}]]
+        layer["module"] = module
+        return model
+
+    rewritten(path, attack)
+    with pytest.raises(ValueError, match="is refused: its layer .*'io.write_file' may do more"):
+        rlfat_tf.load(path)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"class_name": "TFOpLambda", "config": {"function": "compat.v1.io.write_file"}},
+        {"class_name": "TFOpLambda", "config": {"function": "raw_ops.WriteFile"}},
+        {"class_name": "TFOpLambda", "config": {"function": "py_function"}},
+        {"class_name": "TFOpLambda", "config": {}},
+        {"class_name": "Custom", "registered_name": "keras>ClassMethod", "config": {}},
+        {"class_name": "TensorFlowOpLayer", "config": {"node_def": "WriteFile"}},
+        {"class_name": "TFSMLayer", "config": {"filepath": "elsewhere"}},
+    ],
+)
+def test_layers_that_are_programs_are_refused(tmp_path, layer):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("config.json", json.dumps({"config": {"layers": [layer]}}))
+    with pytest.raises(ValueError, match="is refused: its layer"):
+        archive.check(path)
 
 
 def test_a_backup_with_pickled_objects_is_refused(tmp_path):
