@@ -65,6 +65,11 @@ def largest_differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str,
     """Returns the largest difference of every output."""
     if set(one) != set(other):
         raise SystemExit(f"The outputs are {sorted(one)} before and {sorted(other)} after.")
+    for name in one:
+        if np.shape(one[name]) != np.shape(other[name]):
+            raise SystemExit(
+                f"{name} has shape {np.shape(one[name])} before and {np.shape(other[name])} after."
+            )
     return {k: float(np.max(np.abs(np.subtract(one[k], other[k])), initial=0.0)) for k in one}
 
 
@@ -87,7 +92,7 @@ def main() -> None:
     for batch in (images, images[:1]):  # one converted model takes batches of any size
         wanted = {name: value.numpy() for name, value in served(images=tf.constant(batch)).items()}
         differences = largest_differences(wanted, converted(images=batch))
-        worst = max(worst, *differences.values())
+        worst = float(np.max([worst, *differences.values()]))  # NaN if there is one
         shown = ", ".join(f"{name} {value:.1e}" for name, value in sorted(differences.items()))
         print(f"{len(batch)} images, largest difference: {shown}")
     versions = [f"python {platform.python_version()}"]
