@@ -12,7 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlfat_tf import checkpoint, compat
+import numpy as np
+
+from rlfat_tf import checkpoint, compat, distribution
 from rlfat_tf.compat import keras
 from rlfat_tf.files import write_text
 
@@ -37,6 +39,19 @@ def swap_averages(model: Any) -> None:
         value = variable.numpy()
         variable.assign(average.numpy())
         average.assign(value)
+
+
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras's callback, by which a process of very many epochs does not grow.
+
+    TensorFlow keeps every Python number that it makes a tensor of for good, which are some 10 kB an
+    epoch; it does not keep NumPy's.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the metrics of the epoch."""
+        values = {name: np.float32(value) for name, value in (logs or {}).items()}
+        super().on_epoch_end(np.int64(epoch), values)
 
 
 class MetricsCSV(keras.callbacks.Callback):
@@ -94,9 +109,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     On SIGINT or SIGTERM a backup is written after the running batch, of training or of validation,
     and :class:`Interrupted` is raised; a second SIGINT stops at once. A validation that was stopped
-    is made anew before the run goes on, see :func:`finish_epoch`. One of several workers does not
-    listen: it can neither read the shared variables nor stop without the others, so a signal ends
-    it, and with it the job, as a lost worker does.
+    is made anew before the run goes on, see :func:`finish_epoch`. Several workers tell each other
+    after every batch, since none can go on without the others: a signal to one stops all.
 
     Args:
         workdir: The folder of the run.
@@ -120,8 +134,6 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Listens to signals."""
-        if compat.has_several_workers(self.model.distribute_strategy):
-            return
         if not self._handlers and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._on_signal)
@@ -130,6 +142,21 @@ class Checkpoints(keras.callbacks.Callback):
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
+
+    def _asked_to_stop(self) -> bool:
+        """Tells whether a signal has come, here or to another worker."""
+        everywhere = distribution.exchange(
+            self.model.distribute_strategy, [float(self.received or 0)]
+        )
+        asked = int(everywhere.max())
+        if asked:  # else one that came just now waits for the next time
+            self.received = asked
+        return bool(asked)
+
+    def stop_if_asked(self) -> None:
+        """Raises :class:`Interrupted` if a signal has come; what there is has been backed up."""
+        if self._asked_to_stop():
+            raise Interrupted(self.received or 0)
 
     def ignore_signals(self) -> None:
         """Gives the signals back to whoever had them."""
@@ -156,11 +183,11 @@ class Checkpoints(keras.callbacks.Callback):
         self._validated.close()
 
     def _stop_validation_if_asked(self) -> None:
-        if self.received is not None:
+        if self._asked_to_stop():
             self._validated.close()
             self.progress["unvalidated"] = {k: float(v) for k, v in self._logs.items()}
             self._back_up()
-            raise Interrupted(self.received)
+            raise Interrupted(self.received or 0)
 
     def _stop_clock(self) -> None:
         if self._since is not None:
@@ -175,12 +202,13 @@ class Checkpoints(keras.callbacks.Callback):
             self._logs = logs or {}
             return  # validation or the end of the epoch backs up and stops
         due = self.every and self.progress["step"] % self.every == 0
-        if due or self.received is not None:
+        asked = self._asked_to_stop()
+        if due or asked:
             self._stop_clock()
             self._back_up()
             self._since = time.monotonic()
-        if self.received is not None:
-            raise Interrupted(self.received)
+        if asked:
+            raise Interrupted(self.received or 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the checkpoints, the backup last: what it says is then on disk."""
@@ -197,8 +225,7 @@ class Checkpoints(keras.callbacks.Callback):
             self.progress.update(best=float(score), best_epoch=epoch, best_digest=digest)
         self.progress["unvalidated"] = None
         self._back_up()
-        if self.received is not None:
-            raise Interrupted(self.received)
+        self.stop_if_asked()
 
     def _back_up(self) -> None:
         checkpoint.save_state(self.backup, self.model, self.progress)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,26 @@ def save_model(path: Path, model: Any) -> None:
     """Writes a ``.keras`` file in one step."""
     with replacing(path) as written:
         model.save(written)
+
+
+def repair_best(workdir: Path) -> None:
+    """Puts a copy of ``last.keras`` in place of a ``best.keras`` that is gone or damaged.
+
+    For a run whose epochs are all trained, so that no other best can come; with a warning.
+    """
+    best = workdir / "checkpoints" / "best.keras"
+    try:
+        archive.check(best)
+        return
+    except FileNotFoundError:
+        fault = f"{best} is missing."
+    except archive.Damaged as error:
+        fault = str(error)
+    last = model_path(workdir, "last")
+    archive.check(last)
+    warnings.warn(f"{fault} The last epoch's checkpoint takes its place.", stacklevel=2)
+    with replacing(best) as written:
+        shutil.copyfile(last, written)
 
 
 def digest(path: Path) -> str | None:

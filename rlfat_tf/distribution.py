@@ -9,10 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from rlfat_tf import compat
@@ -116,7 +119,18 @@ def _mirrored(devices: tuple[str, ...]) -> Any:
 
 @functools.cache
 def _multi_worker(tf_config: str) -> Any:
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise ValueError(
+            "This worker could not join the others. Its address in TF_CONFIG must be a free port "
+            f"of this machine, as host:port; received {tf_config}. TensorFlow says: "
+            f"{error.message}"
+        ) from error
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # TensorFlow takes it, and only notes that it came
+    return strategy
 
 
 @functools.cache
@@ -151,6 +165,54 @@ def is_chief(strategy: Any) -> bool:
     if has_chief:
         return bool(resolver.task_type == "chief")
     return bool(resolver.task_id == 0)
+
+
+def exchange(strategy: Any, numbers: list[float]) -> Any:
+    """Tells each worker the numbers of all; waits until every worker calls it.
+
+    Args:
+        strategy: That of the run.
+        numbers: Of the same length everywhere.
+
+    Returns:
+        Array ``[replicas, len(numbers)]``, float64; of one row where one process trains.
+    """
+    if not compat.has_several_workers(strategy):
+        return np.array([numbers], np.float64)
+    return _exchange(strategy)(tf.constant(np.array(numbers, np.float64))).numpy()
+
+
+def check_agreement(strategy: Any, **numbers: float) -> None:
+    """Waits for all workers, and refuses to go on if they differ in one of these numbers.
+
+    Raises:
+        ValueError: On every worker, if they do.
+    """
+    table = exchange(strategy, list(numbers.values()))
+    different = [n for n, column in zip(numbers, table.T) if len(set(column.tolist())) > 1]
+    if different:
+        raise ValueError(
+            f"The workers of this run differ in their {' and '.join(different)}. Give all of them "
+            "the same flags, the same data and a --workdir on storage that all of them see."
+        )
+
+
+@functools.cache
+def _exchange(strategy: Any) -> Any:
+    replicas = strategy.num_replicas_in_sync
+
+    def fill_row(numbers: Any) -> Any:
+        """Adds up tables in which each replica has filled its own row: the one way all support."""
+        context = tf.distribute.get_replica_context()
+        mine = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=tf.float64)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, mine[:, None] * numbers[None, :])
+
+    @tf.function  # traced once: TensorFlow never forgets a traced exchange
+    def everybody(numbers: Any) -> Any:
+        table = strategy.run(fill_row, args=(numbers,))
+        return strategy.experimental_local_results(table)[0]
+
+    return everybody
 
 
 def check_batch(batch_size: int, strategy: Any) -> None:

@@ -26,6 +26,7 @@ from rlfat_tf.compat import keras
 from rlfat_tf.config import TrainConfig
 from rlfat_tf.distribution import (
     WorkerLost,
+    check_agreement,
     check_batch,
     is_chief,
     make_strategy,
@@ -37,9 +38,23 @@ from rlfat_tf.files import write_text
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
 from rlfat_tf.summary import show, summarise
-from rlfat_tf.workdir import claimed, read_summary, restore_progress, write_config
+from rlfat_tf.workdir import (
+    check_shared,
+    claimed,
+    fingerprint,
+    read_summary,
+    restore_progress,
+    write_config,
+)
 
-USER_ERRORS = (ValueError, OSError, ImportError, tf.errors.InvalidArgumentError, WorkerLost)
+USER_ERRORS = (
+    ValueError,
+    OSError,
+    ImportError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.ResourceExhaustedError,
+    WorkerLost,
+)
 
 
 @telling_of_lost_workers()
@@ -62,6 +77,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     """
     workdir = Path(config.run_dir)
     strategy = make_strategy(config.distribution)  # several machines must meet before all else
+    check_agreement(strategy, flags=fingerprint(config))
     check_batch(config.batch_size, strategy)
     optimizers.check_optimizer(config)
     data.augment.parse(config.augment)
@@ -98,15 +114,25 @@ def _run(config: TrainConfig, shared: Path, strategy: Any) -> dict[str, Any]:
     progress = restore_progress(shared, robust)
     if progress["step"] > total_steps:
         raise ValueError(
-            f"The run in {workdir} has {progress['step']} steps already, more than the "
+            f"The run in {shared} has {progress['step']} steps already, more than the "
             f"{total_steps} asked for: its length may only grow."
         )
     write_config(workdir, config)
+    check_agreement(strategy, step=progress["step"], length=total_steps)
+    if not is_chief(strategy):
+        check_shared(shared)
     summary = read_summary(shared)
     # A summary of fewer steps is that of a run which has grown since.
     unfinished = not progress["step"] == total_steps == summary.get("steps")
     if unfinished:
+        if progress["step"] == total_steps and is_chief(strategy):
+            checkpoint.repair_best(workdir)
+        if progress["step"]:
+            print(
+                f"Resuming at step {progress['step']} of {total_steps} from {shared}.", flush=True
+            )
         train_model(config, robust, (train, validation), progress, total_steps)
+        check_agreement(strategy, step=progress["step"])  # until the chief has written its files
         of_all = dataclasses.replace(config, workdir=str(shared))
         accuracy = judge(of_all, robust, data_set.test, strategy)
         summary = summarise(config, progress, accuracy, data_set)
@@ -186,14 +212,13 @@ def train_model(
     train, validation = arrays
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
     first_step = progress["step"]
-    if first_step:
-        print(f"Resuming at step {first_step} of {total_steps} from {workdir}.", flush=True)
     checkpoints = callbacks.Checkpoints(
         workdir, progress, batch_size=config.batch_size, every=config.checkpoint_every
     )
+    checkpoints.set_model(robust)  # fit does it too, but there may be nothing left to fit
     watchers = [
         callbacks.MetricsCSV(workdir / "metrics.csv", first_step // steps_per_epoch),
-        keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+        callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         checkpoints,
     ]
     held_out = None
@@ -225,6 +250,7 @@ def train_model(
                 checkpoint.restore_state(checkpoints.backup, robust)
     finally:
         checkpoints.ignore_signals()
+    checkpoints.stop_if_asked()  # of a signal since the last backup
 
 
 def judge(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +68,32 @@ def check_workdir(workdir: Path, config: TrainConfig) -> None:
             f"The folder {workdir} holds another run ({changes}). Choose another --workdir; a "
             "run is never overwritten."
         )
+
+
+def fingerprint(config: TrainConfig) -> int:
+    """Returns a number, exact in float64, that runs which compute something else do not share."""
+    identity = json.dumps(config.identity, sort_keys=True, default=str)
+    return int(hashlib.sha256(identity.encode()).hexdigest()[:12], 16)
+
+
+def check_shared(workdir: Path, seconds: float = 60.0) -> None:
+    """Checks that this worker sees the folder in which the chief has just written ``config.json``.
+
+    Args:
+        workdir: The folder of the run.
+        seconds: How long a network's file system may take to show it.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    deadline = time.monotonic() + seconds
+    while not (workdir / "config.json").is_file():
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f"Expected --workdir to be on storage that all workers see; {workdir} is not here "
+                "what it is for the chief, which has written to it."
+            )
+        time.sleep(0.2)
 
 
 def write_config(workdir: Path, config: TrainConfig) -> None:

@@ -85,6 +85,34 @@ def test_a_damaged_backup_is_replaced_by_the_one_before(whole, copy):
     assert checkpoint.read_state(state)[1]["step"] == 4
 
 
+def test_a_signal_after_the_last_epoch_stops_the_run(tmp_path, monkeypatch):
+    """When everything is backed up, but before the signals are given back."""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            callbacks.Checkpoints,
+            "on_train_end",
+            lambda self, logs=None: os.kill(os.getpid(), signal.SIGTERM),
+        )
+        with pytest.raises(callbacks.Interrupted):
+            training.run(config(tmp_path))
+    assert checkpoint.read_state(tmp_path / "checkpoints" / "state.npz")[1]["step"] == 4
+    assert not (tmp_path / "summary.json").exists()
+    assert training.run(config(tmp_path))["steps"] == 4
+
+
+@pytest.mark.parametrize("damage", ["gone", "truncated"])
+def test_a_trained_run_without_its_best_checkpoint_ends_with_the_last(copy, damage):
+    best, last = (copy / "checkpoints" / f"{name}.keras" for name in ("best", "last"))
+    (copy / "summary.json").unlink()
+    if damage == "gone":
+        best.unlink()
+    else:
+        best.write_bytes(best.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="best.keras is .*The last epoch's checkpoint takes"):
+        summary = training.run(config(copy, ema=0.5))
+    assert best.read_bytes() == last.read_bytes() and summary["steps"] == 4
+
+
 def test_a_best_checkpoint_that_the_backup_does_not_know_is_forgotten(copy):
     class Model:
         state: list[object] = []
