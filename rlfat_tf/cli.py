@@ -21,6 +21,13 @@ from rlfat_tf.config import TrainConfig
 from rlfat_tf.evaluation import command
 from rlfat_tf.evaluation.command import EvalConfig
 
+# Flags as others call them, which are too unlike ours for a guess by spelling.
+ALSO_CALLED = {"beta": "trades_lambda", "lambda": "trades_lambda", "lr": "learning_rate"}
+NO_NORM = (
+    "train.py knows the L-inf norm only, with --epsilon. From Python the attack of a method may be "
+    "another: attack=rlfat_tf.attacks.L2PGD(epsilon=...)."
+)
+
 
 class FractionParser(flags.ArgumentParser):
     """Parses a number or a fraction of two, ``0.03`` or ``8/255``."""
@@ -127,6 +134,20 @@ def _first_look(config: type, arguments: Sequence[str]) -> flags.FlagValues:
     return values
 
 
+def _parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+    """Parses one layer; an unknown flag is answered with the one that was meant."""
+    try:
+        remaining: list[str] = values(argv)
+    except flags.UnrecognizedFlagError as error:
+        if error.flagname == "norm":
+            raise flags.Error(f"{error}. {NO_NORM}") from None
+        meant = ALSO_CALLED.get(error.flagname)
+        if meant not in values:
+            raise
+        raise flags.UnrecognizedFlagError(error.flagname, suggestions=[meant]) from None
+    return remaining
+
+
 def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, list[str]]:
     """Turns a command line into a configuration.
 
@@ -149,7 +170,7 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, l
     for layer in (recipe, files, rest):
         for name in length:
             values[name].present = 0
-        remaining = values([argv[0], *layer])[1:]
+        remaining = _parse(values, [argv[0], *layer])[1:]
         given = {name: values[name].value for name in length if values[name].present}
         if given:
             length = {"epochs": None, "train_steps": None, **given}
@@ -167,14 +188,21 @@ def parse_eval(argv: Sequence[str], values: flags.FlagValues) -> tuple[EvalConfi
 
 def train_main() -> None:
     """Runs ``train.py``: parse, configure, call the library."""
-    define_flags(TrainConfig, flags.FLAGS)
+    _define_main_flags(TrainConfig)
     app.run(_train, flags_parser=lambda argv: _parsed_or_exit(parse, argv))
 
 
 def eval_main() -> None:
     """Runs ``eval.py``: parse, configure, call the library."""
-    define_flags(EvalConfig, flags.FLAGS)
+    _define_main_flags(EvalConfig)
     app.run(_eval, flags_parser=lambda argv: _parsed_or_exit(parse_eval, argv))
+
+
+def _define_main_flags(config: type) -> None:
+    """Defines the flags of this process; --help shows those that belong to its main module."""
+    define_flags(config, flags.FLAGS)
+    for field in fields(config):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
 
 
 def _parsed_or_exit(parser: Any, argv: Sequence[str]) -> list[Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 from pathlib import Path
 
 import pytest
-from absl import flags
+from absl import app, flags
 
 from rlfat_tf import cli, models, recipes
 from rlfat_tf.config import TrainConfig
@@ -99,6 +101,9 @@ def test_recipes_are_found_from_any_folder(tmp_path, monkeypatch):
         ("--attack_steps=0", "--attack_steps to be an integer of at least 1; received 0"),
         ("--batch_size=0", "--batch_size"),
         ("--metod=pgdat", "Did you mean: method"),
+        ("--beta=6", "flag 'beta'. Did you mean: trades_lambda"),
+        ("--lr=0.1", "flag 'lr'. Did you mean: learning_rate"),
+        ("--norm=l2", "flag 'norm'.*L-inf norm only.*L2PGD"),
         ("--method=rlfat_q", "Did you mean 'rlfat_"),
         ("--validation_fraction=1", "in \\[0, 1\\)"),
         ("--lr_schedule=step:9,3", "rising epochs"),
@@ -137,9 +142,10 @@ def test_eval_flags():
         EvalConfig(model_path="m.keras")
 
 
-def test_the_documentation_names_every_flag():
-    page = (ROOT / "docs" / "training.md").read_text()
-    missing = [f.name for f in dataclasses.fields(TrainConfig) if f"`--{f.name}`" not in page]
+@pytest.mark.parametrize("config, page", [(TrainConfig, "training"), (EvalConfig, "evaluation")])
+def test_the_documentation_names_every_flag(config, page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    missing = [f.name for f in dataclasses.fields(config) if f"| `--{f.name}` |" not in text]
     assert not missing
 
 
@@ -158,6 +164,28 @@ def test_recipes_of_the_neighbours_have_the_numbers_of_their_code(dataset, learn
     assert (scatter.epochs, scatter.batch_size) == (200, 60)
     assert (atld.epochs, atld.batch_size) == (400, 50)
     assert atld.divergence_weight == (0.1 if dataset == "cifar100" else 0.5)
+
+
+@pytest.mark.parametrize(
+    "main, config, program",
+    [
+        (cli.train_main, TrainConfig, "train.py"),
+        (cli.train_main, TrainConfig, "/usr/bin/rlfat-train"),
+        (cli.eval_main, EvalConfig, "eval.py"),
+    ],
+)
+def test_help_shows_every_flag(main, config, program, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program])
+    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
+    monkeypatch.setattr(app, "run", lambda *_, **__: None)
+    main()
+    shown = flags.FLAGS.main_module_help()
+    missing = [
+        f.name
+        for f in dataclasses.fields(config)
+        if f.name not in re.findall(r"--(?:\[no\])?(\w+)", shown)
+    ]
+    assert not missing
 
 
 def test_several_epsilons():

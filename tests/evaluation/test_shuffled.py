@@ -1,5 +1,9 @@
 """Accuracy on block-shuffled images of classifiers whose answer is known."""
 
+import re
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -93,3 +97,13 @@ def test_wrong_arguments(changes, message):
     arguments = {"images": IMAGES, "labels": LABELS, **changes}
     with pytest.raises(ValueError, match=message):
         shuffled_accuracy(NET, **arguments)
+
+
+def test_the_example_of_the_page(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text()
+    section = page.partition("## What a classifier looks at")[2]
+    (tmp_path / "example.py").write_text(re.search(r"```python\n(.*?)```", section, re.S)[1])
+    names = runpy.run_path(str(tmp_path / "example.py"))
+    assert names["maps"].shape == names["images"].shape == (64, 8, 8, 1)
+    assert [point["magnitude"] for point in names["curve"]] == [0.5, 1.0, 2.0]
+    assert list(names["by_blocks"]) == [1, 2, 4]
