@@ -141,7 +141,7 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     except flags.UnrecognizedFlagError as error:
         if error.flagname == "norm":
             raise flags.Error(f"{error}. {NO_NORM}") from None
-        meant = ALSO_CALLED.get(error.flagname)
+        meant = ALSO_CALLED.get(error.flagname, "")
         if meant not in values:
             raise
         raise flags.UnrecognizedFlagError(error.flagname, suggestions=[meant]) from None

@@ -147,6 +147,25 @@ def last_layer(model: Any) -> Any:
     return model.layers[-1] if isinstance(model, keras.Sequential) and model.layers else None
 
 
+def input_shape(model: Any) -> Any:
+    """Returns the shape of a batch that a model takes; None if it is not built.
+
+    A subclassed model tells it by what it was built on, which is one tensor's shape or it is
+    unknown too.
+    """
+    shape = getattr(model, "input_shape", None)
+    if shape is not None:
+        return shape
+    if KERAS_3:
+        shapes = list((getattr(model, "_build_shapes_dict", None) or {}).values())
+        shape = shapes[0] if len(shapes) == 1 else None
+    else:
+        shape = getattr(model, "_build_input_shape", None)
+    if shape is None or not all(size is None or isinstance(size, int) for size in shape):
+        return None
+    return (None, *shape[1:])
+
+
 def part_of(model: Any, layer: str | None = None) -> Any:
     """Returns a model from the same inputs to a layer's output; it shares all weights.
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses
+from rlfat_tf import compat, losses
 from rlfat_tf.compat import keras
 from rlfat_tf.config import TrainConfig
 from rlfat_tf.files import replacing_folder
@@ -56,7 +56,7 @@ def export_saved_model(
         ValueError: If the model is not built, the path is a file or a folder of something else, the
             names are not as many as the classes, or the card cannot be written as JSON.
     """
-    shape = getattr(model, "input_shape", None)
+    shape = compat.input_shape(model)
     if not isinstance(shape, tuple):
         raise ValueError(
             f"Expected a model with one input of a known shape; {model.name!r} has {shape}. "

@@ -20,6 +20,7 @@ from rlfat_tf import compat, losses
 from rlfat_tf.attacks.pgd import check_epsilon
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
+from rlfat_tf.export import export_saved_model
 from rlfat_tf.methods.atld import natural_loss
 
 FORMS = ("atld-", "atld", "atld+")
@@ -70,7 +71,7 @@ class InferenceTransform(compat.Model):
     @property
     def input_shape(self) -> Any:
         """Shape of a batch of images."""
-        return self.model.input_shape
+        return compat.input_shape(self.model)
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """Returns the logits of the transformed images."""
@@ -98,6 +99,10 @@ class InferenceTransform(compat.Model):
         if self.backward == "none":
             return tf.stop_gradient(tf.clip_by_value(images - step, 0.0, 1.0))
         return tf.clip_by_value(images - step, 0.0, 1.0)
+
+    def export(self, filepath: Any, **kwargs: Any) -> None:
+        """Writes a SavedModel for serving; see :func:`rlfat_tf.export.export_saved_model`."""
+        export_saved_model(self, filepath, **kwargs)
 
     def lengths(self, natural: Any, rank: int) -> Any:
         """Returns the step's length of every example, shaped to multiply with the images."""

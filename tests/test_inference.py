@@ -71,13 +71,15 @@ def test_what_an_attack_sees():
 
 
 @pytest.mark.parametrize("form", ["atld", "atld+"])
-def test_saved_and_served(form, tmp_path):
+@pytest.mark.parametrize("export", [InferenceTransform.export, export_saved_model])
+def test_saved_and_served(form, export, tmp_path):
     model = make(form)
     model.save(tmp_path / "imt.keras")
     again = keras.models.load_model(tmp_path / "imt.keras")
     np.testing.assert_allclose(again(IMAGES), model(IMAGES), atol=1e-6)
     assert again.form == form and again.epsilon == 0.1
-    export_saved_model(model, tmp_path / "served")
+    model.predict(IMAGES, verbose=0)
+    export(model, tmp_path / "served")
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"]
     np.testing.assert_allclose(
         served(images=tf.constant(IMAGES[:5]))["logits"], model(IMAGES[:5]), atol=1e-5

@@ -26,6 +26,7 @@ from rlfat_tf import compat, losses, norms, random
 from rlfat_tf.attacks import Attack, FeatureScatter, LinfPGD
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
+from rlfat_tf.methods import checks
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 from rlfat_tf.methods.batch_norm import attack_forward
 from rlfat_tf.models.discriminator import latent_discriminator
@@ -76,7 +77,7 @@ class ATLD(AdversarialModel):
             raise unknown("form of the objective", objective_form, FORMS)
         losses.check_smoothing(label_smoothing)
         if discriminator is None:
-            discriminator = latent_discriminator(num_classes=int(model.output_shape[-1]))
+            discriminator = latent_discriminator(num_classes=checks.count_classes(model))
         super().__init__(model, parts={"discriminator": discriminator}, **kwargs)
         self.label_smoothing = float(label_smoothing)
         self.divergence_weight = float(divergence_weight)

@@ -94,7 +94,8 @@ class AdversarialModel(compat.Model):
             must be there before it is built.
 
     Raises:
-        ValueError: If the model has several outputs, ends in a softmax or computes in float16.
+        ValueError: If the model has several outputs or one logit, ends in a softmax or computes in
+            float16.
     """
 
     attack_loss = "ce"
@@ -122,6 +123,8 @@ class AdversarialModel(compat.Model):
         for part, value in (parts or {}).items():
             setattr(self, part, value)
         self.attack: Any = self._default_attack(attack)
+        if self.attack is not None:
+            checks.warn_of_random_layers(model)
         self.eval_attack: Any = self._default_eval_attack(eval_attack)
         self.attack_bn = attack_bn
         self.seed = int(seed)
@@ -134,7 +137,7 @@ class AdversarialModel(compat.Model):
             {key: keras.metrics.Mean(name=key) for key in ("loss", *self.terms, "adv_accuracy")}
         )
         if model.built:
-            self.build(getattr(model, "input_shape", None))
+            self.build(compat.input_shape(model))
 
     @classmethod
     def make_attack(cls, *, epsilon: float, **settings: Any) -> Attack:
@@ -218,12 +221,15 @@ class AdversarialModel(compat.Model):
         """Evaluates the objective on given adversarial images, with the RBS draw of the seed."""
 
         def logits(inputs: Any) -> Any:
-            return losses.as_float(self.model(inputs, training=training))
+            found = losses.as_float(self.model(inputs, training=training))
+            return checks.checked_logits(found, self.model)
 
         shuffle_seed = seed.fold(SHUFFLE_DRAW)
         shuffle = functools.partial(self.shuffle, seed=shuffle_seed)
         batch = Batch(images, adversarial, labels, shuffle, seed.fold(METHOD_DRAW))
         result = self.objective(logits, batch)
+        if not self.built:  # Keras notices calls of this model only, not of the one inside
+            self.build(compat.input_shape(self.model))
         if self.regularizer is None:
             return result
         term = self.regularizer(self.model, batch, training=training)

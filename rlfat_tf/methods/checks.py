@@ -16,7 +16,17 @@ import tensorflow as tf
 from rlfat_tf import compat, losses
 
 BATCH_NORM_PAGE = "docs/batch_normalization.md"
+RANDOM_LAYERS_PAGE = "docs/methods.md"
 NON_FINITE = "The loss is not finite:"
+SOFTMAX = (
+    "ends in a softmax, but logits are needed: attacks on probabilities find no gradient and look "
+    "harmless. Drop the softmax (Dense without an activation); for probabilities apply "
+    "tf.nn.softmax to the output of predict, or use export(), whose SavedModel returns both."
+)
+ONE_LOGIT = (
+    "has one output, but a logit for each class is needed. For two classes end in Dense(2), "
+    "without a sigmoid, and give labels 0 and 1."
+)
 
 
 def check_classifier(model: Any, attack_bn: str) -> None:
@@ -24,7 +34,8 @@ def check_classifier(model: Any, attack_bn: str) -> None:
 
     Raises:
         TypeError: If it is not a Keras model.
-        ValueError: If it has several outputs, ends in a softmax or computes in float16.
+        ValueError: If it has several outputs or one logit, ends in a softmax or computes in
+            float16.
     """
     if not isinstance(model, compat.keras.Model):
         raise TypeError(
@@ -43,13 +54,10 @@ def check_classifier(model: Any, attack_bn: str) -> None:
             f"Expected logits of shape [batch, classes]; the output of {model.name!r} has shape "
             f"{tuple(outputs[0].shape)}."
         )
+    if outputs and outputs[0].shape[-1] == 1:
+        raise ValueError(f"The model {model.name!r} {ONE_LOGIT}")
     if ends_in_softmax(model):
-        raise ValueError(
-            f"The model {model.name!r} ends in a softmax, but logits are needed: attacks on "
-            "probabilities find no gradient and look harmless. Drop the softmax (Dense without "
-            "an activation); for probabilities apply tf.nn.softmax to the output of predict, or "
-            "use export(), whose SavedModel returns both."
-        )
+        raise ValueError(f"The model {model.name!r} {SOFTMAX}")
     if "float16" in compat.compute_dtypes(model):
         raise ValueError(
             f"The model {model.name!r} computes in float16, where the gradients of an attack "
@@ -75,6 +83,20 @@ def check_classifier(model: Any, attack_bn: str) -> None:
         )
 
 
+def warn_of_random_layers(model: Any) -> None:
+    """Warns of augmentation inside of the model: its passes see different images."""
+    kinds = sorted({type(layer).__name__ for layer in compat.layers_of(model)})
+    found = [kind for kind in kinds if kind.startswith("Rand")]
+    if found:
+        warnings.warn(
+            f"{model.name!r} augments within itself ({', '.join(found)}): every forward pass of an "
+            "objective draws anew, so that it compares different images, and the attack is not on "
+            "any of them. Augment the data instead: --augment, "
+            f"data.training_batches(augment=...) or a map over tf.data. See {RANDOM_LAYERS_PAGE}.",
+            stacklevel=4,
+        )
+
+
 def ends_in_softmax(model: Any) -> bool:
     """Tells whether the last layer is a softmax, in a model whose layers can be listed."""
     last = compat.last_layer(model)
@@ -88,6 +110,24 @@ def ends_in_softmax(model: Any) -> bool:
         or getattr(activation, "__name__", "") == "softmax"
         or function.startswith("softmax")
     )
+
+
+def count_classes(model: Any) -> int:
+    """Returns the number of logits of a classifier.
+
+    Raises:
+        ValueError: If it is not known yet.
+    """
+    outputs = getattr(model, "outputs", None)
+    if outputs:
+        return int(outputs[0].shape[-1])
+    shape = compat.input_shape(model)
+    if shape is None:
+        raise ValueError(
+            f"Expected a model whose number of classes is known, but {type(model).__name__} is not "
+            "built. Call it on a batch of images first: model(images)."
+        )
+    return int(model(compat.keras.Input(shape[1:]), training=False).shape[-1])
 
 
 def check_compile(model: Any, optimizer: Any, loss: Any) -> None:
@@ -154,6 +194,25 @@ def checked_labels(labels: Any, model: Any) -> Any:
     inside = tf.reduce_all((ids >= 0) & (ids < classes))
     message = f"Expected labels in 0 ... {classes - 1}; received values from"
     return _guarded(labels, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
+
+
+def checked_logits(logits: Any, model: Any) -> Any:
+    """Returns the logits and stops the step if they are probabilities.
+
+    That is for models whose last layer does not tell: subclassed ones, and functions in a Lambda.
+
+    Raises:
+        ValueError: While tracing, if there is one logit only.
+    """
+    if logits.shape[-1] == 1:
+        raise ValueError(f"The model {model.name!r} {ONE_LOGIT}")
+    if isinstance(compat.last_layer(model), compat.keras.layers.Dense):
+        return logits
+    # In bfloat16 probabilities add up to 1 only roughly; two rows of logits do not by chance.
+    sums_to_one = tf.abs(tf.reduce_sum(logits, -1) - 1) < 1e-2
+    several = tf.shape(logits)[0] > 1
+    probabilities = tf.reduce_all(logits >= 0) & tf.reduce_all(sums_to_one) & several
+    return _guarded(logits, ~probabilities, [f"The model {model.name!r} {SOFTMAX}"])
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import METHODS, PGDAT, RLFATP, attacks
+from rlfat_tf import METHODS, PGDAT, RLFATP, Standard, attacks
 from rlfat_tf.compat import KERAS_3, dtype_policy, keras
 from tests import reference
 
@@ -76,6 +76,46 @@ def test_a_softmax_inside_is_fine():
     PGDAT(functional_with(lambda x: log_softmax(layers.Dense(3)(x))))
 
 
+class Subclassed(keras.Model):
+    """Its layers cannot be listed, so only its values tell what it ends in."""
+
+    def __init__(self, activation=None, units=3, **kwargs):
+        super().__init__(**kwargs)
+        self.flatten = layers.Flatten()
+        self.last = layers.Dense(units, activation=activation)
+
+    def call(self, inputs):
+        return self.last(self.flatten(inputs))
+
+
+HIDDEN_SOFTMAX = {
+    "subclassed": lambda: Subclassed("softmax"),
+    "bfloat16": lambda: Subclassed("softmax", dtype="bfloat16"),
+    "lambda": lambda: functional_with(lambda x: layers.Lambda(tf.nn.softmax)(layers.Dense(3)(x))),
+}
+
+
+@pytest.mark.parametrize("build", HIDDEN_SOFTMAX.values(), ids=HIDDEN_SOFTMAX)
+def test_a_softmax_that_only_the_values_tell(build):
+    model = build()
+    model(IMAGES)
+    stops(compiled(RLFATP, model), one_batch(IMAGES, LABELS), "ends in a softmax, but logits are")
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_logits_of_a_subclassed_model_are_fine(count):
+    for activation in (None, "relu"):
+        robust = compiled(PGDAT, Subclassed(activation))
+        robust.fit(one_batch(IMAGES[:count], LABELS[:count]), shuffle=False, verbose=0)
+
+
+def test_one_logit():
+    with pytest.raises(ValueError, match="one output, but a logit for each class.*Dense\\(2\\)"):
+        PGDAT(functional_with(layers.Dense(1, activation="sigmoid")))
+    with pytest.raises(ValueError, match="one output, but a logit for each class"):
+        compiled(PGDAT, Subclassed(units=1)).fit(one_batch(IMAGES, LABELS), verbose=0)
+
+
 def test_several_outputs():
     inputs = keras.Input(SHAPE)
     flat = layers.Flatten()(inputs)
@@ -128,8 +168,8 @@ def test_an_empty_model_and_one_without_a_list_of_layers():
     PGDAT(Own())
 
 
-def compiled(method=PGDAT, **kwargs):
-    robust = method(reference.keras_net(), attack=attacks.FGSM(epsilon=0.1), **kwargs)
+def compiled(method=PGDAT, model=None, **kwargs):
+    robust = method(model or reference.keras_net(), attack=attacks.FGSM(epsilon=0.1), **kwargs)
     robust.compile(optimizer=keras.optimizers.SGD(0.1))
     return robust
 
@@ -206,6 +246,21 @@ def test_momentum_of_batch_normalisation():
         warnings.simplefilter("error", UserWarning)
         PGDAT(model(0.9))
         PGDAT(model(0.99), attack_bn="batch")
+
+
+def test_augmentation_inside_of_the_model():
+    def model():
+        flip = keras.Sequential([layers.RandomFlip(), layers.RandomTranslation(0.1, 0.1)])
+        inputs = keras.Input(SHAPE)
+        return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(flip(inputs))))
+
+    match = r"augments within itself \(RandomFlip, RandomTranslation\).*--augment"
+    with pytest.warns(UserWarning, match=match):
+        RLFATP(model())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        Standard(model())  # compares nothing and attacks nothing
+        RLFATP(keras.Sequential([layers.Flatten(), layers.Dropout(0.1), layers.Dense(3)]))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from rlfat_tf import METHODS, attacks
 from rlfat_tf.compat import keras, optimizer_variables
@@ -31,6 +32,16 @@ def same_weights(a, b):
     assert len(a.get_weights()) == len(b.get_weights()) == 8
     for ours, theirs in zip(a.get_weights(), b.get_weights()):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.flatten, self.last = keras.layers.Flatten(), keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.last(self.flatten(x))
 
 
 @pytest.mark.parametrize("name", reference.METHODS)
@@ -118,3 +129,31 @@ def test_a_classifier_that_is_not_built_yet(tmp_path):
     np.testing.assert_allclose(
         loaded.predict(IMAGES, verbose=0), model(IMAGES), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_a_subclassed_classifier(called, tmp_path):
+    net = Subclassed()
+    if called:
+        net(IMAGES)
+    robust = METHODS["rlfat_p"](net, attack=ATTACK)
+    robust.compile(optimizer="sgd")
+    robust.fit(IMAGES, LABELS, batch_size=4, verbose=0)
+    assert robust.built
+    robust.save_weights(tmp_path / "a.weights.h5")
+    robust.save(tmp_path / "robust.keras")
+    expected = np.asarray(net(IMAGES))
+    loaded = keras.models.load_model(tmp_path / "robust.keras")
+    np.testing.assert_allclose(loaded(IMAGES), expected, atol=1e-6)
+    robust.export(tmp_path / "export")
+    serve = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
+    served = serve(images=tf.constant(IMAGES[:3]))["logits"]  # another batch than the trained
+    np.testing.assert_allclose(served, expected[:3], atol=1e-6)
+
+
+def test_a_subclassed_classifier_of_atld():
+    with pytest.raises(ValueError, match="Subclassed is not built. Call it on a batch of images"):
+        METHODS["atld"](Subclassed())
+    net = Subclassed()
+    net(IMAGES)
+    assert METHODS["atld"](net).discriminator.input_shape == (None, 3)
