@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 from rlfat_tf import compat, data, models, optimizers
@@ -24,12 +25,19 @@ METHOD_FLAGS = {
     "local_radius": "local_radius",
     "local_variant": "variant",
 }
+ATTACK_FLAGS = {
+    "attack_steps": "steps",
+    "attack_step_size": "step_size",
+    "attack_random_start": "random_start",
+}
+LSP_FLAGS = ("lsp_weight", "lsp_neighbors", "lsp_reading", "lsp_layer")
 
 
 def build_model(
     config: TrainConfig, data_set: data.DataSet, steps_per_epoch: int, total_steps: int
 ) -> AdversarialModel:
     """Builds and compiles the network of a run, wrapped in its method."""
+    warn_of_ignored_flags(config)
     precision = "mixed_bfloat16" if config.mixed_precision == "bfloat16" else "float32"
     with compat.dtype_policy(precision):
         network = models.build(
@@ -47,9 +55,7 @@ def method_arguments(config: TrainConfig) -> dict[str, Any]:
     method = METHODS[config.method]
     attack = method.make_attack(
         epsilon=config.epsilon,
-        steps=config.attack_steps,
-        step_size=config.attack_step_size,
-        random_start=config.attack_random_start,
+        **{argument: getattr(config, flag) for flag, argument in ATTACK_FLAGS.items()},
     )
     arguments: dict[str, Any] = {
         "attack": attack,
@@ -60,7 +66,7 @@ def method_arguments(config: TrainConfig) -> dict[str, Any]:
     if method is Standard:
         start = attack.replace(random_start="uniform")
         arguments.update(attack=None, eval_attack=start)
-    accepted = {name for c in method.__mro__ for name in inspect.signature(c).parameters}
+    accepted = _accepted(method)
     for flag, argument in METHOD_FLAGS.items():
         value = getattr(config, flag)
         if argument in accepted and value is not None:
@@ -74,3 +80,26 @@ def method_arguments(config: TrainConfig) -> dict[str, Any]:
             epsilon=config.epsilon,
         )
     return arguments
+
+
+def _accepted(method: type[AdversarialModel]) -> set[str]:
+    """Returns the arguments that a method takes."""
+    return {name for c in method.__mro__ for name in inspect.signature(c).parameters}
+
+
+def warn_of_ignored_flags(config: TrainConfig) -> None:
+    """Warns of flags that are not at their default, though nothing in the run reads them."""
+    accepted = _accepted(METHODS[config.method])
+    unused = [flag for flag, argument in METHOD_FLAGS.items() if argument not in accepted]
+    attack = METHODS[config.method].make_attack(epsilon=config.epsilon).get_config()
+    unused += [flag for flag, argument in ATTACK_FLAGS.items() if argument not in attack]
+    if config.regularizer != "lsp":
+        unused += LSP_FLAGS
+    default = TrainConfig()
+    given = [f"--{flag}" for flag in unused if getattr(config, flag) != getattr(default, flag)]
+    if given:
+        warnings.warn(
+            f"This run makes no use of {', '.join(given)}, which are of other methods than "
+            f"--method={config.method} or of --regularizer=lsp.",
+            stacklevel=2,
+        )

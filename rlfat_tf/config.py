@@ -21,6 +21,7 @@ from rlfat_tf.norms import STARTS
 from rlfat_tf.regularizers import READINGS, REGULARIZERS
 
 PRECISIONS = ("float32", "bfloat16")
+LIMIT = 2**31  # of integers, which TensorFlow holds in 32 bits
 
 
 def option(default: Any, help: str, *, choices: Any = None, identity: bool = True) -> Any:
@@ -166,6 +167,7 @@ class TrainConfig:
             "lsp_neighbors",
         ):
             self._check(name, "an integer of at least 1", lambda v: v >= 1)
+            self._check(name, "an integer that fits 31 bits", lambda v: v < LIMIT)
         for name in ("attack_step_size", "learning_rate"):
             self._check(name, "a finite number above 0", lambda v: 0 < v < math.inf)
         for name in (
@@ -182,7 +184,7 @@ class TrainConfig:
             self._check(name, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
         for name in ("momentum", "ema", "validation_fraction", "label_smoothing"):
             self._check(name, "a number in [0, 1)", lambda v: 0 <= v < 1)
-        self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < 2**31)
+        self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
         check_epsilon(self.epsilon, "linf")
         schedule_boundaries(self.lr_schedule)
 
@@ -267,9 +269,10 @@ def schedule_boundaries(lr_schedule: str) -> list[float] | None:
         epochs = [float(epoch) for epoch in text.split(",")] if kind == "step" else []
     except ValueError:
         epochs = []
-    if not epochs or epochs != sorted(set(epochs)) or not 0 < epochs[0] <= epochs[-1] < math.inf:
+    if not epochs or epochs != sorted(set(epochs)) or not 0 < epochs[0] <= epochs[-1] < LIMIT:
         raise ValueError(
             "Expected --lr_schedule to be constant, cosine or step:<epoch>,<epoch>,... with "
-            f"rising epochs above 0, for instance step:75,90; received {lr_schedule!r}."
+            "rising epochs above 0 and below 2**31, for instance step:75,90; received "
+            f"{lr_schedule!r}."
         )
     return epochs

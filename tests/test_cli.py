@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from absl import app, flags
 
-from rlfat_tf import cli, models, recipes
+from rlfat_tf import builders, cli, models, optimizers, recipes
 from rlfat_tf.config import TrainConfig
 from rlfat_tf.evaluation.config import EvalConfig
 from rlfat_tf.methods import METHODS
@@ -110,11 +112,48 @@ def test_recipes_are_found_from_any_folder(tmp_path, monkeypatch):
         ("--learning_rate=nan", "above 0"),
         ("--mixed_precision=float16", "bfloat16"),
         ("--ema=2", "--ema"),
+        (f"--train_steps={10**20}", "--train_steps to be an integer that fits 31 bits"),
+        (f"--attack_steps={10**30}", "--attack_steps to be an integer that fits 31 bits"),
+        ("--image_size=2147483648", "--image_size to be an integer that fits 31 bits"),
+        ("--lr_schedule=step:1e300", "below 2\\*\\*31"),
     ],
 )
 def test_what_is_wrong_is_said(argument, message):
     with pytest.raises((flags.Error, ValueError), match=message):
         parse(argument)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ignored"),
+    [
+        (
+            ("--method=standard", "--eta=3", "--num_blocks=9"),
+            "--num_blocks, --eta, which are of other.*=standard",
+        ),
+        (("--method=atld", "--attack_steps=5"), "--attack_steps, which"),
+        (("--method=pgdat", "--lsp_weight=2"), "--lsp_weight, which.*--regularizer=lsp"),
+    ],
+)
+def test_flags_that_the_method_does_not_take(arguments, ignored):
+    with pytest.warns(UserWarning, match=f"makes no use of {ignored}"):
+        builders.warn_of_ignored_flags(parse("--dataset=svhn_cropped", *arguments))
+
+
+def test_no_recipe_has_a_flag_that_its_method_does_not_take():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in recipes.names():
+            arguments = [f for f in recipes.read(name) if f.startswith(("--dataset", "--method"))]
+            builders.warn_of_ignored_flags(parse(*arguments))
+        builders.warn_of_ignored_flags(parse("--regularizer=lsp", "--lsp_weight=2", "--eta=3"))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step:2000000000"])
+def test_the_longest_schedules_are_made(schedule):
+    config = parse("--train_steps=2147483647", f"--lr_schedule={schedule}")
+    rate = optimizers.learning_rate(config, 10_000, config.train_steps)
+    first = rate(tf.constant(0, tf.int64))  # as optimizers count
+    assert float(first) == pytest.approx(config.learning_rate)
 
 
 def test_flags_file_of_a_run_gives_the_same_configuration(tmp_path):

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rlfat_tf import cli, recipes
+from rlfat_tf.builders import method_arguments
 from rlfat_tf.config import TrainConfig
+from rlfat_tf.optimizers import learning_rate
 
 FIELDS = [field.name for field in dataclasses.fields(TrainConfig)]
 REFUSALS = (ValueError, flags.Error)
@@ -58,10 +60,12 @@ def parse(line):
 
 
 def check_usable(config):
-    """What is accepted can be written down and read again, and names a folder."""
+    """What is accepted can be written, read again and built from, and names a folder."""
     assert isinstance(config, TrainConfig)
     assert TrainConfig.from_json(config.to_json()) == config
     assert config.run_dir
+    method_arguments(config)
+    learning_rate(config, 10, config.train_steps or 10 * config.epochs)
 
 
 @quick
@@ -69,6 +73,9 @@ def check_usable(config):
 @example(["--dataset=" + "a" * 300])
 @example(["--dataset=a\0b"])
 @example(["--epsilon=1e400/1"])
+@example(["--train_steps=100000000000000000000", "--lr_schedule=cosine"])
+@example(["--lr_schedule=step:1e300"])
+@example(["--attack_steps=1000000000000000000000000000000"])
 @example(["--flagfile=\0"])
 @example(["--flagfile=/"])
 @example(["--flagfile"])
