@@ -69,9 +69,8 @@ def _parts(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(
-        file for file in folder.glob("*/*") if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
+    every = sorted(file for file in folder.glob("*/*") if file.is_file())
+    files = [file for file in every if file.suffix.lower() in SUFFIXES]
     if not files:
         raise ValueError(
             f"Expected images {str(folder)!r}/<class>/<name> with one of the endings "
@@ -83,6 +82,13 @@ def _files(folder: Path) -> list[Path]:
         raise ValueError(
             f"Expected images of every class; {str(folder)!r} has none in {', '.join(empty)}. Add "
             "them, or remove the empty folders."
+        )
+    others = [file.suffix.lower() for file in set(every) - set(files) if file.name[0] != "."]
+    if others:
+        warnings.warn(
+            f"Left out {len(others)} files in {str(folder)!r} whose endings are not "
+            f"{', '.join(SUFFIXES)} but {', '.join(sorted(map(repr, set(others))))}.",
+            stacklevel=2,
         )
     return files
 

@@ -29,9 +29,10 @@ def steps_per_epoch(arrays: Arrays, batch_size: int) -> int:
         batch_size: Size of the (global) batch.
 
     Raises:
+        TypeError: If the examples are no :class:`Arrays`.
         ValueError: If ``batch_size`` is not positive or there are fewer examples.
     """
-    _check_batch_size(batch_size)
+    _check(arrays, batch_size)
     if batch_size > len(arrays):
         raise ValueError(
             f"batch_size is {batch_size}, but there are {len(arrays)} training examples: not one "
@@ -59,6 +60,7 @@ def training_batches(
 
     Raises:
         ImportError: If an augmentation needs TensorFlow Addons, and they cannot be imported.
+        TypeError: If the examples are no :class:`Arrays`.
         ValueError: If there are fewer examples than ``batch_size``, ``start_step`` is negative or
             an augmentation is unknown.
     """
@@ -105,9 +107,10 @@ def evaluation_batches(arrays: Arrays, *, batch_size: int) -> tf.data.Dataset:
         Pairs of images, float32 [B, H, W, C] in [0, 1], and labels, int32 [B].
 
     Raises:
+        TypeError: If the examples are no :class:`Arrays`.
         ValueError: If ``batch_size`` is not positive.
     """
-    _check_batch_size(batch_size)
+    _check(arrays, batch_size)
     images, labels = _tensors(arrays)
     indices = tf.data.Dataset.range(len(arrays)).batch(batch_size)
     return _finish(
@@ -118,7 +121,12 @@ def evaluation_batches(arrays: Arrays, *, batch_size: int) -> tf.data.Dataset:
     )
 
 
-def _check_batch_size(batch_size: int) -> None:
+def _check(arrays: Arrays, batch_size: int) -> None:
+    if not isinstance(arrays, Arrays):
+        raise TypeError(
+            f"Expected rlfat_tf.data.Arrays; received {type(arrays).__name__}. Make them of NumPy "
+            "arrays: rlfat_tf.data.Arrays(images, labels)."
+        )
     if batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
 

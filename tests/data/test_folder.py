@@ -25,8 +25,12 @@ def tree(tmp_path):
 
 
 def test_two_levels(tree):
-    (tree / "train" / "cat" / "notes.txt").write_text("no image")
-    dataset = data.load(f"folder:{tree}")
+    for name in ("notes.txt", "a.WEBP", "README", ".hidden"):
+        (tree / "train" / "cat" / name).write_text("no image")
+    left_out = r"Left out 3 files in '.*train' whose endings are not .png.* but '', '.txt', '.webp'"
+    with pytest.warns(UserWarning, match=left_out) as warned:
+        dataset = data.load(f"folder:{tree}")
+    assert len(warned) == 1
     assert dataset.class_names == ("cat", "dog") and dataset.num_classes == 2
     assert dataset.image_shape == (6, 5, 3)
     assert (len(dataset.train), len(dataset.test)) == (8, 4)

@@ -140,6 +140,16 @@ def test_a_batch_size_beyond_the_data_names_both_numbers():
             function()
 
 
+def test_a_pair_of_arrays_is_not_taken_for_two_examples():
+    pair = numbered(5).images, numbered(5).labels
+    for function in (
+        lambda: data.training_batches(pair, batch_size=2, seed=0),
+        lambda: data.evaluation_batches(pair, batch_size=2),
+    ):
+        with pytest.raises(TypeError, match=r"received tuple.*data.Arrays\(images, labels\)"):
+            function()
+
+
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_batch_sizes_that_are_not_positive(batch_size):
     with pytest.raises(ValueError, match="batch_size of at least 1"):
