@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rlfat_tf import checkpoint, compat, distribution
 from rlfat_tf.compat import keras
 from rlfat_tf.files import write_text
@@ -39,19 +37,6 @@ def swap_averages(model: Any) -> None:
         value = variable.numpy()
         variable.assign(average.numpy())
         average.assign(value)
-
-
-class TensorBoard(keras.callbacks.TensorBoard):
-    """Keras's callback, by which a process of very many epochs does not grow.
-
-    TensorFlow keeps every Python number that it makes a tensor of for good, which are some 10 kB an
-    epoch; it does not keep NumPy's.
-    """
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Writes the metrics of the epoch."""
-        values = {name: np.float32(value) for name, value in (logs or {}).items()}
-        super().on_epoch_end(np.int64(epoch), values)
 
 
 class MetricsCSV(keras.callbacks.Callback):

@@ -133,6 +133,17 @@ def test_killed_at_every_point_at_which_a_file_is_moved(forks, expected, tmp_pat
         check_served(expected, Path(run.workdir))
 
 
+# The real command, which touches a file when a validation begins: nothing else on disk tells.
+TRAIN = """
+import pathlib, runpy, sys
+from rlfat_tf.callbacks import Checkpoints
+mark, begin = pathlib.Path(sys.argv[1]), Checkpoints.on_test_begin
+Checkpoints.on_test_begin = lambda self, logs=None: (mark.touch(), begin(self, logs))
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 def test_twenty_kills_of_the_real_command(tmp_path):
     """At random moments of the start, of steps and backups, of validation, and of the end."""
@@ -142,7 +153,9 @@ def test_twenty_kills_of_the_real_command(tmp_path):
     }  # fmt: skip
 
     def start(run):
-        command = [sys.executable, str(ROOT / "train.py"), *run.to_flags().split("\n")[:-1]]
+        mark = f"{run.workdir}/validation"
+        command = [sys.executable, "-c", TRAIN, mark, str(ROOT / "train.py")]
+        command += run.to_flags().split("\n")[:-1]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
         return subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -156,8 +169,9 @@ def test_twenty_kills_of_the_real_command(tmp_path):
     end(start(whole))
     draw = random.Random(0)
     # What to wait for, and for how many seconds at most after that.
-    triggers = [("the start", 8.0)] * 3 + [("checkpoints/state.npz", 0.3)] * 7
-    triggers += [("checkpoints/last.keras", 0.2)] * 3 + [("metrics.csv", 0.3)] * 2
+    triggers = [("the start", 8.0)] * 3 + [("checkpoints/state.npz", 0.3)] * 5
+    triggers += [("checkpoints/last.keras", 0.2)] * 2 + [("metrics.csv", 0.3)] * 2
+    triggers += [("validation", 0.1)] * 3
     draw.shuffle(triggers)
     triggers += [("the last epoch", 2.0)] + [("config.json", 3.0)] * 2  # it judges
     triggers += [("summary.json", 1.0), ("config.json", 1.0)]  # it exports
@@ -183,6 +197,7 @@ def test_twenty_kills_of_the_real_command(tmp_path):
         process.kill()
         output, _ = process.communicate()
         kills += process.returncode == KILLED
+        print(f"after {name}: {'killed' if process.returncode == KILLED else 'ended'}")
         assert process.returncode in (0, KILLED), output  # the end may come before the kill
     end(start(run))
     check_same(tmp_path / "whole", tmp_path / "run")

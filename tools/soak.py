@@ -5,7 +5,7 @@
 Two thirds of the time go to one run of very many epochs, with its validation, callbacks, backups
 and checkpoints, which a SIGTERM ends as a preemption would; the last third to evaluations of the
 test images, clean and under attack. Reports the slope of the resident memory of each, least squares
-over its second half, and fails if one is above ``--limit``.
+over its second half, an hour and an epoch or evaluation, and fails if one is above ``--limit``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ import numpy as np
 from rlfat_tf import builders, callbacks, data, training, workdir
 from rlfat_tf.config import TrainConfig
 
-EVERY = 2.0  # seconds between two readings of the memory
+READINGS = 50  # of the memory at least, while it trains and while it evaluates
 EPOCHS = 10**6  # more than there is time for
 
 
 class Memory:
-    """Reads this process's resident memory in a thread, in MB, while the context lasts."""
+    """Reads this process's resident memory in a thread, in MB, while the context lasts.
+
+    Args:
+        every: Seconds between two readings.
+    """
+
+    def __init__(self, every: float):
+        self.every = every
 
     def __enter__(self) -> Memory:
         self.minutes: list[float] = []
@@ -44,7 +51,7 @@ class Memory:
         self._thread.join()
 
     def _read(self) -> None:
-        while not self._done.wait(EVERY):
+        while not self._done.wait(self.every):
             with open("/proc/self/status", encoding="ascii") as file:
                 (line,) = (line for line in file if line.startswith("VmRSS:"))
             self.minutes.append((time.monotonic() - self._start) / 60)
@@ -64,7 +71,7 @@ def train(config: TrainConfig, seconds: float) -> tuple[Any, data.DataSet, int, 
     robust = builders.build_model(config, digits, epoch, EPOCHS * epoch)
     progress = dict(workdir.BEGINNING)
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
-    with Memory() as memory:
+    with Memory(seconds / READINGS) as memory:
         timer.start()
         try:
             training.train_model(config, robust, arrays, progress, EPOCHS * epoch)
@@ -77,7 +84,7 @@ def evaluate(robust: Any, arrays: data.Arrays, batch_size: int, seconds: float) 
     """Evaluates until the time is over; returns how often, and the memory."""
     batches, count = data.evaluation_batches(arrays, batch_size=batch_size), 0
     until = time.monotonic() + seconds
-    with Memory() as memory:
+    with Memory(seconds / READINGS) as memory:
         while time.monotonic() < until:
             robust.evaluate(batches, verbose=0)
             count += 1
@@ -96,8 +103,7 @@ def main() -> None:
         config = TrainConfig(
             method=arguments.method,
             model="small_cnn",
-            train_examples=600,
-            attack_steps=3,
+            attack_steps=10,
             checkpoint_every=4,
             distribution="none",
             workdir=str(Path(folder)),
@@ -105,16 +111,16 @@ def main() -> None:
         robust, digits, epochs, training_memory = train(config, seconds * 2 / 3)
     count, evaluation_memory = evaluate(robust, digits.test, config.batch_size, seconds / 3)
     steep = []
-    for what, memory in (
-        (f"{epochs} epochs", training_memory),
-        (f"{count} evaluations", evaluation_memory),
+    for what, number, memory in (
+        ("epochs", epochs, training_memory),
+        ("evaluations", count, evaluation_memory),
     ):
-        if len(memory.minutes) < 10:
-            raise SystemExit("Too few readings to tell a slope; give more --minutes.")
+        hours = memory.minutes[-1] / 60
         print(
-            f"{what} in {memory.minutes[-1]:.1f} minutes: resident memory "
+            f"{number} {what} in {60 * hours:.1f} minutes: resident memory "
             f"{memory.megabytes[len(memory.megabytes) // 2]:.1f} MB halfway, "
-            f"{memory.megabytes[-1]:.1f} MB at the end; slope {memory.slope():+.1f} MB/h."
+            f"{memory.megabytes[-1]:.1f} MB at the end; slope {memory.slope():+.1f} MB/h, "
+            f"{1000 * memory.slope() * hours / max(1, number):+.1f} kB each."
         )
         if memory.slope() > arguments.limit:
             steep.append(what)
