@@ -1,7 +1,7 @@
 """The threat models: where an attack starts, how it steps, and the ball it must stay in.
 
 A perturbation ``delta`` has the shape of the images [batch, ...]; ``epsilon`` is in units of pixels
-in [0, 1].
+in [0, 1]. ``usual_epsilon`` is the radius at which the literature reports CIFAR-10.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Linf:
     """The maximum norm: every pixel may move by at most epsilon."""
 
     name = "linf"
+    usual_epsilon = 8 / 255
 
     def random_start(self, images: Any, epsilon: float, kind: str, seed: random.SeedLike) -> Any:
         """Returns a first perturbation of the images' shape.
@@ -54,6 +55,7 @@ class L2:
     """The Euclidean norm over all pixels of an image."""
 
     name = "l2"
+    usual_epsilon = 0.5  # on images of 32 x 32 pixels
 
     def random_start(self, images: Any, epsilon: float, kind: str, seed: random.SeedLike) -> Any:
         """As :meth:`Linf.random_start`; ``"uniform"`` is uniform in the volume of the ball."""

@@ -179,6 +179,11 @@ def test_eval_flags():
         EvalConfig(workdir="w", attacks="clean,pgdd")
     with pytest.raises(ValueError, match="also needs --dataset"):
         EvalConfig(model_path="m.keras")
+    with pytest.raises(ValueError, match="--norm=l2 also needs --epsilon"):
+        EvalConfig(workdir="w", norm="l2")
+    assert EvalConfig(workdir="w", norm="l2", epsilon=(0.5,)).epsilon == (0.5,)
+    with pytest.raises(ValueError, match="--inference needs --norm=linf"):
+        EvalConfig(workdir="w", norm="l2", epsilon=(0.5,), inference="all")
 
 
 @pytest.mark.parametrize("config, page", [(TrainConfig, "training"), (EvalConfig, "evaluation")])

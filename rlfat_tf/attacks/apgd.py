@@ -157,7 +157,7 @@ class APGD(Search):
 
     Args:
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
         steps: N; every step is one pass forward and back.
         restarts: Random starts, each for the examples that still stand.
         loss: ``"ce"``, ``"dlr"`` or ``"margin"`` (the lead of the best wrong class).
@@ -172,14 +172,14 @@ class APGD(Search):
         self,
         *,
         norm: str = "linf",
-        epsilon: float = 8 / 255,
+        epsilon: float | None = None,
         steps: int = 100,
         restarts: int = 1,
         loss: str = "ce",
         rho: float = 0.75,
         eot: int = 1,
     ):
-        check_epsilon(epsilon, norm)
+        epsilon = check_epsilon(epsilon, norm)
         check_counts(steps=steps, restarts=restarts, eot=eot)
         if not 0 < rho <= 1:
             raise ValueError(f"Expected rho above 0 and at most 1; got {rho}.")
@@ -187,7 +187,7 @@ class APGD(Search):
             raise unknown("loss of APGD", loss, LOSSES)
         super().__init__(
             norm=norm,
-            epsilon=float(epsilon),
+            epsilon=epsilon,
             steps=int(steps),
             restarts=int(restarts),
             loss=loss,
@@ -247,7 +247,7 @@ class APGDT(APGD):
 
     Args:
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
         steps: N, for every target.
         restarts: Random starts for every target.
         targets: How many; at most the number of classes less one.

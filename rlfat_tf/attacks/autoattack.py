@@ -56,7 +56,7 @@ class AutoAttack(Search):
 
     Args:
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
         version: ``"standard"``, ``"rand"`` or ``"custom"``.
         attacks: For ``"custom"``: names of :data:`COMPONENTS`, in order.
         budget: Factor on all numbers of steps and queries; below 1 for a quick look, which is then
@@ -72,13 +72,13 @@ class AutoAttack(Search):
         self,
         *,
         norm: str = "linf",
-        epsilon: float = 8 / 255,
+        epsilon: float | None = None,
         version: str = "standard",
         attacks: Any = None,
         budget: float = 1.0,
         eot: int | None = None,
     ):
-        check_epsilon(epsilon, norm)
+        epsilon = check_epsilon(epsilon, norm)
         if version not in VERSIONS:
             raise unknown("version of AutoAttack", version, VERSIONS)
         if (version == "custom") != bool(attacks):
@@ -100,7 +100,7 @@ class AutoAttack(Search):
                 )
         super().__init__(
             norm=norm,
-            epsilon=float(epsilon),
+            epsilon=epsilon,
             version=version,
             attacks=list(attacks) if attacks else None,
             budget=float(budget),

@@ -84,7 +84,7 @@ class FABT(Search):
 
     Args:
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
         steps: For every target and restart.
         restarts: Starts for every target: the clean image first, later ones at random, at half the
             distance of the best point or of epsilon, whichever is less.
@@ -101,7 +101,7 @@ class FABT(Search):
         self,
         *,
         norm: str = "linf",
-        epsilon: float = 8 / 255,
+        epsilon: float | None = None,
         steps: int = 100,
         restarts: int = 1,
         targets: int = 9,
@@ -109,7 +109,7 @@ class FABT(Search):
         eta: float = 1.05,
         beta: float = 0.9,
     ):
-        check_epsilon(epsilon, norm)
+        epsilon = check_epsilon(epsilon, norm)
         check_counts(steps=steps, restarts=restarts, targets=targets)
         for name, share in (("alpha_max", alpha_max), ("beta", beta)):
             if not 0 <= share <= 1:
@@ -118,7 +118,7 @@ class FABT(Search):
             raise ValueError(f"Expected a finite eta of at least 1; received {eta}.")
         super().__init__(
             norm=norm,
-            epsilon=float(epsilon),
+            epsilon=epsilon,
             steps=int(steps),
             restarts=int(restarts),
             targets=int(targets),

@@ -36,7 +36,7 @@ class MIM(Search):
 
     Args:
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
         steps: Number of gradient steps.
         step_size: Length of a step; default 2.5 * epsilon / steps.
         decay: How much of the average is kept from step to step; 0 is PGD, 1 forgets nothing.
@@ -51,14 +51,14 @@ class MIM(Search):
         self,
         *,
         norm: str = "linf",
-        epsilon: float = 8 / 255,
+        epsilon: float | None = None,
         steps: int = 20,
         step_size: float | None = None,
         decay: float = 1.0,
         loss: str = "ce",
         eot: int = 1,
     ):
-        check_epsilon(epsilon, norm)
+        epsilon = check_epsilon(epsilon, norm)
         check_positive(
             {"steps": steps, "eot": eot}, {} if step_size is None else {"step_size": step_size}
         )
@@ -68,7 +68,7 @@ class MIM(Search):
             raise unknown("loss of MIM:", loss, LOSSES)
         super().__init__(
             norm=norm,
-            epsilon=float(epsilon),
+            epsilon=epsilon,
             steps=int(steps),
             step_size=2.5 * epsilon / steps if step_size is None else float(step_size),
             decay=float(decay),

@@ -23,14 +23,23 @@ from rlfat_tf.errors import unknown
 KEEPS = ("last", "best")
 
 
-def check_epsilon(epsilon: float, norm: str) -> None:
+def check_epsilon(epsilon: float | None, norm: str) -> float:
     """Refuses a norm that does not exist and a radius that is not in units of [0, 1] pixels.
+
+    Args:
+        epsilon: The radius; None: the norm's usual one. A radius of one norm means something else
+            in the other, so no number is the default of both.
+        norm: ``"linf"`` or ``"l2"``.
+
+    Returns:
+        The radius.
 
     Raises:
         ValueError: If the norm is unknown, or if epsilon is negative or not finite, or above 1 in
             the maximum norm.
     """
-    norms.get(norm)
+    usual = norms.get(norm).usual_epsilon
+    epsilon = float(usual if epsilon is None else epsilon)
     if not math.isfinite(epsilon) or epsilon < 0:
         raise ValueError(f"Expected a finite epsilon >= 0; received {epsilon}.")
     if norm == "linf" and epsilon > 1:
@@ -38,6 +47,7 @@ def check_epsilon(epsilon: float, norm: str) -> None:
             f"Expected epsilon in units of pixels in [0, 1]; received {epsilon}. "
             f"Did you mean {epsilon:g}/255?"
         )
+    return epsilon
 
 
 def check_counts(**counts: Any) -> None:
@@ -57,7 +67,7 @@ class PGD(Attack):
 
     Args:
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
         steps: Number of gradient steps, at least 1.
         step_size: Length of a step; default 2.5 * epsilon / steps.
         random_start: ``"uniform"`` in the ball, ``"gaussian"`` (0.001 N(0, 1)) or ``"none"``.
@@ -79,7 +89,7 @@ class PGD(Attack):
         self,
         *,
         norm: str = "linf",
-        epsilon: float = 8 / 255,
+        epsilon: float | None = None,
         steps: int = 10,
         step_size: float | None = None,
         random_start: str | None = None,
@@ -88,7 +98,7 @@ class PGD(Attack):
         loss: str | None = None,
         eot: int = 1,
     ):
-        check_epsilon(epsilon, norm)
+        epsilon = check_epsilon(epsilon, norm)
         check_counts(steps=steps, restarts=restarts, eot=eot)
         step_size = 2.5 * epsilon / steps if step_size is None else step_size
         # A ball of radius 0 has room for no step.
@@ -102,7 +112,7 @@ class PGD(Attack):
             raise unknown("attack loss", loss, losses.ATTACK_LOSSES)
         super().__init__(
             norm=norm,
-            epsilon=float(epsilon),
+            epsilon=epsilon,
             steps=int(steps),
             step_size=float(step_size),
             random_start=random_start,
@@ -190,14 +200,15 @@ def LinfPGD(**arguments: Any) -> PGD:  # noqa: N802 - reads like the class that 
 
 
 def L2PGD(**arguments: Any) -> PGD:  # noqa: N802
-    """:class:`PGD` in the Euclidean norm; epsilon is a Euclidean length over all pixels."""
+    """:class:`PGD` in the Euclidean norm; epsilon is a length over all pixels, 0.5 by default."""
     return PGD(norm="l2", **arguments)
 
 
-def FGSM(*, epsilon: float = 8 / 255, **arguments: Any) -> PGD:  # noqa: N802
+def FGSM(*, epsilon: float | None = None, **arguments: Any) -> PGD:  # noqa: N802
     """The fast gradient sign method: one step of length epsilon from the image itself.
 
     (Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015.)
     """
+    epsilon = check_epsilon(epsilon, arguments.get("norm", "linf"))
     one_step = {"steps": 1, "step_size": epsilon, "random_start": "none", **arguments}
     return PGD(epsilon=epsilon, **one_step)

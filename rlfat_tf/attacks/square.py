@@ -35,7 +35,7 @@ class Square(Search):
 
     Args:
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1].
+        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
         queries: Points looked at for every start, at most, apart from the clean image.
         p_init: Share of the pixels that a window has at first, in (0, 1].
         restarts: Random starts, each for the examples that still stand.
@@ -51,19 +51,19 @@ class Square(Search):
         self,
         *,
         norm: str = "linf",
-        epsilon: float = 8 / 255,
+        epsilon: float | None = None,
         queries: int = 5000,
         p_init: float = 0.8,
         restarts: int = 1,
         rescale_schedule: bool = True,
     ):
-        check_epsilon(epsilon, norm)
+        epsilon = check_epsilon(epsilon, norm)
         check_counts(queries=queries, restarts=restarts)
         if not 0 < p_init <= 1:
             raise ValueError(f"Expected p_init in (0, 1]; received {p_init}.")
         super().__init__(
             norm=norm,
-            epsilon=float(epsilon),
+            epsilon=epsilon,
             queries=int(queries),
             p_init=float(p_init),
             restarts=int(restarts),

@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from rlfat_tf import norms
 from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.findings import Finding, finding
 from rlfat_tf.evaluation.model_checks import check_classifier
 
 __all__ = ["Finding", "check_model", "check_results", "epsilon_unit", "images_in_range"]
 
-# Below: less than half a grey level in every pixel, or five in a single one. Above: every image can
-# become uniformly grey, or more than twice what the literature goes to (3 to 5 on ImageNet).
-USUAL_EPSILON = {"linf": (0.5 / 255, 0.5), "l2": (5 / 255, 10.0)}
-DEFAULT_EPSILON = {"linf": 8 / 255, "l2": 0.5}  # where the evaluation has no epsilon of its own
+# Maximum norm, below: less than half a grey level in every pixel; above: every image can become
+# uniformly grey. Euclidean, below: less than what is reported of any size of image (36/255 and 0.25
+# are the small ones), but usual in the maximum norm; above: more than twice what the literature
+# goes to (3 to 5 on ImageNet). So the usual radius of one norm is found where the other is meant.
+USUAL_EPSILON = {"linf": (0.5 / 255, 0.5), "l2": (0.1, 10.0)}
 # By class or by name in the suite.
 BLACK_BOX = ("square", "nattack", "spsa", "transfer")
 UNBOUNDED = ("cwl2", "cw_l2")
@@ -58,9 +60,12 @@ def epsilon_unit(epsilon: float | None, norm: str) -> Finding | None:
         norm: ``"linf"`` or ``"l2"``.
     """
     low, high = USUAL_EPSILON[norm]
-    if not epsilon or low <= epsilon <= high:
+    if not epsilon or low <= epsilon < high:
         return None
-    guess = "divided by 255 twice" if epsilon < low else "meant in units of 0 to 255"
+    unit = "divided by 255 twice" if epsilon < low else "meant in units of 0 to 255"
+    # The maximum norm's radii are the smaller ones.
+    mistaken = (norm == "l2") == (epsilon < low)
+    guess = f"{unit}, or the radius of the other norm" if mistaken else unit
     return finding(
         "epsilon-unit",
         f"epsilon {epsilon:.3g} in the norm {norm} is outside of the usual {low:.2g} to {high:g}; "
@@ -97,7 +102,7 @@ def check_model(
     outside, unit = images_in_range(images), epsilon_unit(epsilon, norm)
     if outside:
         return [outside]
-    radius = epsilon or DEFAULT_EPSILON[norm]
+    radius = epsilon or norms.get(norm).usual_epsilon
     found = check_classifier(classifier, images, labels, clean, epsilon=radius, norm=norm)
     return [unit, *found] if unit else found
 

@@ -47,7 +47,9 @@ class EvalConfig:
         None, "Preset of attacks and steps: the paper's own evaluation.", choices=PROTOCOLS
     )
     epsilon: tuple[float, ...] | None = option(
-        None, "Radius of the ball in [0, 1] pixels, or several joined by commas: 4/255,8/255."
+        None,
+        "Radius of the ball in [0, 1] pixels, or several joined by commas: 4/255,8/255. "
+        "Default: the run's, in the maximum norm only.",
     )
     norm: str = option("linf", "Norm of the ball.", choices=tuple(NORMS))
     steps: int = option(20, "Steps of pgd, cw and mim.")
@@ -115,6 +117,15 @@ class EvalConfig:
             raise ValueError(f"Expected exponents above 0 in --gamma; received {self.gamma}.")
         if self.model_path is not None and (self.dataset is None or self.epsilon is None):
             raise ValueError("--model_path also needs --dataset and --epsilon.")
+        if self.norm != "linf" and self.epsilon is None:
+            raise ValueError(
+                f"--norm={self.norm} also needs --epsilon: a run's is a radius in the maximum "
+                "norm. Usual on CIFAR-10 is --epsilon=0.5."
+            )
+        if self.norm != "linf" and self.inference is not None:
+            raise ValueError(
+                "--inference needs --norm=linf: epsilon is also the length of the transform's step."
+            )
         if self.protocol == "paper" and self.workdir is None:
             raise ValueError("--protocol=paper needs --workdir: its steps are those of the run.")
 

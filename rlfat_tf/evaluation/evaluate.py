@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks.pgd import check_epsilon
 from rlfat_tf.data import Arrays
 from rlfat_tf.evaluation import checks, suite
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
@@ -37,7 +38,7 @@ def evaluate(
     data: Any,
     *,
     attacks: str | Mapping[str, Attack] = "pgd,autoattack",
-    epsilon: float | Sequence[float] = 8 / 255,
+    epsilon: float | Sequence[float] | None = None,
     norm: str = "linf",
     batch_size: int = 128,
     seed: int = 0,
@@ -54,7 +55,7 @@ def evaluate(
         attacks: Names from :data:`EVALUATION_ATTACKS` joined by commas; or attacks by name, which
             bring their own epsilon and norm.
         epsilon: Radius of the ball, in units of pixels in [0, 1]; or several, for a curve. The
-            report's other figures are of the first.
+            report's other figures are of the first. Default: 8 / 255, in ``"l2"`` 0.5.
         norm: ``"linf"`` or ``"l2"``.
         batch_size: Changes speed and memory, not the result.
         seed: Of all attacks.
@@ -88,7 +89,7 @@ Plan = list[tuple[Any, dict[str, Attack]]]
 
 def make_plan(
     attacks: str | Mapping[str, Attack],
-    epsilon: float | Sequence[float],
+    epsilon: float | Sequence[float] | None,
     norm: str,
     settings: Mapping[str, Any],
 ) -> Plan:
@@ -100,12 +101,13 @@ def make_plan(
     if not isinstance(attacks, str):
         radii = {a.get_config().get("epsilon") for a in attacks.values()} - {None}
         return [(radii.pop() if len(radii) == 1 else None, dict(attacks))]
-    radii_wanted = [epsilon] if isinstance(epsilon, (int, float)) else list(epsilon)
-    if not radii_wanted or len(set(radii_wanted)) < len(radii_wanted):
+    wanted: Any = [epsilon] if epsilon is None or np.ndim(epsilon) == 0 else epsilon
+    wanted = [check_epsilon(radius, norm) for radius in wanted]
+    if not wanted or len(set(wanted)) < len(wanted):
         raise ValueError(f"Expected one epsilon or several different ones; received {epsilon!r}.")
     plan: Plan = []
-    for radius in radii_wanted:
-        common = suite.Settings(norm=norm, epsilon=float(radius), **settings)
+    for radius in wanted:
+        common = suite.Settings(norm=norm, epsilon=radius, **settings)
         plan.append((radius, {name: suite.make(name, common) for name in suite.parse(attacks)}))
     return plan
 

@@ -19,7 +19,7 @@ from rlfat_tf.attacks import (
     Transfer,
 )
 from rlfat_tf.attacks.autoattack import COMPONENTS
-from rlfat_tf.attacks.pgd import check_counts
+from rlfat_tf.attacks.pgd import check_counts, check_epsilon
 from rlfat_tf.errors import unknown
 
 
@@ -29,7 +29,7 @@ class Settings:
 
     Attributes:
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius, in units of pixels in [0, 1].
+        epsilon: Radius, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
         steps: Of pgd, cw and mim.
         step_size: Of pgd, cw and mim; default epsilon / 10.
         restarts: Of pgd and cw.
@@ -43,7 +43,7 @@ class Settings:
     """
 
     norm: str = "linf"
-    epsilon: float = 8 / 255
+    epsilon: float | None = None
     steps: int = 20
     step_size: float | None = None
     restarts: int = 1
@@ -59,9 +59,14 @@ class Settings:
         return max(1, round(self.budget * count))
 
     @property
+    def radius(self) -> float:
+        """Epsilon, or the norm's default."""
+        return check_epsilon(self.epsilon, self.norm)
+
+    @property
     def ball(self) -> dict[str, Any]:
         """The threat model as arguments of an attack."""
-        return {"norm": self.norm, "epsilon": self.epsilon}
+        return {"norm": self.norm, "epsilon": self.radius}
 
     @property
     def passes(self) -> int:
@@ -71,7 +76,7 @@ class Settings:
     @property
     def walk(self) -> dict[str, Any]:
         """Ball, steps and passes as arguments of an attack."""
-        size = self.epsilon / 10 if self.step_size is None else self.step_size
+        size = self.radius / 10 if self.step_size is None else self.step_size
         return {**self.ball, "steps": self.steps, "step_size": size, "eot": self.passes}
 
 
@@ -123,7 +128,7 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
         "PGD on the Carlini-Wagner margin, confidence 50",
     ),
     "cw_tanh": Entry(
-        lambda s: CWTanh(epsilon=s.epsilon),
+        lambda s: CWTanh(epsilon=s.radius),
         "Carlini-Wagner in the tanh variable, inside the ball",
         norms=("linf",),
     ),
@@ -134,13 +139,13 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
         bounded=False,
     ),
     "nattack": Entry(
-        lambda s: NAttack(epsilon=s.epsilon, iterations=s.times(200)),
+        lambda s: NAttack(epsilon=s.radius, iterations=s.times(200)),
         "N-attack, gradient-free",
         needs_gradients=False,
         norms=("linf",),
     ),
     "spsa": Entry(
-        lambda s: SPSA(epsilon=s.epsilon, steps=s.times(100)),
+        lambda s: SPSA(epsilon=s.radius, steps=s.times(100)),
         "SPSA, gradient-free",
         needs_gradients=False,
         norms=("linf",),

@@ -282,6 +282,17 @@ def test_a_euclidean_epsilon_may_exceed_one():
     assert attacks.L2PGD(epsilon=3).epsilon == 3.0
 
 
+@pytest.mark.parametrize("name", ["fgsm", "mim", "apgd", "apgd_t", "fab_t", "square", "autoattack"])
+def test_every_norm_has_its_own_default_radius(name):
+    for norm, epsilon in (("linf", 8 / 255), ("l2", 0.5)):
+        attack = attacks.ATTACKS[name](norm=norm)
+        assert attack.epsilon == attack.get_config()["epsilon"] == epsilon
+        if name == "fgsm":
+            assert attack.step_size == epsilon
+    assert attacks.L2PGD().epsilon == 0.5 and attacks.L2PGD(steps=5).step_size == 0.25
+    assert attacks.LinfPGD().epsilon == 8 / 255
+
+
 @pytest.mark.parametrize("attack", [attacks.LinfPGD, attacks.FGSM, attacks.L2PGD])
 def test_epsilon_zero_changes_nothing_and_survives_replace(net, attack):
     attack = attack(epsilon=0, random_start="uniform").replace(loss="ce")

@@ -230,15 +230,17 @@ def test_images_out_of_range(standard, worst):
     [
         ("linf", 8 / 255, None),
         ("linf", 0.3, None),
-        ("linf", 0.5, None),
+        ("linf", 0.5, "meant in units of 0 to 255, or the radius of the other norm"),
         ("linf", 0.0, None),
         ("linf", None, None),
-        ("linf", 8 / 255 / 255, "divided by 255 twice"),
+        ("linf", 8 / 255 / 255, "divided by 255 twice?"),
         ("linf", 8.0, "units of 0 to 255"),
         ("l2", 0.5, None),
         ("l2", 3.0, None),
+        ("l2", 0.1, None),
         ("l2", 0.5 / 255, "divided by 255 twice"),
-        ("l2", 128.0, "units of 0 to 255"),
+        ("l2", 8 / 255, "divided by 255 twice, or the radius of the other norm"),
+        ("l2", 128.0, "units of 0 to 255?"),
     ],
 )
 def test_the_unit_of_epsilon(norm, epsilon, hint):

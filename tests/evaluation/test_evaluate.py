@@ -95,6 +95,16 @@ def test_autoattack_reads_like_the_literature(tmp_path):
     assert again == report, "finished attacks are not run again, seconds included"
 
 
+def test_every_norm_has_its_own_default_radius():
+    pair = IMAGES[:4], LABELS[:4]
+    for norm, epsilon in (("linf", 8 / 255), ("l2", 0.5)):
+        report = evaluation.evaluate(NET, pair, attacks="pgd,mim,square", norm=norm, steps=1,
+                                     budget=0.001, checked=False)  # fmt: skip
+        assert (report["norm"], report["epsilon"]) == (norm, epsilon)
+        for result in report["attacks"].values():
+            assert f"epsilon={epsilon}," in result["attack"]
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
