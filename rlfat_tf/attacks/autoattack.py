@@ -121,7 +121,7 @@ class AutoAttack(Search):
         for name, attack in self.components.items():
 
             def attempt(images: Any, labels: Any, _: Any, seed: Any, attack: Any = attack) -> Any:
-                return attack(logits_fn, images, labels, seed=seed)
+                return attack(logits_fn, images, labels, seed=seed, checked=True)
 
             some = seed.fold(random.number(name))
             found = try_remaining(attempt, logits_fn, images, labels, some, found)

@@ -5,10 +5,14 @@
 
 ``logits_fn`` is any function from images to logits: a Keras model, a SavedModel's signature, a
 lambda. An attack runs eagerly or inside ``tf.function`` and holds no state.
+
+The checks of values are operations of the graph, one look at the images and the labels of a call;
+XLA drops them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Callable
 
 import tensorflow as tf
@@ -22,8 +26,11 @@ class Attack:
     """Base of the attacks: configuration, ``repr``, and the checks that all share.
 
     A subclass keeps each constructor argument under its own name in ``_config`` by calling
-    ``super().__init__(**arguments)``, and implements :meth:`run`.
+    ``super().__init__(**arguments)``, and implements :meth:`run`. One that has no use for labels
+    sets ``reads_labels`` to False: they may be anything then.
     """
+
+    reads_labels = True
 
     def __init__(self, **config: Any):
         self._config = config
@@ -65,11 +72,13 @@ class Attack:
         *,
         seed: random.SeedLike = 0,
         unroll: bool = False,
+        checked: bool = False,
     ) -> Any:
         """Makes adversarial examples.
 
         Args:
-            logits_fn: Maps float32 images [batch, ...] to logits [batch, classes].
+            logits_fn: Maps float32 images [batch, ...] to logits [batch, classes], or to a
+                dictionary that holds them, see :func:`logits_in`.
             images: Float images in [0, 1], [batch, ...].
             labels: Integers [batch], or one-hot rows [batch, classes].
             seed: An integer, a pair of integers, or a :class:`rlfat_tf.random.Seed`; the same seed
@@ -77,13 +86,17 @@ class Attack:
             unroll: Lay the steps out one after the other instead of as one loop. Needed when
                 ``logits_fn`` updates synchronised batch statistics, which TensorFlow forbids
                 inside a loop; costs graph size and compile time.
+            checked: Whether the values of images and labels are known to be in range, so that they
+                need no look.
 
         Returns:
             float32 images of the same shape, within epsilon of ``images`` and in [0, 1], through
             which no gradient flows.
 
         Raises:
-            ValueError: If the images are not floats.
+            ValueError: If the images are not floats, or an attack needs gradients that there are
+                none of.
+            tf.errors.InvalidArgumentError: If images are not in [0, 1] or labels are no classes.
         """
         images = tf.convert_to_tensor(images)
         if not images.dtype.is_floating:
@@ -91,14 +104,21 @@ class Attack:
                 f"An attack expects float images in [0, 1]; received {images.dtype.name}. "
                 "Convert them: tf.cast(images, tf.float32) / 255."
             )
-        images = tf.stop_gradient(tf.cast(images, tf.float32))
+        images = tf.cast(images, tf.float32)
+        images = tf.stop_gradient(images if checked else _in_range(images))
         seed = random.as_seed(seed)
+        classes: list[int | None] = []
 
         def logits_of(candidates: Any) -> Any:
-            return losses.as_float(logits_fn(candidates))
+            logits = losses.as_float(logits_in(logits_fn(candidates)))
+            classes.append(logits.shape[-1])
+            return logits
 
         adversarial = self.run(logits_of, images, labels, seed, unroll)
-        return tf.stop_gradient(tf.ensure_shape(adversarial, images.shape))
+        adversarial = tf.stop_gradient(tf.ensure_shape(adversarial, images.shape))
+        if checked or not self.reads_labels or not classes:  # transfer asks another model
+            return adversarial
+        return _of_classes(adversarial, labels, classes[0])  # known only now
 
     def run(
         self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
@@ -132,6 +152,54 @@ class Search(Attack):
     def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
         """Makes adversarial examples; the seed's draws go with the examples."""
         raise TypeError(f"{type(self).__name__} does not implement search().")
+
+
+def logits_in(output: Any) -> Any:
+    """Returns the logits in what a classifier returned.
+
+    Args:
+        output: A tensor; or a dictionary, as the signature of a SavedModel returns it, with the
+            entry ``logits`` or with one entry.
+
+    Raises:
+        ValueError: If a dictionary does not tell which entry the logits are.
+    """
+    if not isinstance(output, Mapping):
+        return output
+    if "logits" not in output and len(output) != 1:
+        raise ValueError(
+            "Expected logits, or a dictionary with the entry 'logits' or one entry only; received "
+            f"the entries {sorted(output)}. Pass a function that picks one of them."
+        )
+    return output["logits"] if "logits" in output else next(iter(output.values()))
+
+
+def _in_range(images: Any) -> Any:
+    """Returns the images; stops what reads them if they are not in [0, 1]."""
+    low, high = tf.reduce_min(images), tf.reduce_max(images)
+    message = (
+        "Expected images in [0, 1] (divide 8-bit images by 255, put any other scaling inside of "
+        "the model); received values from"
+    )
+    inside = tf.reduce_all((images >= 0) & (images <= 1))  # false for NaN, true for no image
+    return _guarded(images, inside, [message, low, "to", high])
+
+
+def _of_classes(adversarial: Any, labels: Any, classes: int | None) -> Any:
+    """Returns the images; stops what reads them if an integer label is none of the classes."""
+    if classes is None or losses.is_one_hot(labels):
+        return adversarial
+    ids = losses.class_ids(labels)
+    message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
+    inside = tf.reduce_all((ids >= 0) & (ids < classes))
+    return _guarded(adversarial, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
+
+
+def _guarded(value: Any, condition: Any, data: list[Any]) -> Any:
+    """Returns the value; whoever reads it waits for the check."""
+    guard = tf.debugging.Assert(condition, data)
+    with tf.control_dependencies([] if guard is None else [guard]):
+        return tf.identity(value)
 
 
 def is_correct(logits: Any, labels: Any) -> Any:

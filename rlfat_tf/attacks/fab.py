@@ -18,7 +18,7 @@ import tensorflow as tf
 from rlfat_tf import losses, random
 from rlfat_tf.attacks.apgd import random_point, target_class
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct
-from rlfat_tf.attacks.passes import repeat
+from rlfat_tf.attacks.passes import gradient_by, repeat
 from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon
 from rlfat_tf.compat import keras
 
@@ -206,7 +206,7 @@ class FABT(Search):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 lead = losses.targeted_lead(labels, target, logits_fn(x))
-            gradient = tape.gradient(lead, x)
+            gradient = gradient_by(tape, lead, x)
             lead = tf.cast(lead, tf.float32)
             axes = list(range(1, x.shape.rank))
             at_image = lead + tf.reduce_sum(gradient * (images - x), axes)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from rlfat_tf import norms, random, transport
 from rlfat_tf.attacks.base import Attack, LogitsFn
+from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.attacks.pgd import check_epsilon
 from rlfat_tf.compat import keras
 
@@ -29,6 +30,8 @@ class FeatureScatter(Attack):
         regularization: Of the transport plan.
         iterations: Of Sinkhorn's algorithm, at most.
     """
+
+    reads_labels = False
 
     def __init__(
         self, *, epsilon: float = 8 / 255, regularization: float = 0.01, iterations: int = 100
@@ -60,6 +63,6 @@ class FeatureScatter(Attack):
                 regularization=self.regularization,
                 iterations=self.iterations,
             )
-        step = self.epsilon * tf.sign(tape.gradient(distance, start))
+        step = self.epsilon * tf.sign(gradient_by(tape, distance, start))
         delta = ball.project(start + step - images, self.epsilon)
         return tf.clip_by_value(images + delta, 0.0, 1.0)

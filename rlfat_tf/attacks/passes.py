@@ -27,6 +27,22 @@ def repeat(body: Any, times: int, state: Any, unroll: bool) -> Any:
     )
 
 
+def gradient_by(tape: Any, target: Any, points: Any) -> Any:
+    """Returns the gradient of what the logits led to by the points, of their shape.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    gradient = tape.gradient(target, points)
+    if gradient is None:
+        raise ValueError(
+            "Expected logits with a gradient by the images; there is none. The model must be made "
+            "of differentiable TensorFlow operations (no predict(), no NumPy, no rounding); or "
+            "use an attack without gradients: Square, SPSA, NAttack."
+        )
+    return gradient
+
+
 def gradient_of(
     logits_fn: LogitsFn,
     objective: Objective,
@@ -58,7 +74,7 @@ def gradient_of(
             tape.watch(points)
             logits = logits_fn(points)
             loss = objective(logits)
-        gradient = tape.gradient(loss, points)
+        gradient = gradient_by(tape, loss, points)
         if finite:
             gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
         right = () if labels is None else (is_correct(logits, labels),)

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from rlfat_tf import checkpoint as checkpoints
 from rlfat_tf import losses
+from rlfat_tf.attacks.base import logits_in
 from rlfat_tf.compat import keras
 
 
@@ -57,8 +58,8 @@ def as_classifier(model: Any) -> Classifier:
 
     Args:
         model: A Keras model (batch statistics as in inference), the result of
-            ``tf.saved_model.load``, or a function of TensorFlow operations; from float images in
-            [0, 1] to logits. A Classifier is returned as it is.
+            ``tf.saved_model.load``, or a function of TensorFlow operations, one of its signatures
+            for instance; from float images in [0, 1] to logits. A Classifier is returned as it is.
 
     Raises:
         TypeError: If it is nothing of that.
@@ -76,7 +77,8 @@ def as_classifier(model: Any) -> Classifier:
     if hasattr(model, "signatures"):
         return Classifier(_signature(model), "SavedModel", _digest(_variables(model)), model)
     if callable(model):
-        return Classifier(model, getattr(model, "__name__", "function"))
+        name = getattr(model, "__name__", "function")
+        return Classifier(lambda images: logits_in(model(images)), name)
     raise TypeError(
         "Expected a Keras model, a loaded SavedModel or a function from images to logits; "
         f"received {type(model).__name__}."

@@ -47,6 +47,15 @@ def test_from_disk(net, tmp_path):
         load_classifier(tmp_path / "nothing.keras")
 
 
+def test_a_signature_is_a_function_too(net, tmp_path):
+    rlfat_tf.export_saved_model(net, tmp_path / "served")
+    loaded = tf.saved_model.load(str(tmp_path / "served"))
+    found = as_classifier(loaded.signatures["serving_default"])
+    expected = np.asarray(net(IMAGES, training=False))
+    np.testing.assert_allclose(found.logits_fn(tf.constant(IMAGES)), expected, atol=1e-5)
+    assert found.has_gradients(IMAGES)
+
+
 def test_the_gradient_of_a_saved_model_is_the_models(net, tmp_path):
     rlfat_tf.export_saved_model(net, tmp_path / "served")
     gradients = []
