@@ -16,6 +16,7 @@ from typing import Any
 from rlfat_tf.attacks import Attack, Transfer
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.evaluate import Plan, make_judge, run_plan
+from rlfat_tf.evaluation.table import percent_text
 from rlfat_tf.inference import FORMS, InferenceTransform
 
 
@@ -103,5 +104,7 @@ def show_forms(found: Mapping[str, Any]) -> str:
     for form, results in found.items():
         for knows in ("non_adaptive", "adaptive"):
             line = f"{form + ' ' + knows.replace('_', '-'):<22}{results['clean_accuracy']:>8.1%}"
-            lines.append(line + "".join(f"{results[knows][name]:>13.1%}" for name in names))
+            lines.append(
+                line + "".join(f"{percent_text(results[knows][name]):>13}" for name in names)
+            )
     return "\n".join(lines)

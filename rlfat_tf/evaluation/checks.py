@@ -12,11 +12,19 @@ from typing import Any
 import numpy as np
 
 from rlfat_tf import norms
+from rlfat_tf.attacks import Attack
 from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.findings import Finding, finding
 from rlfat_tf.evaluation.model_checks import check_classifier
 
-__all__ = ["Finding", "check_model", "check_results", "epsilon_unit", "images_in_range"]
+__all__ = [
+    "Finding",
+    "check_attacks",
+    "check_model",
+    "check_results",
+    "epsilon_unit",
+    "images_in_range",
+]
 
 # Maximum norm, below: less than half a grey level in every pixel; above: every image can become
 # uniformly grey. Euclidean, below: less than what is reported of any size of image (36/255 and 0.25
@@ -25,7 +33,6 @@ __all__ = ["Finding", "check_model", "check_results", "epsilon_unit", "images_in
 USUAL_EPSILON = {"linf": (0.5 / 255, 0.5), "l2": (0.1, 10.0)}
 # By class or by name in the suite.
 BLACK_BOX = ("square", "nattack", "spsa", "transfer")
-UNBOUNDED = ("cwl2", "cw_l2")
 # Equally strong attacks break different examples: after APGD and FAB, Square still breaks a few
 # tenths of a per cent of a sound network's. One or two examples are chance at any size.
 NOISE_SHARE, NOISE_EXAMPLES = 0.01, 2
@@ -81,7 +88,7 @@ def check_model(
     clean: Any,
     *,
     epsilon: float | None,
-    norm: str,
+    norm: str | None,
 ) -> list[Finding]:
     """Checks a classifier on a few examples, before it is judged.
 
@@ -94,11 +101,12 @@ def check_model(
         labels: int32 [n].
         clean: Which examples are classified rightly, bool [n].
         epsilon: Radius of the evaluation; None if its attacks bring theirs.
-        norm: ``"linf"`` or ``"l2"``.
+        norm: ``"linf"`` or ``"l2"``; None if its attacks are of several.
 
     Returns:
         What was found, at best nothing.
     """
+    norm = norm or "linf"
     outside, unit = images_in_range(images), epsilon_unit(epsilon, norm)
     if outside:
         return [outside]
@@ -107,13 +115,32 @@ def check_model(
     return [unit, *found] if unit else found
 
 
+def check_attacks(attacks: Mapping[str, Attack]) -> list[Finding]:
+    """Checks whether attacks are what their names say.
+
+    Args:
+        attacks: By name.
+    """
+    budgets = {name: attack.get_config().get("budget", 1.0) for name, attack in attacks.items()}
+    return [
+        finding(
+            "reduced-budget",
+            f"{name} runs with {budget:g} times its steps and queries: it is not AutoAttack as the "
+            "literature means it, and robust accuracy may be lower under that. Leave the budget "
+            "at 1 for figures to compare.",
+        )
+        for name, budget in budgets.items()
+        if budget < 1
+    ]
+
+
 def check_results(curve: Sequence[Record]) -> list[Finding]:
     """Checks the results of attacks against each other.
 
     Args:
         curve: Of every epsilon ``{"epsilon": ..., "attacks": {name: record}}``, with
-            ``robust_accuracy``, ``interval`` and ``examples`` in a record, and in its
-            ``components``, if it has any, ``broken``.
+            ``robust_accuracy``, ``interval`` and ``examples`` in a record, ``bounded`` if it is
+            not, and in its ``components``, if it has any, ``broken``.
 
     Returns:
         Of every kind of contradiction the greatest one found.
@@ -124,7 +151,7 @@ def check_results(curve: Sequence[Record]) -> list[Finding]:
 
 def _black_box(point: Record) -> Iterator[Case]:
     """Yields attacks without gradients that are stronger than all attacks with gradients."""
-    attacks = {n: r for n, r in point["attacks"].items() if _kind(n, r) not in UNBOUNDED}
+    attacks = {n: r for n, r in point["attacks"].items() if r.get("bounded", True)}
     blind = {name for name, record in attacks.items() if _is_black_box(name, record)}
     seeing = [name for name in attacks if name not in blind]
     advice = (

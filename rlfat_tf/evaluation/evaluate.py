@@ -6,7 +6,7 @@
     report["worst_case_accuracy"], report["attacks"]["pgd"]["robust_accuracy"]
 
 An example counts as robust under an attack if it is classified rightly before and after it; the
-worst case is over all attacks that stay within epsilon, example by example.
+worst case is over all attacks that stay within epsilon, example by example, and None without any.
 """
 
 from __future__ import annotations
@@ -73,14 +73,12 @@ def evaluate(
     classifier = as_classifier(model)
     images, labels = as_arrays(data)
     plan = make_plan(attacks, epsilon, norm, settings)
-    norms = {attack.get_config().get("norm") for _, made in plan for attack in made.values()} - {
-        None
-    }
-    norm = str(norms.pop()) if len(norms) == 1 else norm
+    norms = {name for _, made in plan for name, _ in _balls(made)}
+    shared = norms.pop() if len(norms) == 1 else None if norms else norm
     judge = make_judge(
         classifier, images, labels, plan, batch_size=batch_size, seed=seed, report_dir=report_dir
     )
-    return run_plan(judge, plan, norm=norm, seed=seed, checked=checked)
+    return run_plan(judge, plan, norm=shared, seed=seed, checked=checked)
 
 
 # Of every epsilon (None: the attacks bring it), the attacks by name.
@@ -99,8 +97,8 @@ def make_plan(
         ValueError: If a name or a setting is wrong.
     """
     if not isinstance(attacks, str):
-        radii = {a.get_config().get("epsilon") for a in attacks.values()} - {None}
-        return [(radii.pop() if len(radii) == 1 else None, dict(attacks))]
+        balls = _balls(attacks)
+        return [(balls.pop()[1] if len(balls) == 1 else None, dict(attacks))]
     wanted: Any = [epsilon] if epsilon is None or np.ndim(epsilon) == 0 else epsilon
     wanted = [check_epsilon(radius, norm) for radius in wanted]
     if not wanted or len(set(wanted)) < len(wanted):
@@ -110,6 +108,17 @@ def make_plan(
         common = suite.Settings(norm=norm, epsilon=radius, **settings)
         plan.append((radius, {name: suite.make(name, common) for name in suite.parse(attacks)}))
     return plan
+
+
+def _is_bounded(attack: Attack) -> bool:
+    """Tells whether an attack stays within a radius, whatever its name is."""
+    return "epsilon" in attack.get_config()
+
+
+def _balls(attacks: Mapping[str, Attack]) -> set[tuple[str, float]]:
+    """Returns the norms and radii of the attacks that have one."""
+    configs = [attack.get_config() for attack in attacks.values() if _is_bounded(attack)]
+    return {(config.get("norm", "linf"), config["epsilon"]) for config in configs}
 
 
 def as_arrays(data: Any) -> tuple[Any, Any]:
@@ -207,7 +216,7 @@ def run_plan(
     judge: Judge,
     plan: Plan,
     *,
-    norm: str = "linf",
+    norm: str | None = "linf",
     seed: int = 0,
     checked: bool = True,
     limits: Mapping[str, int] | None = None,
@@ -217,7 +226,7 @@ def run_plan(
     Args:
         judge: From :func:`make_judge`.
         plan: From :func:`make_plan`.
-        norm: For the report.
+        norm: For the report; None if the attacks are of several.
         seed: For the report and the checks.
         checked: Whether to check the evaluation.
         limits: Of some attacks: on how many of the first examples they run.
@@ -229,6 +238,7 @@ def run_plan(
         findings = checks.check_model(
             judge.classifier, judge.images, judge.labels, clean, epsilon=epsilon, norm=norm
         )
+        findings += checks.check_attacks(plan[0][1])
     curve = [
         {"epsilon": radius, **_under_attack(judge, attacks, clean, limits or {})}
         for radius, attacks in plan
@@ -262,8 +272,7 @@ def _under_attack(
         limit = min(limits.get(name, len(clean)), len(clean))
         tried = clean & (np.arange(len(clean)) < limit)
         robust, record = judge.attack(name, attack, tried)
-        entry = suite.EVALUATION_ATTACKS.get(name)
-        bounded = entry is None or entry.bounded
+        bounded = _is_bounded(attack)
         results[name] = {
             **record,
             **_share("robust_accuracy", "interval", robust[:limit]),
@@ -272,7 +281,10 @@ def _under_attack(
         }
         if bounded:
             worst[:limit] &= robust[:limit]
-    return {"attacks": results, **_share("worst_case_accuracy", "worst_case_interval", worst)}
+    names = "worst_case_accuracy", "worst_case_interval"
+    any_bounded = any(result["bounded"] for result in results.values())
+    found = _share(*names, worst) if any_bounded else dict.fromkeys(names)
+    return {"attacks": results, **found}
 
 
 def _share(name: str, interval: str, right: Any) -> dict[str, Any]:

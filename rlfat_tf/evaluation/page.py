@@ -172,20 +172,22 @@ def page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
 def _cards(report: Mapping[str, Any], radius: str) -> str:
     """Returns the headline."""
     clean, worst = report["clean_interval"], report["worst_case_interval"]
+    dash = "\N{EN DASH}"
+    norm = NORMS.get(report["norm"], "Several norms,")
     cards = [
         ("clean", "Clean accuracy", percent_text(report["clean_accuracy"]), interval_text(clean)),
         (
             "worst",
             "Worst-case accuracy",
-            percent_text(report["worst_case_accuracy"]),
+            percent_text(report["worst_case_accuracy"]) or dash,
             interval_text(worst),
         ),
-        ("", "Threat model", f"{NORMS[report['norm']]} {radius}", "untargeted, pixels in [0, 1]"),
+        ("", "Threat model", f"{norm} {radius}", "untargeted, pixels in [0, 1]"),
         ("", "Examples", f"{report['examples']:,}", _text(report.get("dataset", ""))),
     ]
     filled = [
         f'<div class="{kind}"><dt>{name}</dt><dd>{value}<small>'
-        f"{'95% interval ' if kind else ''}{note}</small></dd></div>"
+        f"{'95% interval ' if kind and value != dash else ''}{note}</small></dd></div>"
         for kind, name, value, note in cards
     ]
     return "\n".join(['<dl class="cards">', *filled, "</dl>"])

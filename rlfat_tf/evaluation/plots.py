@@ -84,8 +84,13 @@ def robustness_curve(
         axes.fill_between(radii, low, high, color=style["color"], alpha=0.1, linewidth=0)
         axes.plot(radii, shares, clip_on=False, **style)
 
-    worst = [(p["epsilon"], p["worst_case_accuracy"], p["worst_case_interval"]) for p in points]
-    line(worst, label="worst case", color=INK, linewidth=3.2, marker="o", markersize=3)
+    worst = [
+        (p["epsilon"], p["worst_case_accuracy"], p["worst_case_interval"])
+        for p in points
+        if p["worst_case_accuracy"] is not None
+    ]
+    if worst:
+        line(worst, label="worst case", color=INK, linewidth=3.2, marker="o", markersize=3)
     for number, name in enumerate(names):
         found = [
             (p["epsilon"], p["attacks"][name]["robust_accuracy"], p["attacks"][name]["interval"])
@@ -120,6 +125,7 @@ def attack_bars(report: Mapping[str, Any]) -> Figure:
         ),
         ("worst case", report["worst_case_accuracy"], report["worst_case_interval"], COLOURS[1]),
     ]
+    rows = [row for row in rows if row[1] is not None]  # no bounded attack, no worst case
     figure = new_figure(6.4, 0.8 + 0.36 * len(rows))
     axes = _chart(figure.add_subplot(), grid="x")
     for place, (_, share, (low, high), colour) in enumerate(rows):
@@ -128,7 +134,7 @@ def attack_bars(report: Mapping[str, Any]) -> Figure:
         axes.errorbar(share, place, xerr=whisker, color=INK, capsize=3, linewidth=1.2)
         axes.text(max(share, high) + 0.015, place, f"{share:.1%}", va="center_baseline", fontsize=9)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axes.get_yticklabels()[-1].set_fontweight("bold")
+    axes.get_yticklabels()[-1].set_fontweight("bold" if rows[-1][0] == "worst case" else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1.1)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])

@@ -81,8 +81,9 @@ def show(report: Mapping[str, Any]) -> str:
         for first, *rest in lines
     ]
     data = f" of {report['dataset']}" if "dataset" in report else ""
+    norm = report["norm"] or "several norms"
     title = (
-        f"{report['model']}: {report['examples']} examples{data}, {report['norm']}, "
+        f"{report['model']}: {report['examples']} examples{data}, {norm}, "
         f"epsilon {radius_text(report['epsilon'], report['norm'])}, seed {report['seed']}"
     )
     found = [f"warning: {w['message']} See {w['page']}." for w in report["warnings"]]

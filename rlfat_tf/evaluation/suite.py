@@ -43,7 +43,7 @@ class Settings:
     """
 
     norm: str = "linf"
-    epsilon: float | None = None
+    epsilon: Any = None
     steps: int = 20
     step_size: float | None = None
     restarts: int = 1
@@ -54,19 +54,17 @@ class Settings:
     source: Any = None
     eot: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "epsilon", check_epsilon(self.epsilon, self.norm))
+
     def times(self, count: int) -> int:
         """Returns a number of steps scaled by the budget."""
         return max(1, round(self.budget * count))
 
     @property
-    def radius(self) -> float:
-        """Epsilon, or the norm's default."""
-        return check_epsilon(self.epsilon, self.norm)
-
-    @property
     def ball(self) -> dict[str, Any]:
         """The threat model as arguments of an attack."""
-        return {"norm": self.norm, "epsilon": self.radius}
+        return {"norm": self.norm, "epsilon": self.epsilon}
 
     @property
     def passes(self) -> int:
@@ -76,7 +74,7 @@ class Settings:
     @property
     def walk(self) -> dict[str, Any]:
         """Ball, steps and passes as arguments of an attack."""
-        size = self.radius / 10 if self.step_size is None else self.step_size
+        size = self.epsilon / 10 if self.step_size is None else self.step_size
         return {**self.ball, "steps": self.steps, "step_size": size, "eot": self.passes}
 
 
@@ -88,14 +86,12 @@ class Entry:
         make: From settings to the attack.
         about: One line of help.
         needs_gradients: Whether it differentiates the classifier.
-        bounded: Whether it stays within epsilon, and so counts for the worst case.
         norms: The norms in which it exists.
     """
 
     make: Callable[[Settings], Attack]
     about: str
     needs_gradients: bool = True
-    bounded: bool = True
     norms: tuple[str, ...] = ("linf", "l2")
 
 
@@ -128,7 +124,7 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
         "PGD on the Carlini-Wagner margin, confidence 50",
     ),
     "cw_tanh": Entry(
-        lambda s: CWTanh(epsilon=s.radius),
+        lambda s: CWTanh(epsilon=s.epsilon),
         "Carlini-Wagner in the tanh variable, inside the ball",
         norms=("linf",),
     ),
@@ -136,16 +132,15 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
         # As near as the default's 1,000 steps on the nets tried, in a quarter of the time.
         lambda s: CWL2(steps=200, learning_rate=0.05),
         "unbounded Carlini-Wagner L2: its norm counts",
-        bounded=False,
     ),
     "nattack": Entry(
-        lambda s: NAttack(epsilon=s.radius, iterations=s.times(200)),
+        lambda s: NAttack(epsilon=s.epsilon, iterations=s.times(200)),
         "N-attack, gradient-free",
         needs_gradients=False,
         norms=("linf",),
     ),
     "spsa": Entry(
-        lambda s: SPSA(epsilon=s.radius, steps=s.times(100)),
+        lambda s: SPSA(epsilon=s.epsilon, steps=s.times(100)),
         "SPSA, gradient-free",
         needs_gradients=False,
         norms=("linf",),
@@ -191,7 +186,7 @@ def make(name: str, settings: Settings) -> Attack:
         ValueError: If it does not exist in this norm, or a setting is out of its range.
     """
     entry = EVALUATION_ATTACKS[name]
-    if entry.bounded and settings.norm not in entry.norms:
+    if settings.norm not in entry.norms:
         raise ValueError(
             f"The attack {name} exists in the norm {' and '.join(entry.norms)} only; received "
             f"norm={settings.norm!r}."

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+NO_WORST_CASE = "no bounded attack ran"
+
 
 class Row(NamedTuple):
     """A line of the table of attacks."""
 
     kind: str
     name: str
-    accuracy: float
-    interval: Sequence[float] = ()
+    accuracy: float | None
+    interval: Sequence[float] | None = ()
     attack: str = ""
     examples: int | None = None
     broken: int | None = None
@@ -53,12 +55,17 @@ def percent_text(share: float | None) -> str:
     return number_text(share, ".1%")
 
 
-def interval_text(ends: Sequence[float], dash: str = "\N{EN DASH}") -> str:
-    """Returns an interval of shares in per cent; nothing for an empty one."""
+def interval_text(ends: Sequence[float] | None, dash: str = "\N{EN DASH}") -> str:
+    """Returns an interval of shares in per cent; nothing for an empty one.
+
+    Only a worst case may have none at all, and then the text says why.
+    """
+    if ends is None:
+        return NO_WORST_CASE
     return f"{100 * ends[0]:.1f}{dash}{100 * ends[1]:.1f}%" if ends else ""
 
 
-def radius_text(epsilon: float | None, norm: str) -> str:
+def radius_text(epsilon: float | None, norm: str | None) -> str:
     """Returns a radius as people write it: 8/255, 0.03."""
     if epsilon is None:
         return "by attack"

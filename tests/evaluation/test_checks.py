@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import rlfat_tf
-from rlfat_tf import attacks, data
+from rlfat_tf import attacks, data, norms
 from rlfat_tf.compat import keras
 from rlfat_tf.evaluation import checks
 from rlfat_tf.evaluation.classifier import as_classifier
@@ -254,6 +254,20 @@ def test_a_strange_epsilon_is_reported_with_what_else_is_found(standard):
     assert check(softmax(standard), epsilon=8.0)[0] == ["epsilon-unit", "softmax-outputs"]
 
 
+@pytest.mark.parametrize("norm, other", [("linf", "l2"), ("l2", "linf")])
+def test_the_usual_radius_of_the_other_norm_is_found(norm, other):
+    usual = norms.get(norm).usual_epsilon
+    assert checks.epsilon_unit(usual, norm) is None
+    assert "the radius of the other norm" in checks.epsilon_unit(usual, other).message
+
+
+def test_a_reduced_budget_is_not_autoattack():
+    whole, half = attacks.AutoAttack(), attacks.AutoAttack(budget=0.5)
+    assert checks.check_attacks({"autoattack": whole, "pgd": attacks.LinfPGD()}) == []
+    (found,) = checks.check_attacks({"autoattack": whole, "quick": half})
+    assert found.check == "reduced-budget" and found.message.startswith("quick runs with 0.5 times")
+
+
 # The results.
 
 
@@ -286,7 +300,7 @@ SOUND = {
     ],
     "few examples": [point(pgd=result(0.5), nattack=result(0.45, of=100))],
     "black boxes only": [point(square=result(0.1), spsa=result(0.5))],
-    "unbounded": [point(cw_l2=result(0.0, attack="CWL2()"), pgd=result(0.5), spsa=result(0.6))],
+    "unbounded": [point(spsa=result(0.0, bounded=False), pgd=result(0.5), square=result(0.6))],
     "only square in it": [
         point(autoattack=result(0.5, **parts(300, first="Square()")), square=result(0.4))
     ],

@@ -1,11 +1,15 @@
 """The report of an evaluation: what it counts, what it refuses, that it adds up."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks, data, evaluation
+from rlfat_tf.evaluation import plots
 from rlfat_tf.evaluation.evaluate import as_arrays
+from rlfat_tf.evaluation.report import show, write_report
 from tests import reference
 from tests.evaluation.test_classifier import Foreign
 
@@ -144,8 +148,58 @@ def test_unbounded_attacks_report_their_norm_and_not_the_worst_case():
         NET, (IMAGES[:8], LABELS[:8]), attacks="fgsm,cw_l2", epsilon=0.0, checked=False
     )
     assert report["worst_case_accuracy"] == report["clean_accuracy"]
+    assert [result["bounded"] for result in report["attacks"].values()] == [True, False]
     assert report["attacks"]["cw_l2"]["robust_accuracy"] < report["clean_accuracy"]
     assert report["attacks"]["cw_l2"]["median_l2"] > 0
+
+
+def test_the_attack_and_not_its_name_says_whether_it_is_bounded():
+    chosen = {
+        "mine": attacks.CWL2(steps=60, binary_search_steps=2, learning_rate=0.1, initial_const=10)
+    }
+    pair = IMAGES[:8], LABELS[:8]
+    report = evaluation.evaluate(NET, pair, attacks=chosen, checked=False)
+    assert report["attacks"]["mine"]["robust_accuracy"] < report["clean_accuracy"]
+    assert report["attacks"]["mine"]["bounded"] is False
+    assert report["worst_case_accuracy"] is report["worst_case_interval"] is None
+    chosen = {**chosen, "cw_l2": WEAK}
+    report = evaluation.evaluate(NET, pair, attacks=chosen, checked=False)
+    assert report["attacks"]["cw_l2"]["bounded"] is True
+    assert report["worst_case_accuracy"] == report["attacks"]["cw_l2"]["robust_accuracy"]
+
+
+def test_without_a_bounded_attack_there_is_no_worst_case(tmp_path):
+    report = evaluation.evaluate(NET, (IMAGES, LABELS), attacks="", checked=False)
+    assert report["worst_case_accuracy"] is report["worst_case_interval"] is None
+    assert re.search(r"worst case +no bounded attack ran", show(report))
+    page = write_report(report, tmp_path, {"attacks": plots.attack_bars(report)})
+    assert "\N{EN DASH}<small>no bounded attack ran</small>" in page.read_text(encoding="utf-8")
+    assert '"worst_case_accuracy": null' in (tmp_path / "report.json").read_text(encoding="utf-8")
+    curve = [{**report, "epsilon": epsilon} for epsilon in (0.1, 0.2)]
+    assert plots.robustness_curve(curve).axes[0].get_lines() == []
+
+
+@pytest.mark.parametrize(
+    "others, norm, epsilon",
+    [
+        ({"l2": attacks.L2PGD(epsilon=0.03, steps=1)}, None, None),
+        ({"half": WEAK.replace(epsilon=0.015)}, "linf", None),
+        ({"cw_l2": attacks.CWL2(steps=1, binary_search_steps=1)}, "linf", 0.03),
+    ],
+)
+def test_norm_and_epsilon_are_those_that_all_attacks_share(others, norm, epsilon, tmp_path):
+    report = evaluation.evaluate(NET, (IMAGES, LABELS), attacks={"weak": WEAK, **others})
+    assert (report["norm"], report["epsilon"]) == (norm, epsilon)
+    assert (norm or "several norms") in show(report).splitlines()[0]
+    text = write_report(report, tmp_path).read_text(encoding="utf-8")
+    assert ("Several norms, by attack" in text) == (norm is None)
+
+
+def test_a_reduced_budget_is_a_warning():
+    settings = {"attacks": "autoattack", "budget": 0.01, "version": "custom", "epsilon": 0.03}
+    with pytest.warns(UserWarning, match="autoattack runs with 0.01 times .*#reduced-budget"):
+        report = evaluation.evaluate(NET, (IMAGES, LABELS), custom=("apgd_ce",), **settings)
+    assert "reduced-budget" in [found["check"] for found in report["warnings"]]
 
 
 def test_transfer_from_the_same_network_is_the_white_box_attack():
