@@ -20,6 +20,19 @@ from rlfat_tf.evaluation.table import percent_text
 from rlfat_tf.inference import FORMS, InferenceTransform
 
 
+def check_discriminator(model: Any) -> None:
+    """Refuses a model that has no discriminator, and so no transform.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if getattr(model, "discriminator", None) is None:
+        raise ValueError(
+            f"The inference transform needs the discriminator of an ATLD run; {model.name!r} has "
+            "none. Leave --inference out, or train with --method=atld."
+        )
+
+
 def transformed(model: Any, epsilon: float, form: str, backward: str = "bpda") -> Classifier:
     """Returns an ATLD model behind its inference transform, as a classifier to judge.
 
@@ -32,11 +45,7 @@ def transformed(model: Any, epsilon: float, form: str, backward: str = "bpda") -
     Raises:
         ValueError: If the model has no discriminator.
     """
-    if getattr(model, "discriminator", None) is None:
-        raise ValueError(
-            f"The inference transform needs the discriminator of an ATLD run; {model.name!r} has "
-            "none. Leave --inference out, or train with --method=atld."
-        )
+    check_discriminator(model)
     transform = InferenceTransform(
         model.model, model.discriminator, epsilon=epsilon, form=form, backward=backward
     )

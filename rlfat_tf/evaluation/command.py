@@ -16,7 +16,7 @@ from rlfat_tf.evaluation import adaptive, evidence
 from rlfat_tf.evaluation.classifier import load_classifier
 from rlfat_tf.evaluation.config import EvalConfig
 from rlfat_tf.evaluation.evaluate import as_arrays, make_judge, make_plan, run_plan
-from rlfat_tf.evaluation.report import show, write_report
+from rlfat_tf.evaluation.report import refuse_to_replace, show, write_report
 from rlfat_tf.inference import FORMS
 
 PICTURED = 256  # examples whose adversarial images are kept, for pictures and sensitivity
@@ -38,7 +38,14 @@ def run(config: EvalConfig) -> dict[str, Any]:
         ValueError: If something does not fit together.
     """
     config = config.completed()
+    refuse_to_replace(config.folder, dataclasses.asdict(config))
     classifier = load_classifier(config.path, config.checkpoint)
+    named = (config.compare or "").split(",") if config.pictures else []
+    others = [load_classifier(path) for path in named if path]
+    defended = None
+    if config.inference is not None:
+        defended = checkpoint.load(config.path, config.checkpoint)
+        adaptive.check_discriminator(defended)
     source = None if config.source_model is None else load_classifier(config.source_model)
     plan = make_plan(config.attacks, config.epsilon or (), config.norm, config.settings(source))
     data_set = data.load(
@@ -75,9 +82,9 @@ def run(config: EvalConfig) -> dict[str, Any]:
         "command": shlex.join(sys.argv),
         "config": dataclasses.asdict(config),
     }
-    if config.inference is not None:
+    if defended is not None:
         report["inference"] = adaptive.judge_forms(
-            checkpoint.load(config.path, config.checkpoint),
+            defended,
             images,
             labels,
             plan[:1],
@@ -91,7 +98,6 @@ def run(config: EvalConfig) -> dict[str, Any]:
         )
     figures = {}
     if config.pictures:
-        others = [load_classifier(path) for path in (config.compare or "").split(",") if path]
         report.update(evidence.measure(judge, report, config))
         figures = evidence.draw(judge, report, data_set.class_names, others)
     path = write_report(report, config.folder, figures)

@@ -22,6 +22,10 @@ from rlfat_tf.evaluation.table import (
     table_rows,
 )
 
+# Of a configuration: what changes no figure, and where the model is.
+PRESENTATION = ("data_dir", "download", "batch_size", "report_dir", "checks", "pictures", "compare",
+                "brightness", "gamma")  # fmt: skip
+PATHS = ("workdir", "model_path")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -60,6 +64,46 @@ def write_report(
     write_text(folder / "report.html", html)
     write_text(folder / "report.json", text + "\n")
     return folder / "report.html"
+
+
+def refuse_to_replace(folder: str | Path, config: Mapping[str, Any]) -> None:
+    """Refuses to write over the report of another evaluation, whose figures would be lost.
+
+    The same evaluation again, or with further attacks, may.
+
+    Args:
+        folder: Where a report may be.
+        config: The configuration of the evaluation that is to be written there, completed.
+
+    Raises:
+        ValueError: If there is a report whose configuration is another one.
+    """
+    path = Path(folder) / "report.json"
+    try:
+        there = dict(json.loads(path.read_text(encoding="utf-8"))["config"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return  # none, or none of the command's
+    ignored = PRESENTATION if config["report_dir"] is not None else (*PRESENTATION, *PATHS)
+    lost = [
+        f"{name} is {there[name]!r} there and {here!r} here"
+        for name, here in _strict(config).items()
+        if name in there and name not in ignored and _loses(name, there[name], here)
+    ]
+    if lost:
+        raise ValueError(
+            f"{path} is the report of another evaluation: {', '.join(lost)}. Give this one a "
+            "folder of its own by --report_dir, or delete that report."
+        )
+
+
+def _loses(name: str, there: Any, here: Any) -> bool:
+    """Tells whether figures of a setting there are not among those of the setting here."""
+    if name == "attacks":
+        now = {part.strip() for part in here.split(",")}
+        return not {part.strip() for part in there.split(",")} <= {"", "clean", *now}
+    if name in PATHS and there is not None and here is not None:
+        return Path(there).resolve() != Path(here).resolve()
+    return bool(there != here and (name, there) != ("inference", None))
 
 
 def show(report: Mapping[str, Any]) -> str:
