@@ -182,6 +182,12 @@ def test_eval_flags():
     with pytest.raises(ValueError, match="--norm=l2 also needs --epsilon"):
         EvalConfig(workdir="w", norm="l2")
     assert EvalConfig(workdir="w", norm="l2", epsilon=(0.5,)).epsilon == (0.5,)
+    with pytest.raises(ValueError, match="--autoattack_parts with --autoattack=custom and only"):
+        EvalConfig(workdir="w", autoattack="custom")
+    with pytest.raises(ValueError, match="--autoattack_parts with --autoattack=custom and only"):
+        EvalConfig(workdir="w", autoattack_parts="square")
+    with pytest.raises(ValueError, match="--autoattack_parts: 'squar'. Did you mean 'square'"):
+        EvalConfig(workdir="w", autoattack="custom", autoattack_parts="apgd_ce, squar")
     with pytest.raises(ValueError, match="--inference needs --norm=linf"):
         EvalConfig(workdir="w", norm="l2", epsilon=(0.5,), inference="all")
 

@@ -22,7 +22,12 @@ def clean_and_adversarial_accuracy(
 
     Returns:
         Clean accuracy and accuracy under attack (clean again, if there is none), in [0, 1].
+
+    Raises:
+        TypeError: If the attack is none.
     """
+    if attack is not None and not isinstance(attack, Attack):
+        raise TypeError(f"Expected an attack, such as LinfPGD(), or None; received {attack!r}.")
     judge = Standard(model, eval_attack=attack, seed=seed)
     judge.compile(metrics=["accuracy"])
     result = judge.evaluate(batches, verbose=0, return_dict=True)

@@ -15,7 +15,8 @@ from typing import Any
 
 from rlfat_tf.attacks import Attack, Transfer
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
-from rlfat_tf.evaluation.evaluate import Plan, make_judge, run_plan
+from rlfat_tf.evaluation.evaluate import make_judge, run_plan
+from rlfat_tf.evaluation.plan import Plan
 from rlfat_tf.evaluation.table import percent_text
 from rlfat_tf.inference import FORMS, InferenceTransform
 
@@ -72,7 +73,7 @@ def judge_forms(
         model: :class:`rlfat_tf.ATLD`.
         images: float32 [n, H, W, C] in [0, 1].
         labels: Integers [n].
-        plan: Of one radius, see :func:`rlfat_tf.evaluation.evaluate.make_plan`.
+        plan: Of one radius, see :func:`rlfat_tf.evaluation.plan.make_plan`.
         epsilon: Length of the transform's step.
         forms: Which forms.
         backward: What adaptive attacks differentiate.

@@ -18,6 +18,7 @@ from rlfat_tf import checkpoint as checkpoints
 from rlfat_tf import losses
 from rlfat_tf.attacks.base import logits_in
 from rlfat_tf.compat import keras
+from rlfat_tf.methods.base import AdversarialModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Classifier:
         name: For reports.
         fingerprint: Digest of the weights, so that an evaluation is never continued with others;
             empty where there are no weights to see.
+        image_shape: Of one image, with None for any size; None if that is not known.
         keeper: What must stay alive for ``logits_fn`` to work.
     """
 
     logits_fn: Callable[[Any], Any]
     name: str
     fingerprint: str = ""
+    image_shape: Any = None
     keeper: Any = None
 
     def has_gradients(self, images: Any) -> bool:
@@ -72,10 +75,12 @@ def as_classifier(model: Any) -> Classifier:
             lambda images: losses.as_float(model(images, training=False)),
             model.name,
             _digest(model.weights),
+            _image_shape(model),
             model,
         )
     if hasattr(model, "signatures"):
-        return Classifier(_signature(model), "SavedModel", _digest(_variables(model)), model)
+        logits_fn, shape = _signature(model)
+        return Classifier(logits_fn, "SavedModel", _digest(_variables(model)), shape, model)
     if callable(model):
         name = getattr(model, "__name__", "function")
         return Classifier(lambda images: logits_in(model(images)), name)
@@ -103,8 +108,15 @@ def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> C
     return dataclasses.replace(found, name=os.fspath(path))
 
 
-def _signature(loaded: Any) -> Callable[[Any], Any]:
-    """Returns the function from images to logits of a SavedModel."""
+def _image_shape(model: Any) -> Any:
+    """Returns the shape of the images that a Keras model with one input takes, or None."""
+    network = model.model if isinstance(model, AdversarialModel) else model
+    shape = getattr(network, "input_shape", None)  # a subclass has none, several inputs a list
+    return shape[1:] if isinstance(shape, tuple) else None
+
+
+def _signature(loaded: Any) -> tuple[Callable[[Any], Any], Any]:
+    """Returns the function from images to logits of a SavedModel, and the shape of an image."""
     serve = loaded.signatures.get("serving_default")
     if serve is None:
         raise ValueError(
@@ -129,7 +141,7 @@ def _signature(loaded: Any) -> Callable[[Any], Any]:
         logits = losses.as_float(serve(**{name: tf.cast(images, spec.dtype)})[output])
         return tf.ensure_shape(logits, [None, outputs[output].shape[-1]])
 
-    return logits_fn
+    return logits_fn, None if spec.shape.rank is None else spec.shape[1:]
 
 
 def _variables(loaded: Any) -> list[Any]:

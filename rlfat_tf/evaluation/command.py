@@ -15,7 +15,8 @@ from rlfat_tf import checkpoint, data
 from rlfat_tf.evaluation import adaptive, evidence
 from rlfat_tf.evaluation.classifier import load_classifier
 from rlfat_tf.evaluation.config import EvalConfig
-from rlfat_tf.evaluation.evaluate import as_arrays, make_judge, make_plan, run_plan
+from rlfat_tf.evaluation.evaluate import as_arrays, make_judge, run_plan
+from rlfat_tf.evaluation.plan import make_plan
 from rlfat_tf.evaluation.report import refuse_to_replace, show, write_report
 from rlfat_tf.inference import FORMS
 
@@ -89,7 +90,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
             labels,
             plan[:1],
             epsilon=plan[0][0],
-            forms=FORMS if config.inference == "all" else (config.inference,),
+            forms=[form for form in FORMS if config.inference in ("all", form)],
             backward=config.inference_backward,
             report_dir=config.folder,
             batch_size=config.batch_size,

@@ -117,6 +117,15 @@ class EvalConfig:
             raise ValueError(f"Expected exponents above 0 in --gamma; received {self.gamma}.")
         if self.model_path is not None and (self.dataset is None or self.epsilon is None):
             raise ValueError("--model_path also needs --dataset and --epsilon.")
+        parts = self._parts
+        if (self.autoattack == "custom") != bool(parts):
+            raise ValueError(
+                "Expected --autoattack_parts with --autoattack=custom and only there; received "
+                f"--autoattack={self.autoattack} and --autoattack_parts={self.autoattack_parts}."
+            )
+        for part in parts:
+            if part not in COMPONENTS:
+                raise unknown("value of --autoattack_parts:", part, COMPONENTS)
         if self.norm != "linf" and self.epsilon is None:
             raise ValueError(
                 f"--norm={self.norm} also needs --epsilon: a run's is a radius in the maximum "
@@ -128,6 +137,12 @@ class EvalConfig:
             )
         if self.protocol == "paper" and self.workdir is None:
             raise ValueError("--protocol=paper needs --workdir: its steps are those of the run.")
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        """The parts of AutoAttack's version custom."""
+        named = (part.strip() for part in (self.autoattack_parts or "").split(","))
+        return tuple(part for part in named if part)
 
     @property
     def path(self) -> str:
@@ -176,10 +191,9 @@ class EvalConfig:
     def settings(self, source: Any = None) -> dict[str, Any]:
         """Returns the settings of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`."""
         names = ("steps", "step_size", "restarts", "loss", "budget", "eot")
-        parts = tuple(part.strip() for part in (self.autoattack_parts or "").split(",") if part)
         return {
             **{name: getattr(self, name) for name in names},
             "version": self.autoattack,
-            "custom": parts,
+            "custom": self._parts,
             "source": source,
         }

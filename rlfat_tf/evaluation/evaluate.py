@@ -21,12 +21,12 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks import Attack
-from rlfat_tf.attacks.pgd import check_epsilon
-from rlfat_tf.data import Arrays
+from rlfat_tf.data import Arrays, DataSet
 from rlfat_tf.evaluation import checks, suite
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.evaluation.judge import Judge, Watch
+from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
 from rlfat_tf.evaluation.state import State
 from rlfat_tf.versions import versions
 
@@ -68,12 +68,13 @@ def evaluate(
         The report, see ``docs/evaluation.md``; all accuracies are in [0, 1].
 
     Raises:
+        TypeError: If the model, the data or the attacks are of no kind that is known.
         ValueError: If the data, the model and the attacks do not fit together.
     """
     classifier = as_classifier(model)
     images, labels = as_arrays(data)
     plan = make_plan(attacks, epsilon, norm, settings)
-    norms = {name for _, made in plan for name, _ in _balls(made)}
+    norms = {name for _, made in plan for name, _ in balls(made)}
     shared = norms.pop() if len(norms) == 1 else None if norms else norm
     judge = make_judge(
         classifier, images, labels, plan, batch_size=batch_size, seed=seed, report_dir=report_dir
@@ -81,59 +82,32 @@ def evaluate(
     return run_plan(judge, plan, norm=shared, seed=seed, checked=checked)
 
 
-# Of every epsilon (None: the attacks bring it), the attacks by name.
-Plan = list[tuple[Any, dict[str, Attack]]]
-
-
-def make_plan(
-    attacks: str | Mapping[str, Attack],
-    epsilon: float | Sequence[float] | None,
-    norm: str,
-    settings: Mapping[str, Any],
-) -> Plan:
-    """Makes all attacks of an evaluation, before any work is done.
-
-    Raises:
-        ValueError: If a name or a setting is wrong.
-    """
-    if not isinstance(attacks, str):
-        balls = _balls(attacks)
-        return [(balls.pop()[1] if len(balls) == 1 else None, dict(attacks))]
-    wanted: Any = [epsilon] if epsilon is None or np.ndim(epsilon) == 0 else epsilon
-    wanted = [check_epsilon(radius, norm) for radius in wanted]
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise ValueError(f"Expected one epsilon or several different ones; received {epsilon!r}.")
-    plan: Plan = []
-    for radius in wanted:
-        common = suite.Settings(norm=norm, epsilon=radius, **settings)
-        plan.append((radius, {name: suite.make(name, common) for name in suite.parse(attacks)}))
-    return plan
-
-
-def _is_bounded(attack: Attack) -> bool:
-    """Tells whether an attack stays within a radius, whatever its name is."""
-    return "epsilon" in attack.get_config()
-
-
-def _balls(attacks: Mapping[str, Attack]) -> set[tuple[str, float]]:
-    """Returns the norms and radii of the attacks that have one."""
-    configs = [attack.get_config() for attack in attacks.values() if _is_bounded(attack)]
-    return {(config.get("norm", "linf"), config["epsilon"]) for config in configs}
-
-
 def as_arrays(data: Any) -> tuple[Any, Any]:
     """Returns float32 images [n, H, W, C] and int32 labels [n] as NumPy arrays.
 
     Raises:
-        ValueError: If there is no example, or images and labels do not fit.
+        TypeError: If it is something else.
+        ValueError: If there is no example or no end of them, or images and labels do not fit.
     """
+    if isinstance(data, DataSet):
+        raise TypeError("Expected one part of a data set; received both. Pass data.test.")
     if isinstance(data, Arrays):
         images, labels = data.images, data.labels
     elif isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "Expected a data set that ends; received an infinite one. Leave repeat() out, or "
+                "take(n) batches."
+            )
         batches = [(x.numpy(), y.numpy()) for x, y in data]
         if not batches:
             raise ValueError("Expected at least one batch of examples; the data set is empty.")
         images, labels = (np.concatenate(part) for part in zip(*batches))
+    elif not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError(
+            "Expected (images, labels), rlfat_tf.data.Arrays or a tf.data.Dataset of batches of "
+            f"both; received {type(data).__name__}."
+        )
     else:
         images, labels = (np.asarray(part) for part in data)
     if labels.ndim == 2:
@@ -163,14 +137,20 @@ def make_judge(
     """Puts everything in place and refuses what cannot work.
 
     Raises:
-        ValueError: If images are out of range, labels are no classes of the model, or an attack
-            needs gradients that there are none of.
+        ValueError: If images are out of range or not of the model's shape, labels are no classes of
+            the model, or an attack needs gradients that there are none of.
     """
     out_of_range = checks.images_in_range(images)
     if out_of_range:
         raise ValueError(f"{out_of_range.message} See {out_of_range.page}.")
     if batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
+    shape = tf.TensorShape(classifier.image_shape)
+    if not shape.is_compatible_with(images.shape[1:]):
+        raise ValueError(
+            f"{classifier.name} takes images of shape {shape}; received images of shape "
+            f"{images.shape[1:]}. Is it the data set of this model, and its image size?"
+        )
     classes = int(classifier.logits_fn(tf.constant(images[:1])).shape[-1])
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
@@ -272,7 +252,7 @@ def _under_attack(
         limit = min(limits.get(name, len(clean)), len(clean))
         tried = clean & (np.arange(len(clean)) < limit)
         robust, record = judge.attack(name, attack, tried)
-        bounded = _is_bounded(attack)
+        bounded = is_bounded(attack)
         results[name] = {
             **record,
             **_share("robust_accuracy", "interval", robust[:limit]),

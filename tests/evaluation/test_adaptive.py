@@ -5,7 +5,8 @@ import pytest
 
 from rlfat_tf import ATLD, PGDAT, attacks
 from rlfat_tf.evaluation import adaptive
-from rlfat_tf.evaluation.evaluate import evaluate, make_plan
+from rlfat_tf.evaluation.evaluate import evaluate
+from rlfat_tf.evaluation.plan import make_plan
 from tests import reference
 from tests.methods.test_atld import small_discriminator
 

@@ -23,6 +23,7 @@ def test_a_keras_model_is_judged_as_in_inference(net):
     assert found.has_gradients(IMAGES)
     assert found.name == net.name
     assert as_classifier(found) is found
+    assert tuple(found.image_shape) == reference.SHAPE == tuple(IMAGES.shape[1:])
 
 
 def test_fingerprints_tell_weights_apart(net):
@@ -43,6 +44,7 @@ def test_from_disk(net, tmp_path):
         assert found.has_gradients(IMAGES)
         assert found.name == str(tmp_path / name)
         assert found.fingerprint
+        assert tuple(found.image_shape) == reference.SHAPE
     with pytest.raises(FileNotFoundError, match="nothing.keras"):
         load_classifier(tmp_path / "nothing.keras")
 

@@ -18,6 +18,7 @@ NET = reference.keras_net(seed=4)
 LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
 LABELS[::7] = (LABELS[::7] + 1) % 3
 WEAK = attacks.LinfPGD(epsilon=0.03, steps=2)
+BATCHES = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(7)
 STRONG = attacks.LinfPGD(epsilon=0.03, steps=10, keep="best")
 
 
@@ -68,7 +69,7 @@ def test_several_epsilons_make_a_curve():
         lambda: (IMAGES, np.eye(3)[LABELS]),
         lambda: (IMAGES, LABELS[:, None]),
         lambda: data.Arrays(IMAGES, LABELS),
-        lambda: tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(7),
+        lambda: BATCHES,
     ],
     ids=["pair", "one-hot", "column", "Arrays", "batches"],
 )
@@ -123,12 +124,36 @@ def test_every_norm_has_its_own_default_radius():
         ({"data": (IMAGES, LABELS + 1)}, "Expected labels in 0 ... 2"),
         ({"data": (IMAGES, LABELS[:3])}, "as many labels"),
         ({"data": (IMAGES[:0], LABELS[:0])}, "at least one"),
+        ({"data": (IMAGES[:, 1:], LABELS)}, r"takes images of shape .*; received images of shape"),
+        ({"data": BATCHES.repeat()}, "a data set that ends"),
+        ({"attack": "pgd"}, "setting of an evaluation: 'attack'. Did you mean 'attacks'"),
+        ({"attacks": {"mine": WEAK}, "epsilon": 0.1, "steps": 5}, "received epsilon, steps beside"),
     ],
 )
 def test_what_is_refused_before_any_work(changes, message):
     arguments = {"data": (IMAGES, LABELS), "attacks": "fgsm", **changes}
     with pytest.raises(ValueError, match=message):
         evaluation.evaluate(NET, **arguments)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"attacks": ["pgd"]}, r"'pgd,autoattack', or as attack objects .* received \['pgd'\]"),
+        ({"attacks": WEAK}, r"attack objects by name.* received PGD\(norm='linf'"),
+        ({"attacks": {"pgd": "pgd"}}, "attack objects by name"),
+        ({"data": data.from_arrays(IMAGES, LABELS, IMAGES, LABELS)}, "Pass data.test"),
+        ({"data": IMAGES}, r"Expected \(images, labels\).*; received ndarray"),
+    ],
+)
+def test_what_is_of_a_wrong_kind(changes, message):
+    with pytest.raises(TypeError, match=message):
+        evaluation.evaluate(NET, **{"data": (IMAGES, LABELS), **changes})
+
+
+def test_no_attack_for_accuracy():
+    with pytest.raises(TypeError, match="Expected an attack, such as .* received 'pgd'"):
+        evaluation.clean_and_adversarial_accuracy(NET, BATCHES, "pgd")
 
 
 def test_a_model_without_gradients_is_judged_by_black_boxes_only(tmp_path):

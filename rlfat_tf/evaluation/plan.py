@@ -1,0 +1,76 @@
+"""What an evaluation is going to run: the attacks of every radius, made before any work is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks.pgd import check_epsilon
+from rlfat_tf.errors import unknown
+from rlfat_tf.evaluation import suite
+
+# Of every epsilon (None: the attacks bring it), the attacks by name.
+Plan = list[tuple[Any, dict[str, Attack]]]
+
+
+def make_plan(
+    attacks: str | Mapping[str, Attack],
+    epsilon: float | Sequence[float] | None,
+    norm: str,
+    settings: Mapping[str, Any],
+) -> Plan:
+    """Makes all attacks of an evaluation, before any work is done.
+
+    Raises:
+        TypeError: If attacks are neither names nor attack objects by name.
+        ValueError: If a name or a setting is wrong.
+    """
+    _check_given(attacks, epsilon, settings)
+    if not isinstance(attacks, str):
+        shared = balls(attacks)
+        return [(shared.pop()[1] if len(shared) == 1 else None, dict(attacks))]
+    wanted: Any = [epsilon] if epsilon is None or np.ndim(epsilon) == 0 else epsilon
+    wanted = [check_epsilon(radius, norm) for radius in wanted]
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise ValueError(f"Expected one epsilon or several different ones; received {epsilon!r}.")
+    plan: Plan = []
+    for radius in wanted:
+        common = suite.Settings(norm=norm, epsilon=radius, **settings)
+        plan.append((radius, {name: suite.make(name, common) for name in suite.parse(attacks)}))
+    return plan
+
+
+def _check_given(attacks: Any, epsilon: Any, settings: Mapping[str, Any]) -> None:
+    """Refuses attacks of a wrong kind, and settings that no attack would have."""
+    known = {field.name for field in dataclasses.fields(suite.Settings)}
+    for name in set(settings) - known:
+        raise unknown("setting of an evaluation:", name, known | {"attacks"})
+    if isinstance(attacks, str):
+        return
+    values = attacks.values() if isinstance(attacks, Mapping) else [None]
+    if not all(isinstance(attack, Attack) for attack in values):
+        raise TypeError(
+            "Expected attacks as names joined by commas, 'pgd,autoattack', or as attack objects by "
+            f"name, {{'mine': LinfPGD(...)}}; received {attacks!r}."
+        )
+    given = sorted(settings) if epsilon is None else ["epsilon", *sorted(settings)]
+    if given:
+        raise ValueError(
+            f"Attack objects bring their own settings; received {', '.join(given)} beside them, "
+            "which would change nothing. Give them to the attacks."
+        )
+
+
+def is_bounded(attack: Attack) -> bool:
+    """Tells whether an attack stays within a radius, whatever its name is."""
+    return "epsilon" in attack.get_config()
+
+
+def balls(attacks: Mapping[str, Attack]) -> set[tuple[str, float]]:
+    """Returns the norms and radii of the attacks that have one."""
+    configs = [attack.get_config() for attack in attacks.values() if is_bounded(attack)]
+    return {(config.get("norm", "linf"), config["epsilon"]) for config in configs}
