@@ -135,7 +135,14 @@ def _multi_worker(tf_config: str) -> Any:
 
 @functools.cache
 def _tpu() -> Any:
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            "--distribution=tpu found no TPU. On a TPU's own machine set the environment variable "
+            "TPU_NAME=local, elsewhere to its name; or leave --distribution out. TensorFlow says: "
+            f"{error}"
+        ) from error
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
     return tf.distribute.TPUStrategy(resolver)

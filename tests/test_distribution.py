@@ -98,6 +98,12 @@ def test_a_tpu_is_connected_initialised_and_used():
     distribution._tpu.cache_clear()
 
 
+def test_a_tpu_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    with pytest.raises(ValueError, match="--distribution=tpu found no TPU. .*TPU_NAME=local"):
+        distribution.make_strategy("tpu")
+
+
 def start(arguments, addresses=(), index=0):
     """Starts Python as one of several workers, or alone."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
