@@ -32,7 +32,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf import checkpoint
+from rlfat_tf.files import write_text
 from rlfat_tf.versions import versions
 
 PACKAGES = (
@@ -199,5 +199,5 @@ def run(jobs: Jobs, path: Path, only: str = "") -> list[str]:
         # In the order of the jobs, whatever was measured last.
         ordered = [rows[key] for key in (*jobs, *(rows.keys() - jobs.keys())) if key in rows]
         path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_text(path, json.dumps({"rows": ordered}, indent=2) + "\n")
+        write_text(path, json.dumps({"rows": ordered}, indent=2) + "\n")
     return failed

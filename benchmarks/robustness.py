@@ -63,6 +63,7 @@ from benchmarks.measure import say
 from benchmarks.peers import JUDGES, Run, our_attack, our_run
 from benchmarks.subject import Subject, logits_of, prepare, right
 from rlfat_tf import checkpoint
+from rlfat_tf.files import write_text
 
 TOLERANCE = 1e-6
 TARGET_POINTS = 0.5
@@ -219,7 +220,7 @@ def main(argv: Sequence[str]) -> None:
     for row in rows_of(model, subject, args, tuple(rows)):
         rows = [*(old for old in rows if not same(row, old)), row]
         report = json.dumps({**shared, "rows": rows}, indent=2) + "\n"
-        checkpoint.write_text(args.output, report)
+        write_text(args.output, report)
         say(
             f"{row['name']}: ours {row['ours_accuracy']:.4f} ({row['ours_seconds']:.0f} s), "
             f"{row['peer']} {row['peer_accuracy']:.4f} ({row['peer_seconds']:.0f} s), "

@@ -20,7 +20,6 @@ from rlfat_tf import archive
 from rlfat_tf.compat import keras
 from rlfat_tf.errors import unknown
 from rlfat_tf.files import replacing
-from rlfat_tf.files import write_text as write_text
 
 CHECKPOINTS = ("best", "last")
 

@@ -182,7 +182,7 @@ def _in_range(images: Any) -> Any:
         "the model); received values from"
     )
     inside = tf.reduce_all((images >= 0) & (images <= 1))  # false for NaN, true for no image
-    return _guarded(images, inside, [message, low, "to", high])
+    return guarded(images, inside, [message, low, "to", high])
 
 
 def _of_classes(adversarial: Any, labels: Any, classes: int | None) -> Any:
@@ -192,10 +192,10 @@ def _of_classes(adversarial: Any, labels: Any, classes: int | None) -> Any:
     ids = losses.class_ids(labels)
     message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
     inside = tf.reduce_all((ids >= 0) & (ids < classes))
-    return _guarded(adversarial, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
+    return guarded(adversarial, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
 
 
-def _guarded(value: Any, condition: Any, data: list[Any]) -> Any:
+def guarded(value: Any, condition: Any, data: list[Any]) -> Any:
     """Returns the value; whoever reads it waits for the check."""
     guard = tf.debugging.Assert(condition, data)
     with tf.control_dependencies([] if guard is None else [guard]):

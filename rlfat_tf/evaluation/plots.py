@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from rlfat_tf.checkpoint import replacing
+from rlfat_tf.files import replacing
 
 DPI = 150
 INK, FAINT = "#222222", "#9A9A9A"

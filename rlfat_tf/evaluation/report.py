@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from rlfat_tf.checkpoint import replacing, write_text
 from rlfat_tf.evaluation.page import page
 from rlfat_tf.evaluation.plots import png_bytes
 from rlfat_tf.evaluation.table import (
@@ -21,6 +20,7 @@ from rlfat_tf.evaluation.table import (
     radius_text,
     table_rows,
 )
+from rlfat_tf.files import replacing, write_text
 
 # Of a configuration: what changes no figure, and where the model is.
 PRESENTATION = ("data_dir", "download", "batch_size", "report_dir", "checks", "pictures", "compare",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rlfat_tf.checkpoint import replacing, write_text
+from rlfat_tf.files import replacing, write_text
 
 FILE = "state.json"
 

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf import compat, losses
+from rlfat_tf.attacks.base import guarded
 
 BATCH_NORM_PAGE = "docs/batch_normalization.md"
 RANDOM_LAYERS_PAGE = "docs/methods.md"
@@ -159,7 +160,7 @@ def checked_images(images: Any) -> Any:
     images = tf.cast(images, tf.float32)
     message = "Expected images in [0, 1] (divide 8-bit images by 255); received values from"
     inside = tf.reduce_all((images >= 0) & (images <= 1))
-    return _guarded(images, inside, [message, tf.reduce_min(images), "to", tf.reduce_max(images)])
+    return guarded(images, inside, [message, tf.reduce_min(images), "to", tf.reduce_max(images)])
 
 
 def checked_labels(labels: Any, model: Any) -> Any:
@@ -193,7 +194,7 @@ def checked_labels(labels: Any, model: Any) -> Any:
     ids = losses.class_ids(labels)
     inside = tf.reduce_all((ids >= 0) & (ids < classes))
     message = f"Expected labels in 0 ... {classes - 1}; received values from"
-    return _guarded(labels, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
+    return guarded(labels, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
 
 
 def checked_logits(logits: Any, model: Any) -> Any:
@@ -212,7 +213,7 @@ def checked_logits(logits: Any, model: Any) -> Any:
     sums_to_one = tf.abs(tf.reduce_sum(logits, -1) - 1) < 1e-2
     several = tf.shape(logits)[0] > 1
     probabilities = tf.reduce_all(logits >= 0) & tf.reduce_all(sums_to_one) & several
-    return _guarded(logits, ~probabilities, [f"The model {model.name!r} {SOFTMAX}"])
+    return guarded(logits, ~probabilities, [f"The model {model.name!r} {SOFTMAX}"])
 
 
 @contextlib.contextmanager
@@ -223,10 +224,3 @@ def finite_or_stop(loss: Any, step: Any) -> Iterator[None]:
     guard = tf.debugging.Assert(finite, data)
     with tf.control_dependencies([] if guard is None else [guard]):
         yield
-
-
-def _guarded(value: Any, condition: Any, data: list[Any]) -> Any:
-    """Returns the value; whoever reads it waits for the check."""
-    guard = tf.debugging.Assert(condition, data)
-    with tf.control_dependencies([] if guard is None else [guard]):
-        return tf.identity(value)
