@@ -39,6 +39,17 @@ def swap_averages(model: Any) -> None:
         average.assign(value)
 
 
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras's callback for the metrics of epochs, which has nothing to do after a batch.
+
+    Keras 3 hands every metric of every batch to ``tf.summary`` all the same. That drops them, but
+    TensorFlow keeps each Python number that becomes a tensor for good: some 3 kB a step.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Writes nothing."""
+
+
 class MetricsCSV(keras.callbacks.Callback):
     """Writes one line per epoch; a resumed run goes on where its backup stands.
 

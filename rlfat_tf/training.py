@@ -218,7 +218,7 @@ def train_model(
     checkpoints.set_model(robust)  # fit does it too, but there may be nothing left to fit
     watchers = [
         callbacks.MetricsCSV(workdir / "metrics.csv", first_step // steps_per_epoch),
-        keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+        callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         checkpoints,
     ]
     held_out = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import signal
@@ -70,6 +71,22 @@ def test_a_run_leaves_what_it_promises(finished):
     best = max(float(row["val_adv_accuracy"]) for row in rows)
     assert summary["val_adv_accuracy"] == pytest.approx(best)
     assert not list(workdir.rglob(".writing-*"))
+
+
+def test_tensorboard_gets_the_metrics_of_epochs_only(tmp_path, monkeypatch):
+    """What it gets of every step would stay in memory for good."""
+    written, write = [], tf.summary.scalar
+
+    def spy(name, *arguments, **others):
+        written.append(name)
+        return write(name, *arguments, **others)
+
+    for module in (tf.summary, importlib.import_module("tensorflow.summary")):
+        monkeypatch.setattr(module, "scalar", spy)
+    training.run(config(tmp_path))
+    assert written.count("epoch_adv_accuracy") == 4, written  # of training and of validation
+    assert not [name for name in written if name.startswith("batch_")]
+    assert list((tmp_path / "tensorboard" / "train").glob("events.*"))
 
 
 def test_the_summary_says_what_the_checkpoint_does(finished):
