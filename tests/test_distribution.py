@@ -233,6 +233,7 @@ def wait_for_epochs(job, run, epochs):
         time.sleep(0.01)
 
 
+@pytest.mark.current
 def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(tmp_path):
     """One is asked to stop, then the chief, which writes, is killed; in the end nothing differs."""
     length = {"epochs": 8, "optimizer": "sgd", "learning_rate": 0.01, "export": True}
