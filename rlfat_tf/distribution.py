@@ -122,7 +122,7 @@ def _multi_worker(tf_config: str) -> Any:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    except tf.errors.OpError as error:
+    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
         raise ValueError(
             "This worker could not join the others. Its address in TF_CONFIG must be a free port "
             f"of this machine, as host:port; received {tf_config}. TensorFlow says: "

@@ -15,7 +15,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from rlfat_tf import checkpoint as checkpoints
-from rlfat_tf import losses
+from rlfat_tf import compat, losses
 from rlfat_tf.attacks.base import logits_in
 from rlfat_tf.compat import keras
 from rlfat_tf.methods.base import AdversarialModel
@@ -111,7 +111,7 @@ def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> C
 def _image_shape(model: Any) -> Any:
     """Returns the shape of the images that a Keras model with one input takes, or None."""
     network = model.model if isinstance(model, AdversarialModel) else model
-    shape = getattr(network, "input_shape", None)  # a subclass has none, several inputs a list
+    shape = compat.input_shape(network)  # of several inputs a list
     return shape[1:] if isinstance(shape, tuple) else None
 
 

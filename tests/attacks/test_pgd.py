@@ -244,41 +244,6 @@ def test_replicas_together_make_what_one_makes_alone(net):
     np.testing.assert_allclose(np.concatenate(halves), expected, atol=1e-6)
 
 
-def test_8_bit_images_are_refused(net):
-    with pytest.raises(ValueError, match=r"received uint8.*/ 255"):
-        ATTACKS["pgd"](net, (255 * IMAGES).astype(np.uint8), LABELS)
-
-
-@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize("attack", [ATTACKS["pgd"], attacks.Square(epsilon=0.1, queries=2)])
-def test_values_out_of_range_stop_an_attack(net, attack, graph):
-    run = tf.function(attack.__call__) if graph else attack
-    for images, seen in ((IMAGES * 255, "25"), (IMAGES * 2 - 1, "-"), (IMAGES * np.nan, "nan")):
-        message = rf"(?s)images in \[0, 1\] \(divide 8-bit images by 255.*values from.*{seen}"
-        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-            run(net, images, LABELS)
-        assert run(net, images, LABELS, checked=True).shape == images.shape
-    for labels in (LABELS + 3, LABELS - 9):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="label.*values? .*valid|0 ... 2"):
-            run(net, IMAGES, labels)
-
-
-@pytest.mark.parametrize("name", ["pgd", "mim", "apgd", "fab_t"])
-def test_a_model_without_a_gradient_is_named(net, name):
-    with pytest.raises(ValueError, match="there is none.*differentiable.*Square, SPSA, NAttack"):
-        attacks.ATTACKS[name]()(lambda images: net(tf.round(images)), IMAGES, LABELS)
-
-
-def test_logits_in_a_dictionary(net):
-    attack = ATTACKS["pgd"]
-    expected = attack(net, IMAGES, LABELS)
-    for entries in (("logits", "probabilities"), ("anything",)):
-        found = attack(lambda x: dict.fromkeys(entries, net(x)), IMAGES, LABELS)  # noqa: B023
-        np.testing.assert_array_equal(found, expected)
-    with pytest.raises(ValueError, match=r"entry 'logits' .* received the entries \['a', 'b'\]"):
-        attack(lambda x: {"a": net(x), "b": net(x)}, IMAGES, LABELS)
-
-
 @pytest.mark.parametrize("epsilon", [8, 8.0])
 @pytest.mark.parametrize("attack", [attacks.LinfPGD, attacks.FGSM, attacks.PGD])
 def test_epsilon_in_units_of_255(attack, epsilon):
