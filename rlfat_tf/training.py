@@ -268,6 +268,11 @@ def judge(
 def explain(error: Exception, config: TrainConfig) -> str:
     """Puts into words what stopped a run; other errors speak for themselves."""
     text = str(error)
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return (
+            "There is not enough memory. Use smaller images (--image_size), a smaller --batch_size "
+            f"or a smaller --model. TensorFlow says: {error.message}"
+        )
     if isinstance(error, tf.errors.InvalidArgumentError):
         if NON_FINITE not in text:
             raise error

@@ -73,6 +73,14 @@ def test_a_run_leaves_what_it_promises(finished):
     assert not list(workdir.rglob(".writing-*"))
 
 
+def test_too_little_memory_is_told(tmp_path):
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+    assert isinstance(error, training.USER_ERRORS)
+    told = training.explain(error, config(tmp_path))
+    assert told.startswith("There is not enough memory.") and "--batch_size" in told
+    assert told.endswith("TensorFlow says: OOM when allocating")
+
+
 def test_tensorboard_gets_the_metrics_of_epochs_only(tmp_path, monkeypatch):
     """What it gets of every step would stay in memory for good."""
     written, write = [], tf.summary.scalar
