@@ -18,8 +18,8 @@ import tensorflow as tf
 from benchmarks import measure, peers
 from benchmarks.subject import Subject, logits_of, prepare, torch_copy
 from benchmarks.train_step import batch, network
-from rlfat_tf import losses
 from rlfat_tf.attacks import PGD
+from rlfat_tf.core import losses
 
 EPSILON, STEP_SIZE, BATCH = 0.03, 0.0075, 64
 # How much faster ours should be. foolbox and ART come eager; compiling the network is our help.

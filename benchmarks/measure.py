@@ -32,8 +32,8 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.files import write_text
-from rlfat_tf.versions import versions
+from rlfat_tf.core.versions import versions
+from rlfat_tf.storage.files import write_text
 
 PACKAGES = (
     "adversarial-robustness-toolbox",

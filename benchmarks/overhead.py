@@ -17,7 +17,7 @@ import tensorflow as tf
 import rlfat_tf
 from benchmarks import measure
 from benchmarks.train_step import BATCH, EPSILON, STEP_SIZE, STEPS, batch, network, ours
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from rlfat_tf.methods import METHODS
 
 NET, TARGET = "wrn-10-2", 1.05

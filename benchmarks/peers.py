@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.subject import Subject
-from rlfat_tf import random
 from rlfat_tf.attacks import PGD
 from rlfat_tf.attacks.autoattack import AutoAttack
-from rlfat_tf.compat import keras
+from rlfat_tf.core import random
+from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation.classifier import as_classifier
 
 # From images, labels and numbers of examples, NumPy, to points of the same shape as the images.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 
 
 class ReferenceLoop:

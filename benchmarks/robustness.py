@@ -62,8 +62,8 @@ from benchmarks import measure
 from benchmarks.measure import say
 from benchmarks.peers import JUDGES, Run, our_attack, our_run
 from benchmarks.subject import Subject, logits_of, prepare, right
-from rlfat_tf import checkpoint
-from rlfat_tf.files import write_text
+from rlfat_tf.storage import checkpoint
+from rlfat_tf.storage.files import write_text
 
 TOLERANCE = 1e-6
 TARGET_POINTS = 0.5

@@ -19,7 +19,7 @@ import tensorflow as tf
 import rlfat_tf
 from benchmarks import measure
 from rlfat_tf import data
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from rlfat_tf.data import from_arrays
 
 NET, EPSILON = "wrn-10-1", 0.03

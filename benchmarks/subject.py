@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.measure import say
-from rlfat_tf import checkpoint, data
-from rlfat_tf.config import TrainConfig
+from rlfat_tf import data
 from rlfat_tf.evaluation.classifier import as_classifier
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.storage import checkpoint
 
 LOGIT_TOLERANCE = 1e-4
 

@@ -16,8 +16,9 @@ import tensorflow as tf
 
 import rlfat_tf
 from benchmarks import measure
-from rlfat_tf import compat, models, random
-from rlfat_tf.compat import keras
+from rlfat_tf import models
+from rlfat_tf.core import compat, random
+from rlfat_tf.core.compat import keras
 
 EPSILON, STEPS, STEP_SIZE, BATCH = 0.03, 10, 0.0075, 64
 NETS = {"wrn-10-2": "wrn-10-2", "w32-1": "the shape of w32-10 at a tenth of its width"}

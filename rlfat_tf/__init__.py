@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from rlfat_tf import attacks, data, evaluation, losses, methods, models, norms, random, transforms
-from rlfat_tf.checkpoint import load
-from rlfat_tf.config import TrainConfig
-from rlfat_tf.export import export_saved_model
-from rlfat_tf.inference import InferenceTransform
+from rlfat_tf import attacks, data, evaluation, methods, models
+from rlfat_tf.core import losses, norms, random, transforms
+from rlfat_tf.core.transforms import RandomBlockShuffle, random_block_shuffle
+from rlfat_tf.core.versions import VERSION as __version__
 from rlfat_tf.methods import (
     ATLD,
     METHODS,
@@ -21,9 +20,11 @@ from rlfat_tf.methods import (
     LocalGlobal,
     Standard,
 )
-from rlfat_tf.regularizers import LSP
-from rlfat_tf.transforms import RandomBlockShuffle, random_block_shuffle
-from rlfat_tf.versions import VERSION as __version__
+from rlfat_tf.methods.inference import InferenceTransform
+from rlfat_tf.methods.regularizers import LSP
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.storage.checkpoint import load
+from rlfat_tf.storage.saved_model import export_saved_model
 
 __all__ = [
     "ATLD",

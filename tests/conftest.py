@@ -23,7 +23,7 @@ tf.config.set_logical_device_configuration(
 _key_bases = itertools.count(step=1000)
 tf.distribute.MirroredStrategy._collective_key_base = property(lambda self: next(_key_bases))
 
-from rlfat_tf.compat import KERAS_3  # noqa: E402  (it may initialise TensorFlow)
+from rlfat_tf.core.compat import KERAS_3  # noqa: E402  (it may initialise TensorFlow)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

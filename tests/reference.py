@@ -5,8 +5,8 @@ Written from the equations, so that nothing here shares code with the library.
 
 import numpy as np
 
-from rlfat_tf import compat
-from rlfat_tf.compat import keras
+from rlfat_tf.core import compat
+from rlfat_tf.core.compat import keras
 
 SHAPE = (6, 5, 2)  # height and width differ, so that a mix-up of the axes shows
 CLASSES = 3

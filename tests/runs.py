@@ -9,8 +9,8 @@ from typing import Callable
 
 import numpy as np
 
-from rlfat_tf import checkpoint
-from rlfat_tf.config import TrainConfig
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.storage import checkpoint
 
 # Two steps an epoch, a backup after each, three batches of validation.
 SMALL = {

@@ -8,7 +8,7 @@ import pytest
 
 import rlfat_tf
 from rlfat_tf import attacks, data, evaluation, models
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from rlfat_tf.data import DATASETS
 from rlfat_tf.evaluation.suite import EVALUATION_ATTACKS
 from rlfat_tf.methods import METHODS

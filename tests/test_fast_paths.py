@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import rlfat_tf
-from rlfat_tf import compat, data, models
-from rlfat_tf.compat import keras
+from rlfat_tf import data, models
+from rlfat_tf.core import compat
+from rlfat_tf.core.compat import keras
 from rlfat_tf.models import common
 
 SEEDS = (0, 1, 2)

@@ -12,10 +12,10 @@ from absl import flags
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rlfat_tf import cli, recipes
-from rlfat_tf.builders import method_arguments
-from rlfat_tf.config import TrainConfig
-from rlfat_tf.optimizers import learning_rate
+from rlfat_tf.run import cli, recipes
+from rlfat_tf.run.builders import method_arguments
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.optimizers import learning_rate
 
 FIELDS = [field.name for field in dataclasses.fields(TrainConfig)]
 REFUSALS = (ValueError, flags.Error)

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from rlfat_tf import builders, callbacks, data, training, workdir
-from rlfat_tf.config import TrainConfig
+from rlfat_tf import data
+from rlfat_tf.run import builders, callbacks, train, workdir
+from rlfat_tf.run.config import TrainConfig
 
 READINGS = 50  # of the memory at least, while it trains and while it evaluates
 EPOCHS = 10**6  # more than there is time for
@@ -63,7 +64,7 @@ class Memory:
         return float(np.polyfit(self.minutes[half:], self.megabytes[half:], 1)[0] * 60)
 
 
-def train(config: TrainConfig, seconds: float) -> tuple[Any, data.DataSet, int, Memory]:
+def train_for(config: TrainConfig, seconds: float) -> tuple[Any, data.DataSet, int, Memory]:
     """Trains until the time is over; returns the model, the data, the epochs and the memory."""
     digits = data.load("digits", train_examples=config.train_examples)
     arrays = data.split(digits.train, config.validation_fraction, config.seed)
@@ -74,7 +75,7 @@ def train(config: TrainConfig, seconds: float) -> tuple[Any, data.DataSet, int, 
     with Memory(seconds / READINGS) as memory:
         timer.start()
         try:
-            training.train_model(config, robust, arrays, progress, EPOCHS * epoch)
+            train.train_model(config, robust, arrays, progress, EPOCHS * epoch)
         except callbacks.Interrupted:
             pass
     return robust, digits, progress["step"] // epoch, memory
@@ -108,7 +109,7 @@ def main() -> None:
             distribution="none",
             workdir=str(Path(folder)),
         )
-        robust, digits, epochs, training_memory = train(config, seconds * 2 / 3)
+        robust, digits, epochs, training_memory = train_for(config, seconds * 2 / 3)
     count, evaluation_memory = evaluate(robust, digits.test, config.batch_size, seconds / 3)
     steep = []
     for what, number, memory in (

@@ -13,12 +13,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses, norms, random
+from rlfat_tf.attacks.arguments import check_counts, check_epsilon
 from rlfat_tf.attacks.base import LogitsFn, Search, try_remaining
 from rlfat_tf.attacks.passes import Objective, gradient_of, value_of
-from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon, rank
-from rlfat_tf.compat import keras
-from rlfat_tf.errors import unknown
+from rlfat_tf.attacks.points import better, count_targets, random_point, rank, target_class
+from rlfat_tf.core import losses, norms, random
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
 
 MOMENTUM = 0.75  # alpha of the paper
 LOSSES = ("ce", "dlr", "margin")
@@ -36,18 +37,6 @@ def checkpoints(steps: int) -> list[int]:
     # Rounded first: 0.41 * 100 is not to become 42.
     ends = {math.ceil(round(share * steps, 9)) for share in shares[1:]}
     return sorted(end for end in ends if end <= steps)
-
-
-def random_point(norm: str, images: Any, epsilon: float, seed: random.Seed) -> Any:
-    """A start on the border of the ball, as the authors draw it, inside [0, 1]."""
-    axes = list(range(1, images.shape.rank))
-    if norm == "linf":
-        draw = random.uniform(seed, tf.shape(images), -1.0, 1.0)
-        length = tf.reduce_max(tf.abs(draw), axes, keepdims=True)
-    else:
-        draw = random.normal(seed, tf.shape(images))
-        length = tf.sqrt(tf.reduce_sum(tf.square(draw), axes, keepdims=True))
-    return tf.clip_by_value(images + epsilon * tf.math.divide_no_nan(draw, length), 0.0, 1.0)
 
 
 def ascend(
@@ -278,15 +267,3 @@ class APGDT(APGD):
         target = target_class(logits, labels, number % self._variants(logits_fn, images))
         loss = losses.targeted_dlr if logits.shape[-1] > 3 else losses.targeted_lead
         return lambda logits: loss(labels, target, logits)
-
-
-def count_targets(logits_fn: LogitsFn, images: Any, targets: int) -> int:
-    """Returns how many target classes there are: at most one less than classes."""
-    return min(targets, int(logits_fn(images).shape[-1]) - 1)
-
-
-def target_class(logits: Any, labels: Any, rank: Any) -> Any:
-    """Returns the wrong class with the (rank + 1)-th greatest logit, integers [n]."""
-    own = tf.one_hot(labels, logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-    order = tf.argsort(tf.where(own, logits.dtype.min, logits), -1, "DESCENDING", stable=True)
-    return tf.gather(order, rank, axis=1)

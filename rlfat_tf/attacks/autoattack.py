@@ -2,7 +2,6 @@
 
     attack = rlfat_tf.attacks.AutoAttack(epsilon=8 / 255)
     adversarial = attack(logits_fn, images, labels, seed=0)        # like any attack
-    report = attack.evaluate(model, (images, labels))              # reads like the literature
 
 (Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", ICML 2020.)
@@ -12,14 +11,14 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from rlfat_tf import random
 from rlfat_tf.attacks.apgd import APGD, APGDT
+from rlfat_tf.attacks.arguments import check_counts, check_epsilon
 from rlfat_tf.attacks.base import Attack, LogitsFn, Search, try_remaining
 from rlfat_tf.attacks.fab import FABT
-from rlfat_tf.attacks.pgd import check_counts, check_epsilon
 from rlfat_tf.attacks.square import Square
-from rlfat_tf.compat import keras
-from rlfat_tf.errors import unknown
+from rlfat_tf.core import random
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
 
 STANDARD = ("apgd_ce", "apgd_t", "fab_t", "square")
 RAND = ("apgd_ce", "apgd_dlr")
@@ -126,9 +125,3 @@ class AutoAttack(Search):
             some = seed.fold(random.number(name))
             found = try_remaining(attempt, logits_fn, images, labels, some, found)
         return found
-
-    def evaluate(self, model: Any, data: Any, **options: Any) -> dict[str, Any]:
-        """Judges a model by this attack alone: :func:`rlfat_tf.evaluation.evaluate`."""
-        from rlfat_tf.evaluation.evaluate import evaluate  # which knows this class
-
-        return evaluate(model, data, attacks={"autoattack": self}, **options)

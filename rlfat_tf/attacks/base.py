@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf import losses, random
+from rlfat_tf.core import losses, random
 
 LogitsFn = Callable[[Any], Any]
 
@@ -81,8 +81,8 @@ class Attack:
                 dictionary that holds them, see :func:`logits_in`.
             images: Float images in [0, 1], [batch, ...].
             labels: Integers [batch], or one-hot rows [batch, classes].
-            seed: An integer, a pair of integers, or a :class:`rlfat_tf.random.Seed`; the same seed
-                gives the same examples.
+            seed: An integer, a pair of integers, or a :class:`rlfat_tf.core.random.Seed`; the same
+                seed gives the same examples.
             unroll: Lay the steps out one after the other instead of as one loop. Needed when
                 ``logits_fn`` updates synchronised batch statistics, which TensorFlow forbids
                 inside a loop; costs graph size and compile time.
@@ -224,7 +224,7 @@ def try_remaining(
         logits_fn: See :meth:`Attack.__call__`.
         images: [batch, ...].
         labels: As given to the attack.
-        seed: With numbered examples, see :meth:`rlfat_tf.random.Seed.of_examples`.
+        seed: With numbered examples, see :meth:`rlfat_tf.core.random.Seed.of_examples`.
         found: The points found so far, [batch, ...].
 
     Returns:

@@ -13,51 +13,19 @@ The optimisation draws nothing: the same images always give the same examples.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf import losses, random
+from rlfat_tf.attacks.arguments import check_epsilon, check_positive
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
 from rlfat_tf.attacks.passes import repeat
-from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon
-from rlfat_tf.compat import keras
+from rlfat_tf.attacks.points import adam, better
+from rlfat_tf.core import losses, random
+from rlfat_tf.core.compat import keras
 
 # tanh reaches the borders of the box at infinity only: the start keeps this far from them.
 BORDER = 1e-6
-
-
-def check_positive(counts: Mapping[str, float], sizes: Mapping[str, float]) -> None:
-    """Refuses numbers of times that are no integers >= 1, and sizes that are not above 0.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    check_counts(**counts)
-    for name, size in sizes.items():
-        if not math.isfinite(size) or size <= 0:
-            raise ValueError(f"Expected {name} to be a finite number above 0; got {size}.")
-
-
-def adam(number: Any, gradient: Any, mean: Any, square: Any, rate: float) -> tuple[Any, Any, Any]:
-    """One step of Adam (Kingma & Ba, ICLR 2015, Algorithm 1) with the paper's constants.
-
-    Args:
-        number: Of the step, from 0.
-        gradient: Of what is minimised.
-        mean: Moving average of the gradient, at first 0.
-        square: Moving average of its square, at first 0.
-        rate: Learning rate.
-
-    Returns:
-        What to add to the variable, and the two averages.
-    """
-    mean = 0.9 * mean + 0.1 * gradient
-    square = 0.999 * square + 0.001 * tf.square(gradient)
-    time = tf.cast(number + 1, tf.float32)
-    length = tf.sqrt(square / (1.0 - tf.pow(0.999, time))) + 1e-8
-    return -rate * mean / (1.0 - tf.pow(0.9, time)) / length, mean, square
 
 
 def squared_l2(delta: Any) -> Any:

@@ -15,12 +15,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses, random
-from rlfat_tf.attacks.apgd import random_point, target_class
+from rlfat_tf.attacks.arguments import check_counts, check_epsilon
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct
 from rlfat_tf.attacks.passes import gradient_by, repeat
-from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon
-from rlfat_tf.compat import keras
+from rlfat_tf.attacks.points import better, random_point, target_class
+from rlfat_tf.core import losses, random
+from rlfat_tf.core.compat import keras
 
 
 def step_to_hyperplane(points: Any, normal: Any, value: Any, norm: str) -> Any:

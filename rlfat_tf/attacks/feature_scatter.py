@@ -10,11 +10,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import norms, random, transport
+from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.base import Attack, LogitsFn
 from rlfat_tf.attacks.passes import gradient_by
-from rlfat_tf.attacks.pgd import check_epsilon
-from rlfat_tf.compat import keras
+from rlfat_tf.core import norms, random, transport
+from rlfat_tf.core.compat import keras
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")

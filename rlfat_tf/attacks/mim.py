@@ -15,13 +15,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses, norms, random
+from rlfat_tf.attacks.arguments import check_epsilon, check_positive
 from rlfat_tf.attacks.base import LogitsFn, Search, try_remaining
-from rlfat_tf.attacks.carlini_wagner import check_positive
 from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
-from rlfat_tf.attacks.pgd import better, check_epsilon, rank
-from rlfat_tf.compat import keras
-from rlfat_tf.errors import unknown
+from rlfat_tf.attacks.points import better, rank
+from rlfat_tf.core import losses, norms, random
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
 
 LOSSES = ("ce", "dlr", "margin")  # not "kl", whose gradient is 0 at the image, where it starts
 
@@ -40,7 +40,7 @@ class MIM(Search):
         steps: Number of gradient steps.
         step_size: Length of a step; default 2.5 * epsilon / steps.
         decay: How much of the average is kept from step to step; 0 is PGD, 1 forgets nothing.
-        loss: ``"ce"``, ``"dlr"`` or ``"margin"``: :func:`rlfat_tf.losses.attack_loss`.
+        loss: ``"ce"``, ``"dlr"`` or ``"margin"``: :func:`rlfat_tf.core.losses.attack_loss`.
         eot: As in :class:`PGD`.
 
     Raises:

@@ -14,51 +14,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses, norms, random
+from rlfat_tf.attacks.arguments import check_counts, check_epsilon
 from rlfat_tf.attacks.base import Attack, LogitsFn
 from rlfat_tf.attacks.passes import Objective, gradient_of, repeat, value_of
-from rlfat_tf.compat import keras
-from rlfat_tf.errors import unknown
+from rlfat_tf.attacks.points import better, rank
+from rlfat_tf.core import losses, norms, random
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
 
 KEEPS = ("last", "best")
-
-
-def check_epsilon(epsilon: float | None, norm: str) -> float:
-    """Refuses a norm that does not exist and a radius that is not in units of [0, 1] pixels.
-
-    Args:
-        epsilon: The radius; None: the norm's usual one. A radius of one norm means something else
-            in the other, so no number is the default of both.
-        norm: ``"linf"`` or ``"l2"``.
-
-    Returns:
-        The radius.
-
-    Raises:
-        ValueError: If the norm is unknown, or if epsilon is negative or not finite, or above 1 in
-            the maximum norm.
-    """
-    usual = norms.get(norm).usual_epsilon
-    epsilon = float(usual if epsilon is None else epsilon)
-    if not math.isfinite(epsilon) or epsilon < 0:
-        raise ValueError(f"Expected a finite epsilon >= 0; received {epsilon}.")
-    if norm == "linf" and epsilon > 1:
-        raise ValueError(
-            f"Expected epsilon in units of pixels in [0, 1]; received {epsilon}. "
-            f"Did you mean {epsilon:g}/255?"
-        )
-    return epsilon
-
-
-def check_counts(**counts: Any) -> None:
-    """Refuses counts below 1.
-
-    Raises:
-        ValueError: If one is not an integer of at least 1.
-    """
-    for name, count in counts.items():
-        if int(count) != count or count < 1:
-            raise ValueError(f"Expected {name} to be an integer of at least 1; got {count}.")
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -76,8 +40,9 @@ class PGD(Attack):
             kept, a misclassified one before any other.
         keep: Of one start: ``"last"`` returns its last point, as training wants it; ``"best"``
             the one of the greatest loss, a misclassified one before any other, for one more pass.
-        loss: ``"ce"``, ``"kl"``, ``"margin"`` or ``"dlr"``: :func:`rlfat_tf.losses.attack_loss`.
-            Default: what the training method asks for, else ``"ce"``.
+        loss: ``"ce"``, ``"kl"``, ``"margin"`` or ``"dlr"``, see
+            :func:`rlfat_tf.core.losses.attack_loss`. Default: what the training method asks for,
+            else ``"ce"``.
         eot: For randomised classifiers: passes that every loss and gradient is a mean of. What is
             misclassified is then what is so in every pass. (Of ``"kl"``, p(x) is that of one pass.)
 
@@ -177,21 +142,6 @@ class PGD(Attack):
         none = tf.fill([tf.shape(images)[0]], tf.constant(-math.inf, tf.float32))
         _, last, *best = repeat(step, self.steps, (0, start, images, none), unroll)
         return better(best, scored(last))[0]
-
-
-def rank(loss: Any, right: Any) -> Any:
-    """Scores points [batch]: misclassified ones first, by their loss among themselves."""
-    value = tf.math.atan(tf.cast(loss, tf.float32))  # monotone, bounded: `right` decides
-    return value + 4.0 * tf.cast(~right, tf.float32)
-
-
-def better(one: Any, other: Any) -> tuple[Any, Any]:
-    """Of two pairs (points [batch, ...], scores [batch]) keeps per example the greater score."""
-    wins = other[1] > one[1]
-    wide = tf.reshape(
-        wins, tf.concat([tf.shape(wins), tf.ones([tf.rank(one[0]) - 1], tf.int32)], 0)
-    )
-    return tf.where(wide, other[0], one[0]), tf.where(wins, other[1], one[1])
 
 
 def LinfPGD(**arguments: Any) -> PGD:  # noqa: N802 - reads like the class that it makes

@@ -14,12 +14,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses, random
+from rlfat_tf.attacks.arguments import check_epsilon, check_positive
 from rlfat_tf.attacks.base import LogitsFn, Search
-from rlfat_tf.attacks.carlini_wagner import adam, check_positive
-from rlfat_tf.attacks.nattack import in_chunks, in_rounds, lead_of_each
-from rlfat_tf.attacks.pgd import check_epsilon
-from rlfat_tf.compat import keras
+from rlfat_tf.attacks.points import adam
+from rlfat_tf.attacks.queries import in_chunks, in_rounds, lead_of_each
+from rlfat_tf.core import losses, random
+from rlfat_tf.core.compat import keras
 
 BITS = 32  # of an integer, each the sign of one pixel in one direction
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import losses, random
+from rlfat_tf.attacks.arguments import check_counts, check_epsilon
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
-from rlfat_tf.attacks.pgd import better, check_counts, check_epsilon
+from rlfat_tf.attacks.points import better
 from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
-from rlfat_tf.compat import keras
+from rlfat_tf.core import losses, random
+from rlfat_tf.core.compat import keras
 
 # After how many of 10,000 queries the share of changed pixels is halved.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlfat_tf import random
 from rlfat_tf.attacks.base import Attack, LogitsFn
+from rlfat_tf.core import random
 
 
 class Transfer(Attack):

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import norms, random
+from rlfat_tf.core import norms, random
 
 GRID = 5  # tiles along the shorter side of the Euclidean start
 

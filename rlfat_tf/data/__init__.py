@@ -12,12 +12,12 @@ from __future__ import annotations
 import functools
 from typing import Callable
 
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.data import digits, folder, tfds
 from rlfat_tf.data.arrays import Arrays, DataSet, from_arrays, split
 from rlfat_tf.data.augment import AUGMENTATIONS
 from rlfat_tf.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from rlfat_tf.data.reading import Options
-from rlfat_tf.errors import unknown
 
 DATASETS: dict[str, Callable[[Options], DataSet]] = {
     "digits": digits.load,

@@ -12,8 +12,8 @@ from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
 
-from rlfat_tf.addons import tfa
-from rlfat_tf.errors import unknown
+from rlfat_tf.core.addons import tfa
+from rlfat_tf.core.errors import unknown
 
 CROP_PADDING = 4
 

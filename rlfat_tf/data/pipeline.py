@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import random
+from rlfat_tf.core import random
 from rlfat_tf.data import augment as augmentations
 from rlfat_tf.data.arrays import Arrays
 

@@ -13,9 +13,9 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.data.arrays import Arrays, DataSet
 from rlfat_tf.data.reading import READ_BATCH, Options, Unreadable, read, resize
-from rlfat_tf.errors import unknown
 
 
 def load(name: str, options: Options) -> DataSet:

@@ -6,13 +6,13 @@ report = rlfat_tf.evaluation.AutoAttack(epsilon=8 / 255).evaluate(model, test)
 
 from __future__ import annotations
 
-from rlfat_tf.attacks import AutoAttack
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
+from rlfat_tf.evaluation.autoattack import AutoAttack
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier, load_classifier
 from rlfat_tf.evaluation.evaluate import evaluate
-from rlfat_tf.evaluation.saliency import smooth_grad
-from rlfat_tf.evaluation.sensitivity import loss_sensitivity
-from rlfat_tf.evaluation.shuffled import shuffled_accuracy
+from rlfat_tf.evaluation.measures.saliency import smooth_grad
+from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
+from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
 from rlfat_tf.evaluation.suite import EVALUATION_ATTACKS
 
 __all__ = [

@@ -17,8 +17,8 @@ from rlfat_tf.attacks import Attack, Transfer
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.evaluate import make_judge, run_plan
 from rlfat_tf.evaluation.plan import Plan
-from rlfat_tf.evaluation.table import percent_text
-from rlfat_tf.inference import FORMS, InferenceTransform
+from rlfat_tf.evaluation.report.table import percent_text
+from rlfat_tf.methods.inference import FORMS, InferenceTransform
 
 
 def check_discriminator(model: Any) -> None:

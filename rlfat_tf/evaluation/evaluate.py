@@ -21,14 +21,15 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks import Attack
+from rlfat_tf.core.versions import versions
 from rlfat_tf.data import Arrays, DataSet
-from rlfat_tf.evaluation import checks, suite
+from rlfat_tf.evaluation import suite
+from rlfat_tf.evaluation.checks import results as checks
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.intervals import wilson
-from rlfat_tf.evaluation.judge import Judge, Watch
 from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
-from rlfat_tf.evaluation.state import State
-from rlfat_tf.versions import versions
+from rlfat_tf.evaluation.progress import State
+from rlfat_tf.evaluation.runner import Judge, Watch
 
 SCHEMA = 1
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from rlfat_tf.attacks import Attack
-from rlfat_tf.attacks.pgd import check_epsilon
-from rlfat_tf.errors import unknown
+from rlfat_tf.attacks.arguments import check_epsilon
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.evaluation import suite
 
 # Of every epsilon (None: the attacks bring it), the attacks by name.

@@ -18,9 +18,9 @@ from rlfat_tf.attacks import (
     NAttack,
     Transfer,
 )
+from rlfat_tf.attacks.arguments import check_counts, check_epsilon
 from rlfat_tf.attacks.autoattack import COMPONENTS
-from rlfat_tf.attacks.pgd import check_counts, check_epsilon
-from rlfat_tf.errors import unknown
+from rlfat_tf.core.errors import unknown
 
 
 @dataclasses.dataclass(frozen=True)

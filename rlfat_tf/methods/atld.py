@@ -22,10 +22,10 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf import compat, losses, norms, random
 from rlfat_tf.attacks import Attack, FeatureScatter, LinfPGD
-from rlfat_tf.compat import keras
-from rlfat_tf.errors import unknown
+from rlfat_tf.core import compat, losses, norms, random
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 from rlfat_tf.methods.batch_norm import attack_forward

@@ -20,12 +20,13 @@ from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
 
-from rlfat_tf import compat, losses, random
 from rlfat_tf.attacks import Attack, LinfPGD
-from rlfat_tf.compat import keras
-from rlfat_tf.errors import unknown
+from rlfat_tf.core import compat, losses, random
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import ATTACK_BN, attack_forward
+from rlfat_tf.storage.saved_model import export_saved_model
 
 TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
 ATTACK_DRAW, SHUFFLE_DRAW, METHOD_DRAW = 0, 1, 2
@@ -88,7 +89,7 @@ class AdversarialModel(compat.Model):
         weight_decay: Factor of an L2 penalty, factor / 2 * ||w||^2 over all trainable weights:
             the coupled weight decay of the papers' optimizers.
         regularizer: A further per-example term, for instance
-            :class:`rlfat_tf.regularizers.LSP`; logged under its name.
+            :class:`rlfat_tf.methods.regularizers.LSP`; logged under its name.
         name: Of the Keras model.
         parts: For subclasses: further models that become attributes, are saved with this one and
             must be there before it is built.
@@ -354,9 +355,7 @@ class AdversarialModel(compat.Model):
         compat.build_optimizer(self.optimizer, self.model.trainable_variables)
 
     def export(self, filepath: Any, **kwargs: Any) -> None:
-        """Writes a SavedModel for serving; see :func:`rlfat_tf.export.export_saved_model`."""
-        from rlfat_tf.export import export_saved_model
-
+        """Writes a SavedModel for serving; see :func:`rlfat_tf.export_saved_model`."""
         export_saved_model(self.model, filepath, **kwargs)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf import compat
+from rlfat_tf.core import compat
 
 ATTACK_BN = ("eval", "batch", "train")
 

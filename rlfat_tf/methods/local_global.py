@@ -17,9 +17,9 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf import losses, norms
-from rlfat_tf.compat import keras
-from rlfat_tf.errors import unknown
+from rlfat_tf.core import losses, norms
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 from rlfat_tf.methods.batch_norm import attack_forward
 

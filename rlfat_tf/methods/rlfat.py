@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from rlfat_tf import losses, random, transforms
-from rlfat_tf.compat import keras
-from rlfat_tf.errors import unknown
+from rlfat_tf.core import losses, random, transforms
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 from rlfat_tf.methods.trades import TRADES
 
@@ -31,7 +31,7 @@ class BlockShuffled(AdversarialModel):
         model: A Keras model from float images in [0, 1] to logits.
         num_blocks: k of Random Block Shuffle.
         block_shuffle: ``"batch"`` (one draw for the global batch, the reference), ``"image"`` or
-            ``"equal"``; see :func:`rlfat_tf.transforms.draw_blocks`.
+            ``"equal"``; see :func:`rlfat_tf.core.transforms.draw_blocks`.
         **kwargs: Those of :class:`AdversarialModel`.
     """
 

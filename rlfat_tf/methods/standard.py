@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from rlfat_tf import losses
 from rlfat_tf.attacks import Attack
-from rlfat_tf.compat import keras
+from rlfat_tf.core import losses
+from rlfat_tf.core.compat import keras
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from rlfat_tf.errors import unknown
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.models.preact_resnet import preact_resnet18
 from rlfat_tf.models.reference import PadChannels, reference_by_depth, reference_wide_resnet
 from rlfat_tf.models.small_cnn import small_cnn

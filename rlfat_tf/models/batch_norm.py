@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rlfat_tf.compat import keras, synchronized_batch_norm
+from rlfat_tf.core.compat import keras, synchronized_batch_norm
 from rlfat_tf.models.batch_norm import FusedBatchNormalization
 
 BATCH_NORM_MOMENTUM = 0.9

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from rlfat_tf.models import common
 
 EPSILON = 1e-5

@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from rlfat_tf.models import common
 
 STEM_WIDTH = 16

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf import random
-from rlfat_tf.compat import keras
+from rlfat_tf.core import random
+from rlfat_tf.core.compat import keras
 from tests import reference
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import attacks, losses
-from rlfat_tf.attacks.apgd import APGD, APGDT, ascend, checkpoints, target_class
+from rlfat_tf import attacks
+from rlfat_tf.attacks.apgd import APGD, APGDT, ascend, checkpoints
+from rlfat_tf.attacks.points import target_class
+from rlfat_tf.core import losses
 from tests import reference
 from tests.attacks.owed import check_round_trip, numbered
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import attacks, losses
+from rlfat_tf import attacks
 from rlfat_tf.attacks.apgd import APGD, APGDT
+from rlfat_tf.core import losses
 from tests.attacks.owed import check_round_trip, numbered
 from tests.attacks.watching import (
     IMAGES,

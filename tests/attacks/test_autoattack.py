@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import attacks, random
+from rlfat_tf import attacks
 from rlfat_tf.attacks.autoattack import COMPONENTS, AutoAttack
+from rlfat_tf.core import random
 from tests import reference
 from tests.attacks.owed import check_round_trip
 

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks
-from rlfat_tf.attacks.carlini_wagner import CWL2, CWTanh, adam
+from rlfat_tf.attacks.carlini_wagner import CWL2, CWTanh
+from rlfat_tf.attacks.points import adam
 from tests.attacks.owed import check_round_trip, on_a_net
 
 SHAPE = (3, 2, 1)

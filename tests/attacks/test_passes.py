@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import attacks, losses
+from rlfat_tf import attacks
 from rlfat_tf.attacks.passes import gradient_of, value_of
+from rlfat_tf.core import losses
 from tests import reference
 
 IMAGES, _, _ = reference.images_and_labels(8, seed=1)

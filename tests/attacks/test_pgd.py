@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import attacks, losses, random
-from rlfat_tf.compat import keras
+from rlfat_tf import attacks
+from rlfat_tf.core import losses, random
+from rlfat_tf.core.compat import keras
 from tests import reference
 
 SHAPE = reference.SHAPE

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import random
 from rlfat_tf.attacks.spsa import SPSA, signs
+from rlfat_tf.core import random
 from tests.attacks.owed import blind, check_round_trip, check_without_gradients
 
 SHAPE = (3, 2, 1)

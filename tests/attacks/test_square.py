@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import random
 from rlfat_tf.attacks import square, windows
 from rlfat_tf.attacks.square import Square
+from rlfat_tf.core import random
 from tests import reference
 from tests.attacks.owed import check_round_trip, numbered
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from tests import reference
 
 SHAPE = reference.SHAPE

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import addons, data
-from rlfat_tf.compat import KERAS_3
+from rlfat_tf import data
+from rlfat_tf.core import addons
+from rlfat_tf.core.compat import KERAS_3
 from rlfat_tf.data import augment
 
 SHAPES = [(32, 32, 3), (8, 8, 1), (9, 14, 2)]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import data
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import rlfat_tf
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation.classifier import as_classifier, load_classifier
 from tests import reference
 

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks, data, evaluation
-from rlfat_tf.evaluation import plots
 from rlfat_tf.evaluation.evaluate import as_arrays
-from rlfat_tf.evaluation.report import show, write_report
+from rlfat_tf.evaluation.report import plots
+from rlfat_tf.evaluation.report.writing import show, write_report
 from tests import reference
 from tests.evaluation.test_classifier import Foreign
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlfat_tf.evaluation import evaluate, suite
-from rlfat_tf.evaluation.config import EvalConfig
+from rlfat_tf.run.eval_config import EvalConfig
 from tests import reference
 
 AVERAGING = ("fgsm", "mim", "pgd", "cw", "transfer", "apgd_ce", "apgd_dlr", "apgd_t")

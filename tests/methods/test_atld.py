@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import ATLD, attacks, compat, norms, random
-from rlfat_tf.compat import keras
+from rlfat_tf import ATLD, attacks
+from rlfat_tf.core import compat, norms, random
+from rlfat_tf.core.compat import keras
 from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import PGDAT, RLFATP, TRADES, attacks
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from rlfat_tf.methods.batch_norm import attack_forward
 from tests import reference
 

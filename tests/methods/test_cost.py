@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import LSP, METHODS, attacks
-from rlfat_tf.compat import keras
+from rlfat_tf.core.compat import keras
 from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import FeatureScattering, attacks, norms, random
-from rlfat_tf.compat import keras
+from rlfat_tf import FeatureScattering, attacks
+from rlfat_tf.core import norms, random
+from rlfat_tf.core.compat import keras
 from tests import reference
-from tests.test_transport import numpy_cost, numpy_plan
+from tests.core.test_transport import numpy_cost, numpy_plan
 
 IMAGES, ADVERSARIAL, LABELS = reference.images_and_labels(6, seed=2)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import LocalGlobal, attacks, random
+from rlfat_tf import LocalGlobal, attacks
+from rlfat_tf.core import random
 from rlfat_tf.methods import base
 from tests import reference
 

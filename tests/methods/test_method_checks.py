@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import METHODS, PGDAT, RLFATP, Standard, attacks
-from rlfat_tf.compat import KERAS_3, dtype_policy, keras
+from rlfat_tf.core.compat import KERAS_3, dtype_policy, keras
 from tests import reference
 
 layers = keras.layers

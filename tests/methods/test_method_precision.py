@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import METHODS, attacks, random
-from rlfat_tf.compat import dtype_policy, keras
+from rlfat_tf import METHODS, attacks
+from rlfat_tf.core import random
+from rlfat_tf.core.compat import dtype_policy, keras
 from rlfat_tf.methods import base
 from tests import reference
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import LSP, METHODS, attacks, random
-from rlfat_tf.compat import keras
+from rlfat_tf import LSP, METHODS, attacks
+from rlfat_tf.core import random
+from rlfat_tf.core.compat import keras
 from rlfat_tf.methods import base
 from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import METHODS, attacks
-from rlfat_tf.compat import keras, optimizer_variables
+from rlfat_tf.core.compat import keras, optimizer_variables
 from tests import reference
 
 IMAGES, _, LABELS = reference.images_and_labels()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import compat
-from rlfat_tf.compat import keras
+from rlfat_tf.core import compat
+from rlfat_tf.core.compat import keras
 from rlfat_tf.models import wide_resnet
 from rlfat_tf.models.batch_norm import FusedBatchNormalization
 

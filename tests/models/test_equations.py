@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rlfat_tf import compat, models
+from rlfat_tf import models
+from rlfat_tf.core import compat
 
 
 class Weights:

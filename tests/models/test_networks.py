@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import compat, models
-from rlfat_tf.compat import keras
+from rlfat_tf import models
+from rlfat_tf.core import compat
+from rlfat_tf.core.compat import keras
 
 SMALL = ["small_cnn", "w8-1", "wrn-10-1"]
 

@@ -1,0 +1,78 @@
+"""What attacks by queries share: rounds, chunks, and the leads of many points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from rlfat_tf.attacks.base import LogitsFn, is_correct
+from rlfat_tf.core import losses, random
+
+
+def in_rounds(
+    play: Callable[..., tuple[Any, Sequence[Any]]],
+    rounds: int,
+    logits_fn: LogitsFn,
+    images: Any,
+    labels: Any,
+    seed: random.Seed,
+    state: Sequence[Any],
+) -> Any:
+    """Plays round after round with those examples that are still classified rightly.
+
+    Args:
+        play: From (number of the round, images, labels, seed, state) of n >= 1 examples to their
+            points and their new state.
+        rounds: How many at most.
+        logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
+        images: [batch, ...].
+        labels: Integers [batch].
+        seed: With numbered examples, see :meth:`rlfat_tf.core.random.Seed.of_examples`.
+        state: Tensors [batch, ...] that go from round to round.
+
+    Returns:
+        The last point of every example, [batch, ...]; the image itself if it was misclassified.
+    """
+
+    def go_on(number: Any, right: Any, points: Any, *state: Any) -> Any:
+        rows = tf.where(right)
+        take = rows[:, 0]
+        some, theirs, *old = (tf.gather(tensor, take) for tensor in (images, labels, *state))
+        found, new = play(number, some, theirs, seed.rows(take), old)
+        still = is_correct(logits_fn(found), theirs)
+        pairs = zip((right, points, *state), (still, found, *new))
+        return number + 1, *(tf.tensor_scatter_nd_update(a, rows, b) for a, b in pairs)
+
+    start = (0, is_correct(logits_fn(images), labels), images, *state)
+    return tf.while_loop(
+        lambda _, right, *__: tf.reduce_any(right),
+        go_on,
+        start,
+        maximum_iterations=rounds,
+        parallel_iterations=1,
+    )[2]
+
+
+def in_chunks(body: Callable[..., Any], total: int, chunk: int, start: Sequence[Any]) -> Any:
+    """Lets ``body(numbers, *state)`` see the numbers 0 ... total - 1, at most ``chunk`` at once."""
+
+    def step(first: Any, *state: Any) -> Any:
+        numbers = tf.range(first, tf.minimum(first + chunk, total))
+        pairs = zip(body(numbers, *state), state)
+        return first + chunk, *(tf.ensure_shape(new, old.shape) for new, old in pairs)
+
+    _, *state = tf.while_loop(
+        lambda first, *_: first < total, step, (0, *start), parallel_iterations=1
+    )
+    return state
+
+
+def lead_of_each(logits_fn: LogitsFn, points: Any, labels: Any) -> Any:
+    """``losses.lead`` of points [batch, members, ...]; float32 [batch, members]."""
+    shape = tf.shape(points)
+    flat = tf.reshape(points, tf.concat([[-1], shape[2:]], 0))
+    logits = logits_fn(tf.ensure_shape(flat, [None, *points.shape[2:]]))
+    lead = losses.lead(tf.repeat(labels, shape[1]), logits)
+    return tf.cast(tf.reshape(lead, shape[:2]), tf.float32)

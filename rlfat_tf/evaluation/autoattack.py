@@ -1,0 +1,16 @@
+"""AutoAttack that judges: ``AutoAttack(epsilon=8 / 255).evaluate(model, test)``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlfat_tf import attacks
+from rlfat_tf.evaluation.evaluate import evaluate
+
+
+class AutoAttack(attacks.AutoAttack):
+    """:class:`rlfat_tf.attacks.AutoAttack`, which reads like the literature."""
+
+    def evaluate(self, model: Any, data: Any, **options: Any) -> dict[str, Any]:
+        """Judges a model by this attack alone: :func:`rlfat_tf.evaluation.evaluate`."""
+        return evaluate(model, data, attacks={"autoattack": self}, **options)

@@ -1,0 +1,236 @@
+"""Checks of a classifier before it is judged; see :mod:`rlfat_tf.evaluation.checks`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.attacks.pgd import PGD
+from rlfat_tf.core import losses, norms
+from rlfat_tf.evaluation.checks.findings import Finding, finding
+from rlfat_tf.evaluation.classifier import Classifier
+
+SUBSET = 48  # examples that the classifier is checked on
+OTHER_RANGES = {"[-1, 1]": lambda x: 2 * x - 1, "[0, 255]": lambda x: 255 * x}
+RANGE_GAIN = 0.2
+# Relative to the spread of the logits. Two runs of one graph differ by rounding at most; between
+# two places in a batch, kernels may add up in another order, which would show in bfloat16.
+SAME_PLACE, OTHER_PLACE = 1e-4, 3e-2
+FEW = 0.05  # share of examples that may be odd by chance
+
+
+def check_classifier(
+    classifier: Classifier, images: Any, labels: Any, clean: Any, *, epsilon: float, norm: str
+) -> list[Finding]:
+    """Looks at outputs, then determinism, then gradients, then attacks, until one finds something.
+
+    Args:
+        classifier: Whom to check.
+        images: float32 [n, H, W, C] in [0, 1], NumPy.
+        labels: int32 [n].
+        clean: Which examples are classified rightly, bool [n].
+        epsilon: Radius, above 0.
+        norm: ``"linf"`` or ``"l2"``.
+    """
+    some, right = _spread(np.arange(len(images))), _spread(np.flatnonzero(clean))
+    predict = tf.function(
+        lambda x: losses.as_float(classifier.logits_fn(x)),
+        input_signature=[tf.TensorSpec([None, *images.shape[1:]])],
+    )
+    found = _outputs(predict, images[some], labels[some], clean[some])
+    found = found or _determinism(predict, images[some])
+    if found or not len(right) or not classifier.has_gradients(images[right[:1]]):
+        return found
+    examples = tf.constant(images[right]), tf.constant(labels[right], tf.int32)
+    return _gradients(classifier, *examples, norm) or _attacks(classifier, *examples, epsilon, norm)
+
+
+def _spread(rows: Any) -> Any:
+    """Takes at most SUBSET rows evenly, because data sets are often sorted by class."""
+    places = np.linspace(0, len(rows) - 1, min(SUBSET, len(rows)))
+    return rows[places.astype(int)]
+
+
+def _outputs(predict: Any, images: Any, labels: Any, clean: Any) -> list[Finding]:
+    """Looks at the numbers that come out."""
+    logits = predict(images).numpy()
+    rows = len(images)
+    broken = int(np.sum(~np.isfinite(logits).all(-1)))
+    if broken:
+        return [
+            finding(
+                "non-finite-logits",
+                f"{broken} of {rows} clean images have logits that are NaN or infinite, and no "
+                "loss to follow. Find the operation that overflows (16-bit floats, log, division).",
+            )
+        ]
+    found = []
+    if logits.min() >= 0 and np.abs(logits.sum(-1) - 1).max() < 1e-3:
+        found.append(
+            finding(
+                "softmax-outputs",
+                f"The outputs of all {rows} images are non-negative and sum to 1, so they seem to "
+                "be probabilities. Attacks need logits: the gradient through a softmax too many "
+                "vanishes, and the model looks robust. Evaluate the model without its softmax.",
+            )
+        )
+    here = int(clean.sum())
+    there = {
+        name: int(is_correct(predict(scale(images)), labels).numpy().sum())
+        for name, scale in OTHER_RANGES.items()
+    }
+    name = max(there, key=lambda name: there[name])
+    if there[name] - here >= max(3, RANGE_GAIN * rows):
+        found.append(
+            finding(
+                "another-range",
+                f"Of {rows} images the model classifies {here} rightly as they are, in [0, 1], "
+                f"and {there[name]} when scaled to {name}: it seems to have been trained on "
+                f"those. Put the scaling from [0, 1] to {name} inside of the model.",
+            )
+        )
+    return found
+
+
+def _determinism(predict: Any, images: Any) -> list[Finding]:
+    """Looks whether an example's logits are a function of the example."""
+    count = len(images)
+    twice = predict(np.concatenate([images, images])).numpy()
+    again = predict(np.concatenate([images, images])).numpy()
+    logits = twice[:count]
+    # Equal shapes, so that the same kernels run; images as different as can be.
+    company = predict(np.concatenate([images, 1 - images])).numpy()[:count]
+    spread = max(float(np.ptp(twice)), float(np.finfo(np.float32).tiny))
+    differs = float(np.abs(twice - again).max()) / spread
+    if differs > SAME_PLACE:
+        return [
+            finding(
+                "randomised-predictions",
+                f"Two predictions of the same images differ by {differs:.2%} of the range of the "
+                "logits. An attack that sees one draw is easily missed by the next: use "
+                "AutoAttack's version 'rand', or eot for PGD: they average over draws; checks that "
+                "need equal predictions were left out.",
+            )
+        ]
+    by_place = float(np.abs(logits - twice[count:]).max()) / spread
+    by_company = float(np.abs(logits - company).max()) / spread
+    if by_company > SAME_PLACE or by_place > OTHER_PLACE:
+        return [
+            finding(
+                "batch-dependence",
+                f"The logits of an image change by {max(by_company, by_place):.2%} of their range "
+                "with the other images of its batch, or with its place among them. Is batch "
+                "normalisation in training mode? Call the model with training=False; checks that "
+                "need an image's own logits were left out.",
+            )
+        ]
+    return []
+
+
+def _gradients(classifier: Classifier, images: Any, labels: Any, norm: str) -> list[Finding]:
+    """Looks whether the gradient of the cross entropy gives a direction."""
+
+    @tf.function
+    def look() -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            loss = losses.cross_entropy(labels, classifier.logits_fn(images))
+        gradient = tape.gradient(loss, images)
+        finite = tf.reduce_all(tf.math.is_finite(gradient), [1, 2, 3])
+        # As the attack sees it: in the Euclidean norm very small gradients underflow.
+        still = tf.reduce_all(norms.get(norm).step(gradient) == 0, [1, 2, 3])
+        return tf.reduce_sum(tf.cast([~finite, finite & still], tf.int32), -1)
+
+    count = len(images)
+    broken, zero = look.get_concrete_function()().numpy()
+    found = []
+    if broken > FEW * count:
+        found.append(
+            finding(
+                "non-finite-gradients",
+                f"The input gradient of the cross entropy is NaN or infinite on {broken} of "
+                f"{count} images; steps along it lead nowhere, or to images of NaN. Find the "
+                "operation without a derivative (sqrt, norm, division at 0; a branch of where) and "
+                "give it a finite one.",
+            )
+        )
+    if zero > FEW * count:
+        found.append(
+            finding(
+                "zero-gradients",
+                f"The input gradient of the cross entropy is zero on {zero} of {count} images, "
+                "which an attack on it leaves as they are: their robustness is apparent only. Use "
+                "a loss of the logits' differences (dlr, margin), attack past operations that "
+                "pass no gradient, and add attacks without gradients (square).",
+            )
+        )
+    return found
+
+
+def _attacks(
+    classifier: Classifier, images: Any, labels: Any, epsilon: float, norm: str
+) -> list[Finding]:
+    """Looks whether an attack with more of everything is stronger."""
+    count = len(images)
+
+    def attack(**arguments: Any) -> tuple[int, float]:
+        """Returns how many examples stay right and the mean cross entropy."""
+        chosen = PGD(**{"keep": "best", **arguments})
+
+        @tf.function
+        def run() -> Any:
+            logits = classifier.logits_fn(chosen(classifier.logits_fn, images, labels, seed=0))
+            right = tf.reduce_sum(tf.cast(is_correct(logits, labels), tf.int32))
+            return right, tf.reduce_mean(losses.cross_entropy(labels, logits))
+
+        # Not called as it is, because TensorFlow warns of many functions from the same lines.
+        right, loss = run.get_concrete_function()()
+        return int(right), float(loss)
+
+    def walk(radius: float, steps: int) -> tuple[int, float]:
+        radius = min(radius, 1.0) if norm == "linf" else radius
+        if steps == 1:
+            return attack(norm=norm, epsilon=radius, steps=1, step_size=radius, random_start="none")
+        return attack(norm=norm, epsilon=radius, steps=steps, step_size=radius / 10)
+
+    one, many, wide = walk(epsilon, 1), walk(epsilon, 20), walk(2 * epsilon, 20)
+    free = 0
+    if len(np.unique(labels)) > 1:  # so each has a right image of another class within reach
+        # The box is the only bound, hence the maximum norm always: Euclidean steps stall at its
+        # faces, as they do on robust networks for MNIST.
+        free, _ = attack(epsilon=1.0, steps=30, step_size=0.1, random_start="none", loss="margin")
+    slack = max(1, FEW * count)
+    found = []
+    if many[0] > one[0] + slack or many[1] < 0.99 * one[1]:
+        found.append(
+            finding(
+                "more-steps",
+                f"At epsilon {epsilon:.4g} PGD with 20 steps leaves {many[0]} of {count} images "
+                f"right at a mean loss of {many[1]:.3g}, with one step {one[0]} at {one[1]:.3g}. "
+                "More steps must not be weaker, so gradients lead astray: remove what masks "
+                "them, try larger steps, add attacks without gradients.",
+            )
+        )
+    if wide[0] > many[0] + slack:
+        found.append(
+            finding(
+                "larger-epsilon",
+                f"PGD leaves {many[0]} of {count} images right at epsilon {epsilon:.4g} and "
+                f"{wide[0]} at twice that. The larger ball holds the smaller one, so the attack is "
+                "at fault: adapt its steps and its loss, remove what masks gradients.",
+            )
+        )
+    if free:
+        found.append(
+            finding(
+                "unbounded-attack",
+                f"PGD without a bound but [0, 1] leaves {free} of {count} images right, though "
+                "images that the model gives to other classes are within its reach. Gradients do "
+                "not lead there, so attacks by them overestimate robustness: remove what masks "
+                "them, add attacks without gradients.",
+            )
+        )
+    return found

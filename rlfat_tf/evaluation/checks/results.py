@@ -1,0 +1,239 @@
+"""Catches evaluations that are wrong: by what they are given, by the classifier, by the results.
+
+Robust accuracy that is too high looks like success. These checks look for the usual reasons; what
+each means and what to do is in ``docs/evaluation_checks.md``. None of them proves robustness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlfat_tf.attacks import Attack
+from rlfat_tf.core import norms
+from rlfat_tf.evaluation.checks.findings import Finding, finding
+from rlfat_tf.evaluation.checks.model import check_classifier
+from rlfat_tf.evaluation.classifier import Classifier
+
+__all__ = [
+    "Finding",
+    "check_attacks",
+    "check_model",
+    "check_results",
+    "epsilon_unit",
+    "images_in_range",
+]
+
+# Maximum norm, below: less than half a grey level in every pixel; above: every image can become
+# uniformly grey. Euclidean, below: less than what is reported of any size of image (36/255 and 0.25
+# are the small ones), but usual in the maximum norm; above: more than twice what the literature
+# goes to (3 to 5 on ImageNet). So the usual radius of one norm is found where the other is meant.
+USUAL_EPSILON = {"linf": (0.5 / 255, 0.5), "l2": (0.1, 10.0)}
+# By class or by name in the suite.
+BLACK_BOX = ("square", "nattack", "spsa", "transfer")
+# Equally strong attacks break different examples: after APGD and FAB, Square still breaks a few
+# tenths of a per cent of a sound network's. One or two examples are chance at any size.
+NOISE_SHARE, NOISE_EXAMPLES = 0.01, 2
+
+Record = Mapping[str, Any]
+# By how much a result is wrong, and the finding.
+Case = tuple[float, Finding]
+
+
+def images_in_range(images: Any) -> Finding | None:
+    """Looks for images outside of [0, 1].
+
+    Args:
+        images: float32 [n, H, W, C], NumPy.
+    """
+    low, high = float(np.min(images)), float(np.max(images))
+    if low >= 0 and high <= 1:  # false for NaN
+        return None
+    return finding(
+        "images-out-of-range",
+        f"Expected images in [0, 1]; received values from {low:g} to {high:g}. Attacks clip to "
+        "[0, 1] and epsilon is in its unit: divide 8-bit images by 255, and put any other scaling "
+        "inside of the model.",
+    )
+
+
+def epsilon_unit(epsilon: float | None, norm: str) -> Finding | None:
+    """Looks for a radius that seems to be in another unit than pixels in [0, 1].
+
+    Args:
+        epsilon: Radius of the ball; None and 0 pass.
+        norm: ``"linf"`` or ``"l2"``.
+    """
+    low, high = USUAL_EPSILON[norm]
+    if not epsilon or low <= epsilon < high:
+        return None
+    unit = "divided by 255 twice" if epsilon < low else "meant in units of 0 to 255"
+    # The maximum norm's radii are the smaller ones.
+    mistaken = (norm == "l2") == (epsilon < low)
+    guess = f"{unit}, or the radius of the other norm" if mistaken else unit
+    return finding(
+        "epsilon-unit",
+        f"epsilon {epsilon:.3g} in the norm {norm} is outside of the usual {low:.2g} to {high:g}; "
+        f"was it {guess}? It is in units of pixels in [0, 1]: for instance "
+        f"{'8 / 255' if norm == 'linf' else '0.5'}.",
+    )
+
+
+def check_model(
+    classifier: Classifier,
+    images: Any,
+    labels: Any,
+    clean: Any,
+    *,
+    epsilon: float | None,
+    norm: str | None,
+) -> list[Finding]:
+    """Checks a classifier on a few examples, before it is judged.
+
+    The checks build on each other: where one finds something, those that presuppose the opposite
+    are left out. Those that need gradients are left out where there are none.
+
+    Args:
+        classifier: Whom to check.
+        images: float32 [n, H, W, C], NumPy.
+        labels: int32 [n].
+        clean: Which examples are classified rightly, bool [n].
+        epsilon: Radius of the evaluation; None if its attacks bring theirs.
+        norm: ``"linf"`` or ``"l2"``; None if its attacks are of several.
+
+    Returns:
+        What was found, at best nothing.
+    """
+    norm = norm or "linf"
+    outside, unit = images_in_range(images), epsilon_unit(epsilon, norm)
+    if outside:
+        return [outside]
+    radius = epsilon or norms.get(norm).usual_epsilon
+    found = check_classifier(classifier, images, labels, clean, epsilon=radius, norm=norm)
+    return [unit, *found] if unit else found
+
+
+def check_attacks(attacks: Mapping[str, Attack]) -> list[Finding]:
+    """Checks whether attacks are what their names say.
+
+    Args:
+        attacks: By name.
+    """
+    budgets = {name: attack.get_config().get("budget", 1.0) for name, attack in attacks.items()}
+    return [
+        finding(
+            "reduced-budget",
+            f"{name} runs with {budget:g} times its steps and queries: it is not AutoAttack as the "
+            "literature means it, and robust accuracy may be lower under that. Leave the budget "
+            "at 1 for figures to compare.",
+        )
+        for name, budget in budgets.items()
+        if budget < 1
+    ]
+
+
+def check_results(curve: Sequence[Record]) -> list[Finding]:
+    """Checks the results of attacks against each other.
+
+    Args:
+        curve: Of every epsilon ``{"epsilon": ..., "attacks": {name: record}}``, with
+            ``robust_accuracy``, ``interval`` and ``examples`` in a record, ``bounded`` if it is
+            not, and in its ``components``, if it has any, ``broken``.
+
+    Returns:
+        Of every kind of contradiction the greatest one found.
+    """
+    kinds = [case for point in curve for case in _black_box(point)], list(_rises(curve))
+    return [max(cases, key=lambda case: case[0])[1] for cases in kinds if cases]
+
+
+def _black_box(point: Record) -> Iterator[Case]:
+    """Yields attacks without gradients that are stronger than all attacks with gradients."""
+    attacks = {n: r for n, r in point["attacks"].items() if r.get("bounded", True)}
+    blind = {name for name, record in attacks.items() if _is_black_box(name, record)}
+    seeing = [name for name in attacks if name not in blind]
+    advice = (
+        "Without gradients an attack knows less, so the gradients are masked or their attacks too "
+        "weak: robust accuracy may be lower still; look for what masks them, use more steps, "
+        "restarts and losses."
+    )
+    for name in sorted(blind) if seeing else ():
+        record = attacks[name]
+        if all(_is_stronger(record, attacks[other]) for other in seeing):
+            best = min(seeing, key=lambda other: attacks[other]["robust_accuracy"])
+            low, high = record["robust_accuracy"], attacks[best]["robust_accuracy"]
+            yield (
+                high - low,
+                finding(
+                    "black-box",
+                    f"At epsilon {_number(point['epsilon'])} {name} leaves {low:.1%} robust, "
+                    f"the best attack with gradients, {best}, {high:.1%}. {advice}",
+                ),
+            )
+    for name in seeing:
+        before = False
+        for part, record in attacks[name].get("components", {}).items():
+            broken, examples = record["broken"], attacks[name]["examples"]
+            if _is_black_box(part, record) and before and _beyond_noise(broken, examples):
+                message = (
+                    f"At epsilon {_number(point['epsilon'])} {part} breaks {broken} of {examples} "
+                    f"examples that the parts of {name} with gradients had left robust. {advice}"
+                )
+                yield broken / examples, finding("black-box", message)
+            before = before or not _is_black_box(part, record)
+
+
+def _rises(curve: Sequence[Record]) -> Iterator[Case]:
+    """Yields attacks under which accuracy rises with epsilon."""
+    points = sorted((p for p in curve if p["epsilon"] is not None), key=lambda p: p["epsilon"])
+    for name in points[0]["attacks"] if points else ():
+        lowest, radius = 1.0, 0.0
+        for point in points:
+            record = point["attacks"][name]
+            accuracy = record["robust_accuracy"]
+            if accuracy < lowest:
+                lowest, radius = accuracy, point["epsilon"]
+            risen = round((accuracy - lowest) * record["examples"])
+            if _beyond_noise(risen, record["examples"]) and not _is_one_step(name, record):
+                message = (
+                    f"{name} leaves {lowest:.1%} robust at epsilon {_number(radius)} and "
+                    f"{accuracy:.1%} at {_number(point['epsilon'])}. The larger ball holds the "
+                    "smaller one, so the attack is at fault: adapt its step size and number of "
+                    "steps to epsilon, and look for what masks gradients."
+                )
+                yield accuracy - lowest, finding("larger-epsilon", message)
+
+
+def _kind(name: str, record: Record) -> str:
+    """Returns the class of an attack in lower case, which its ``repr`` begins with."""
+    return str(record.get("attack", name)).split("(")[0].lower()
+
+
+def _is_black_box(name: str, record: Record) -> bool:
+    parts = record.get("components")
+    if parts:
+        return all(_is_black_box(part, inner) for part, inner in parts.items())
+    return _kind(name, record) in BLACK_BOX
+
+
+def _is_one_step(name: str, record: Record) -> bool:
+    """Tells a single step, which overshoots at a larger epsilon even on sound networks."""
+    return name == "fgsm" or ", steps=1," in str(record.get("attack"))
+
+
+def _is_stronger(one: Record, other: Record) -> bool:
+    """Tells whether one attack leaves clearly fewer examples robust than another."""
+    if one["examples"] == other["examples"]:
+        gap = other["robust_accuracy"] - one["robust_accuracy"]
+        return _beyond_noise(round(gap * one["examples"]), one["examples"])
+    return bool(one["interval"][1] < other["interval"][0])  # they saw different examples
+
+
+def _beyond_noise(examples: int, of: int) -> bool:
+    return examples > max(NOISE_EXAMPLES, NOISE_SHARE * of)
+
+
+def _number(epsilon: float | None) -> str:
+    return "of its own" if epsilon is None else f"{epsilon:.4g}"

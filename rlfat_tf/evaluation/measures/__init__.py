@@ -1,0 +1,1 @@
+"""What a classifier looks at: measures that are no attacks."""

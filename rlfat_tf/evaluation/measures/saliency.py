@@ -1,0 +1,106 @@
+"""What a classifier looks at: SmoothGrad maps and their pictures.
+
+The maps by which Song et al. (ICLR 2020, Figure 3) compare what differently trained classifiers
+have learned. They do not publish their noise and number of samples; the defaults here are those of
+the SmoothGrad authors' own library (PAIR saliency).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rlfat_tf.attacks.base import LogitsFn
+from rlfat_tf.core import random
+
+PERCENTILE = 99.0
+
+
+def smooth_grad(
+    logits_fn: LogitsFn,
+    images: Any,
+    classes: Any,
+    *,
+    samples: int = 25,
+    noise: float = 0.15,
+    seed: random.SeedLike = 0,
+    magnitude: bool = False,
+) -> Any:
+    """Averages the gradient of a class's logit over noisy copies of an image.
+
+    M_c(x) = (1/n) sum grad_x S_c(x + N(0, s^2)), s = noise * (max x - min x) of each image (Smilkov
+    et al., "SmoothGrad: removing noise by adding noise", 2017). Noisy copies are not clipped to
+    [0, 1].
+
+    Args:
+        logits_fn: From float32 images [batch, ...] to logits [batch, classes].
+        images: Float images in [0, 1], [batch, height, width, channels].
+        classes: Integers [batch]: the class whose logit is explained, true or predicted.
+        samples: n; one copy of the batch is in memory at a time.
+        noise: Standard deviation of the noise as a part of the image's range; 0 gives the plain
+            gradient.
+        seed: The noise of an image depends on the seed and on its place in the batch.
+        magnitude: Average the squares of the gradients instead.
+
+    Returns:
+        float32, of the shape of the images.
+
+    Raises:
+        ValueError: If there is no sample or the noise is negative.
+    """
+    if samples < 1:
+        raise ValueError(f"Expected at least 1 sample; received {samples}.")
+    if noise < 0:
+        raise ValueError(f"Expected noise of at least 0; received {noise}.")
+    images = tf.cast(images, tf.float32)
+    signature = [
+        tf.TensorSpec([None, *images.shape[1:]]),
+        tf.TensorSpec([None], tf.int32),
+    ]
+
+    def gradient(points: Any, chosen: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(points)
+            score = tf.gather(logits_fn(points), chosen, axis=1, batch_dims=1)
+        return tf.cast(tape.gradient(score, points), tf.float32)
+
+    def average(images: Any, chosen: Any) -> Any:
+        shape = tf.shape(images)
+        each = random.as_seed(seed).of_examples(shape[0])
+        pixels = tf.range(1, tf.rank(images))
+        extent = tf.reduce_max(images, pixels, True) - tf.reduce_min(images, pixels, True)
+
+        def add(number: Any, total: Any) -> Any:
+            draw = random.normal(each.fold(number), shape)
+            found = gradient(images + noise * extent * draw, chosen)
+            return number + 1, total + (tf.square(found) if magnitude else found)
+
+        start = 0, tf.zeros_like(images)
+        _, total = tf.while_loop(
+            lambda *_: True, add, start, maximum_iterations=samples, parallel_iterations=1
+        )
+        return total / samples
+
+    compiled = tf.function(average, input_signature=signature).get_concrete_function()
+    return compiled(images, tf.cast(classes, tf.int32))
+
+
+def salience_picture(maps: Any) -> Any:
+    """Makes gray pictures of salience maps.
+
+    Per image: the absolute values summed over the channels, from the smallest (0) to the 99th
+    percentile (1), so that a few extreme pixels do not darken the rest.
+
+    Args:
+        maps: [batch, height, width, channels], of :func:`smooth_grad`.
+
+    Returns:
+        float32 NumPy array [batch, height, width] in [0, 1]; 0 where a map is flat.
+    """
+    strength = np.abs(np.asarray(maps, np.float32)).sum(-1)
+    low = strength.min(axis=(1, 2), keepdims=True)
+    high = np.percentile(strength, PERCENTILE, axis=(1, 2), keepdims=True)
+    spread = np.where(high > low, high - low, 1.0)
+    return np.clip((strength - low) / spread, 0.0, 1.0).astype(np.float32)

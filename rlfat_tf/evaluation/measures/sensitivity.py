@@ -1,0 +1,121 @@
+"""How strongly a classifier's loss reacts to its input when the light changes.
+
+    loss_sensitivity(model, images, labels, transform="gamma", magnitudes=(0.5, 1.0, 2.0))
+
+The measure of Song et al., "Robust Local Features for Improving the Generalization of Adversarial
+Training", ICLR 2020: the less, the smoother the classifier is around images that it was not trained
+on. Images may be clean or adversarial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from rlfat_tf.attacks.base import LogitsFn
+from rlfat_tf.core import losses
+from rlfat_tf.core.errors import unknown
+
+
+def brightness(images: Any, amount: Any) -> Any:
+    """Adds to the V channel of HSV, clips it to [0, 1], and goes back to RGB.
+
+    V is the largest channel of a pixel; hue and saturation are ratios between channels. With those
+    kept, a new V scales the pixel, and makes gray of black. The one channel of a gray image is V.
+
+    Args:
+        images: Float [batch, height, width, channels] in [0, 1].
+        amount: Number to add, from -1 to 1.
+
+    Returns:
+        The changed images, of the same shape and dtype.
+    """
+    images = tf.convert_to_tensor(images)
+    value = tf.reduce_max(images, axis=-1, keepdims=True)
+    new = tf.clip_by_value(value + tf.cast(amount, images.dtype), 0.0, 1.0)
+    black = value == 0
+    return tf.where(black, new, images / tf.where(black, 1.0, value) * new)
+
+
+def gamma(images: Any, exponent: Any) -> Any:
+    """Raises every pixel to a power: above 1 darkens, below 1 lightens.
+
+    Args:
+        images: Float [batch, height, width, channels] in [0, 1].
+        exponent: Number above 0.
+
+    Returns:
+        The changed images, of the same shape and dtype.
+    """
+    images = tf.convert_to_tensor(images)
+    return tf.pow(images, tf.cast(exponent, images.dtype))
+
+
+TRANSFORMS: dict[str, Callable[[Any, Any], Any]] = {"brightness": brightness, "gamma": gamma}
+
+
+def loss_sensitivity(
+    logits_fn: LogitsFn,
+    images: Any,
+    labels: Any,
+    *,
+    transform: str,
+    magnitudes: Sequence[float],
+    batch_size: int = 128,
+) -> list[dict[str, float]]:
+    """Measures the mean length of the loss's gradient at transformed images.
+
+    (1/m) sum_i ||grad_z L(f(z), y_i)||_2 at z = T(x_i), with T the brightness shift (Eq. 11 of the
+    paper) or the gamma map (Eq. 12) and L the cross entropy. The derivative is by the transformed
+    image itself and does not go through T.
+
+    Args:
+        logits_fn: From float32 images [batch, ...] to logits [batch, classes].
+        images: float32 [n, height, width, channels] in [0, 1]: clean images or adversarial ones.
+        labels: Integers [n].
+        transform: ``"brightness"`` or ``"gamma"``.
+        magnitudes: Amounts of the transformation; 0 (brightness) and 1 (gamma) change nothing.
+        batch_size: Changes speed and memory, not the result.
+
+    Returns:
+        For every magnitude, in the order given, ``{"magnitude": ..., "value": ...}``.
+
+    Raises:
+        ValueError: If the transformation is unknown, a gamma is not above 0, or there is no image.
+    """
+    if transform not in TRANSFORMS:
+        raise unknown("transformation", transform, TRANSFORMS)
+    if transform == "gamma" and min(magnitudes, default=1.0) <= 0:
+        raise ValueError(f"Expected gamma exponents above 0; received {list(magnitudes)}.")
+    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
+    if not len(images) or len(images) != len(labels):
+        raise ValueError(
+            f"Expected as many labels as images, at least one; received {len(images)} images and "
+            f"{len(labels)} labels."
+        )
+
+    def lengths(some: Any, their_labels: Any, magnitude: Any) -> Any:
+        seen = TRANSFORMS[transform](some, magnitude)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(seen)
+            loss = losses.cross_entropy(their_labels, logits_fn(seen))
+        gradient = tape.gradient(loss, seen)
+        return tf.norm(tf.reshape(gradient, [tf.shape(some)[0], -1]), axis=-1)
+
+    # The magnitude is a tensor, so that all of them share one graph.
+    signature = [
+        tf.TensorSpec([None, *images.shape[1:]]),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([]),
+    ]
+    compiled = tf.function(lengths, input_signature=signature).get_concrete_function()
+    batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
+
+    def mean(magnitude: float) -> float:
+        parts = [compiled(images[b], labels[b], magnitude).numpy() for b in batches]
+        return float(np.concatenate(parts).mean(dtype=np.float64))
+
+    return [{"magnitude": float(m), "value": mean(m)} for m in magnitudes]

@@ -1,0 +1,154 @@
+"""What a report shows beside its figures: sensitivity, local features, salience, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlfat_tf.evaluation.classifier import Classifier
+from rlfat_tf.evaluation.measures.saliency import smooth_grad
+from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
+from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
+from rlfat_tf.evaluation.report import pictures, plots
+from rlfat_tf.evaluation.runner import Judge
+
+BLOCKS = (1, 2, 3, 4)
+SHOWN = 8  # adversarial examples in the picture
+SALIENT = 4  # images with salience maps
+
+
+def measure(
+    judge: Judge,
+    report: dict[str, Any],
+    *,
+    brightness: Sequence[float],
+    gamma: Sequence[float],
+    seed: int,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Measures loss sensitivity and the accuracy on block-shuffled images.
+
+    Sensitivity is measured on the images whose adversarial versions were kept, on these and on
+    those: by the first attack that has any.
+
+    Returns:
+        ``sensitivity`` (where the classifier has gradients and magnitudes are given) and
+        ``shuffled``, as ``docs/evaluation.md`` describes them.
+    """
+    logits_fn = judge.classifier.logits_fn
+    found: dict[str, Any] = {}
+    kept = _kept(judge, report)
+    if judge.classifier.has_gradients(judge.images[:1]):
+        count = len(kept[1]) if kept else min(len(judge.images), 256)
+        series = {"clean": judge.images[:count]}
+        if kept:
+            series[kept[0]] = kept[1]
+        magnitudes = {"brightness": brightness, "gamma": gamma}
+        found["sensitivity"] = {
+            transform: {
+                name: loss_sensitivity(
+                    logits_fn,
+                    images,
+                    judge.labels[:count],
+                    transform=transform,
+                    magnitudes=chosen,
+                    batch_size=batch_size,
+                )
+                for name, images in series.items()
+            }
+            for transform, chosen in magnitudes.items()
+            if chosen
+        }
+    smallest = min(judge.images.shape[1:3])
+    found["shuffled"] = {
+        str(k): accuracy
+        for k, accuracy in shuffled_accuracy(
+            logits_fn,
+            judge.images,
+            judge.labels,
+            blocks=[k for k in BLOCKS if k <= smallest],
+            seed=seed,
+            batch_size=batch_size,
+        ).items()
+    }
+    return found
+
+
+def draw(
+    judge: Judge,
+    report: dict[str, Any],
+    class_names: Sequence[str],
+    others: Sequence[Classifier] = (),
+) -> dict[str, Any]:
+    """Draws the pictures of a report, by name.
+
+    Args:
+        judge: Who made the report.
+        report: With what :func:`measure` found.
+        class_names: One for each class.
+        others: Further classifiers, for salience maps side by side.
+    """
+    figures = {"attacks": plots.attack_bars(report)}
+    if "curve" in report:
+        figures["curve"] = plots.robustness_curve(
+            report["curve"],
+            clean_accuracy=report["clean_accuracy"],
+            clean_interval=report["clean_interval"],
+            norm=report["norm"],
+        )
+    kept = _kept(judge, report)
+    if kept:
+        figures["adversarial"] = _examples(judge, kept[1], class_names)
+    if judge.classifier.has_gradients(judge.images[:1]):
+        images, labels = judge.images[:SALIENT], judge.labels[:SALIENT]
+        maps = {}
+        for classifier in (judge.classifier, *others):
+            if classifier.has_gradients(images[:1]):
+                name = _short(classifier.name)
+                name = classifier.name if name in maps else name
+                maps[name] = smooth_grad(classifier.logits_fn, images, labels)
+        figures["salience"] = pictures.salience_grid(images, maps, class_names, labels)
+    figures["block_shuffle"] = pictures.block_shuffle_figure(judge.images[0])
+    if report.get("shuffled"):
+        figures["shuffled"] = plots.shuffle_lines(
+            {_short(judge.classifier.name): report["shuffled"]}, classes=len(class_names)
+        )
+    if report.get("sensitivity"):
+        figures["sensitivity"] = plots.sensitivity_lines(report["sensitivity"])
+    return figures
+
+
+def _kept(judge: Judge, report: dict[str, Any]) -> tuple[str, Any] | None:
+    """Returns the name and the adversarial images of the first attack that kept any."""
+    for name in report["attacks"]:
+        if len(judge.kept.get(name, ())):
+            return name, judge.kept[name]
+    return None
+
+
+def _examples(judge: Judge, adversarial: Any, class_names: Sequence[str]) -> Any:
+    """Draws examples that the attack broke first, then some that it did not."""
+    count = len(adversarial)
+    clean = np.argmax(judge.logits(judge.images[:count]), -1)
+    attacked = np.argmax(judge.logits(adversarial), -1)
+    labels = judge.labels[:count]
+    broken = (clean == labels) & (attacked != labels)
+    rows = np.argsort(~broken, kind="stable")[: SHOWN - 2]
+    stands = np.flatnonzero((clean == labels) & ~broken)[: SHOWN - len(rows)]
+    rows = np.unique(np.concatenate([rows, stands]))
+    return pictures.adversarial_grid(
+        judge.images[rows],
+        adversarial[rows],
+        labels[rows],
+        clean[rows],
+        attacked[rows],
+        class_names,
+    )
+
+
+def _short(name: str) -> str:
+    """The last part of a path: a title, not an address."""
+    return Path(name).name or name

@@ -1,0 +1,145 @@
+"""The report of an evaluation: ``report.json``, ``report.html``, a table for the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlfat_tf.evaluation.report.page import page
+from rlfat_tf.evaluation.report.plots import png_bytes
+from rlfat_tf.evaluation.report.table import (
+    interval_text,
+    number_text,
+    percent_text,
+    radius_text,
+    table_rows,
+)
+from rlfat_tf.storage.files import replacing, write_text
+
+# Of a configuration: what changes no figure, and where the model is.
+PRESENTATION = ("data_dir", "download", "batch_size", "report_dir", "checks", "pictures", "compare",
+                "brightness", "gamma")  # fmt: skip
+PATHS = ("workdir", "model_path")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def write_report(
+    report: Mapping[str, Any], folder: str | Path, figures: Mapping[str, Any] | None = None
+) -> Path:
+    """Writes ``figures/<name>.png``, ``report.html`` and ``report.json``, each in one step.
+
+    Args:
+        report: As ``docs/evaluation.md`` describes it. Numbers that are not finite become null.
+        folder: Where to; made if missing.
+        figures: By name, a :class:`matplotlib.figure.Figure` or the bytes of a PNG file; those
+            of ``page.CAPTIONS`` have their places in the page, others come last.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        ValueError: If a figure's name cannot be a file's, or its bytes are no PNG.
+    """
+    folder, report = Path(folder), _strict(report)
+    pictures = {}
+    for name, figure in (figures or {}).items():
+        picture = figure if isinstance(figure, bytes) else png_bytes(figure)
+        if not re.fullmatch(r"[\w-]+", name) or not picture.startswith(PNG):
+            raise ValueError(
+                "Expected figures that are PNG files, by names of letters, digits, _ and -; "
+                f"received {name!r}: {picture[:8]!r}."
+            )
+        pictures[name] = picture
+    text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
+    html = page(report, pictures)
+    for name, picture in pictures.items():
+        with replacing(folder / "figures" / f"{name}.png") as written:
+            written.write_bytes(picture)
+    write_text(folder / "report.html", html)
+    write_text(folder / "report.json", text + "\n")
+    return folder / "report.html"
+
+
+def refuse_to_replace(folder: str | Path, config: Mapping[str, Any]) -> None:
+    """Refuses to write over the report of another evaluation, whose figures would be lost.
+
+    The same evaluation again, or with further attacks, may.
+
+    Args:
+        folder: Where a report may be.
+        config: The configuration of the evaluation that is to be written there, completed.
+
+    Raises:
+        ValueError: If there is a report whose configuration is another one.
+    """
+    path = Path(folder) / "report.json"
+    try:
+        there = dict(json.loads(path.read_text(encoding="utf-8"))["config"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return  # none, or none of the command's
+    ignored = PRESENTATION if config["report_dir"] is not None else (*PRESENTATION, *PATHS)
+    lost = [
+        f"{name} is {there[name]!r} there and {here!r} here"
+        for name, here in _strict(config).items()
+        if name in there and name not in ignored and _loses(name, there[name], here)
+    ]
+    if lost:
+        raise ValueError(
+            f"{path} is the report of another evaluation: {', '.join(lost)}. Give this one a "
+            "folder of its own by --report_dir, or delete that report."
+        )
+
+
+def _loses(name: str, there: Any, here: Any) -> bool:
+    """Tells whether figures of a setting there are not among those of the setting here."""
+    if name == "attacks":
+        now = {part.strip() for part in here.split(",")}
+        return not {part.strip() for part in there.split(",")} <= {"", "clean", *now}
+    if name in PATHS and there is not None and here is not None:
+        return Path(there).resolve() != Path(here).resolve()
+    return bool(there != here and (name, there) != ("inference", None))
+
+
+def show(report: Mapping[str, Any]) -> str:
+    """Returns the report for the terminal: a table, and the warnings below it."""
+    lines = [("", "accuracy", "95% interval", "seconds")]
+    for row in table_rows(report):
+        name = f"  {row.name}" if row.kind == "part" else row.name
+        if row.kind == "attack" and row.examples != report["examples"]:
+            name += f" (first {row.examples})"
+        ends = interval_text(row.interval, "-")
+        lines.append((name, percent_text(row.accuracy), ends, number_text(row.seconds, ",.1f")))
+    for point in report.get("curve", [])[1:]:
+        name = f"worst case, epsilon {radius_text(point['epsilon'], report['norm'])}"
+        ends = interval_text(point["worst_case_interval"], "-")
+        lines.append((name, percent_text(point["worst_case_accuracy"]), ends, ""))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    table = [
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip()
+        for first, *rest in lines
+    ]
+    data = f" of {report['dataset']}" if "dataset" in report else ""
+    norm = report["norm"] or "several norms"
+    title = (
+        f"{report['model']}: {report['examples']} examples{data}, {norm}, "
+        f"epsilon {radius_text(report['epsilon'], report['norm'])}, seed {report['seed']}"
+    )
+    found = [f"warning: {w['message']} See {w['page']}." for w in report["warnings"]]
+    return "\n".join([title, *table, *found])
+
+
+def _strict(value: Any) -> Any:
+    """Returns what strict JSON can hold: no NaN, no tuple, nothing of NumPy."""
+    if isinstance(value, Mapping):
+        return {str(name): _strict(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _strict(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

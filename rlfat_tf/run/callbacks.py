@@ -1,0 +1,248 @@
+"""Keras callbacks of a run: averaged weights, metrics as CSV, checkpoints, a clean stop."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rlfat_tf.core import compat
+from rlfat_tf.core.compat import keras
+from rlfat_tf.run import distribution
+from rlfat_tf.storage import checkpoint
+from rlfat_tf.storage.files import write_text
+
+
+@contextmanager
+def averaged_weights(model: Any) -> Iterator[None]:
+    """Puts the optimizer's moving averages in place of the weights for a while, if it keeps any."""
+    if not getattr(model.optimizer, "use_ema", False):
+        yield
+        return
+    swap_averages(model)
+    try:
+        yield
+    finally:
+        swap_averages(model)
+
+
+def swap_averages(model: Any) -> None:
+    """Exchanges the weights and their moving averages."""
+    averages = compat.averaged_variables(model.optimizer)
+    for variable, average in zip(model.trainable_variables, averages):
+        value = variable.numpy()
+        variable.assign(average.numpy())
+        average.assign(value)
+
+
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras's callback for the metrics of epochs, which has nothing to do after a batch.
+
+    Keras 3 hands every metric of every batch to ``tf.summary`` all the same. That drops them, but
+    TensorFlow keeps each Python number that becomes a tensor for good: some 3 kB a step.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Writes nothing."""
+
+
+class MetricsCSV(keras.callbacks.Callback):
+    """Writes one line per epoch; a resumed run goes on where its backup stands.
+
+    Args:
+        path: The CSV file.
+        first_epoch: Lines of this epoch and later ones are dropped: they are trained again.
+    """
+
+    def __init__(self, path: Path, first_epoch: int):
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        if path.is_file():
+            try:
+                with open(path, newline="", encoding="utf-8") as file:
+                    self.rows = [r for r in csv.DictReader(file) if int(r["epoch"]) < first_epoch]
+            except (KeyError, TypeError, ValueError, csv.Error) as error:
+                raise ValueError(
+                    f"{path} is not what this run has written ({error!r}). Put it right, or move "
+                    "it away to begin a new one."
+                ) from error
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Adds a line; a metric that this epoch lacks stays empty."""
+        values = {name: float(value) for name, value in sorted((logs or {}).items())}
+        self.rows = [r for r in self.rows if int(r["epoch"]) < epoch]
+        self.rows.append({"epoch": epoch, **values})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+class Interrupted(Exception):
+    """Training was asked to stop by a signal, and has been backed up.
+
+    Attributes:
+        signal: The number of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps the backup, the last and the best checkpoint of a run, and stops cleanly on a signal.
+
+    The best checkpoint is the one with the greatest ``val_adv_accuracy``; without validation it is
+    the last. Where the optimizer averages the weights, these are validated and kept.
+
+    On SIGINT or SIGTERM a backup is written after the running batch, of training or of validation,
+    and :class:`Interrupted` is raised; a second SIGINT stops at once. A validation that was stopped
+    is made anew before the run goes on, see :func:`finish_epoch`. Several workers tell each other
+    after every batch, since none can go on without the others: a signal to one stops all.
+
+    Args:
+        workdir: The folder of the run.
+        progress: See :data:`rlfat_tf.run.workdir.BEGINNING`; kept up to date.
+        batch_size: Global batch size.
+        every: Backup every so many steps, 0 for after epochs only.
+    """
+
+    def __init__(self, workdir: Path, progress: dict[str, Any], *, batch_size: int, every: int):
+        super().__init__()
+        self.folder = workdir / "checkpoints"
+        self.backup = self.folder / "state.npz"
+        self.progress = progress
+        self.batch_size = batch_size
+        self.every = every
+        self.received: int | None = None
+        self._since: float | None = None
+        self._logs: dict[str, Any] = progress["unvalidated"] or {}
+        self._validated = ExitStack()
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Listens to signals."""
+        if not self._handlers and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def _asked_to_stop(self) -> bool:
+        """Tells whether a signal has come, here or to another worker."""
+        everywhere = distribution.exchange(
+            self.model.distribute_strategy, [float(self.received or 0)]
+        )
+        asked = int(everywhere.max())
+        if asked:  # else one that came just now waits for the next time
+            self.received = asked
+        return bool(asked)
+
+    def stop_if_asked(self) -> None:
+        """Raises :class:`Interrupted` if a signal has come; what there is has been backed up."""
+        if self._asked_to_stop():
+            raise Interrupted(self.received or 0)
+
+    def ignore_signals(self) -> None:
+        """Gives the signals back to whoever had them."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the clock of training."""
+        self._since = time.monotonic()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Stops the clock of training, and validates the averages, if there are any."""
+        self._stop_clock()
+        self._stop_validation_if_asked()
+        self._validated.enter_context(averaged_weights(self.model))
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stops if asked to."""
+        self._stop_validation_if_asked()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Puts the weights back."""
+        self._validated.close()
+
+    def _stop_validation_if_asked(self) -> None:
+        if self._asked_to_stop():
+            self._validated.close()
+            self.progress["unvalidated"] = {k: float(v) for k, v in self._logs.items()}
+            self._back_up()
+            raise Interrupted(self.received or 0)
+
+    def _stop_clock(self) -> None:
+        if self._since is not None:
+            self.progress["seconds"] += time.monotonic() - self._since
+            self._since = None
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Counts the step, backs up when it is time, and stops if asked to."""
+        self.progress["step"] += 1
+        self.progress["trained"] += self.batch_size
+        if batch == self.params["steps"] - 1:
+            self._logs = logs or {}
+            return  # validation or the end of the epoch backs up and stops
+        due = self.every and self.progress["step"] % self.every == 0
+        asked = self._asked_to_stop()
+        if due or asked:
+            self._stop_clock()
+            self._back_up()
+            self._since = time.monotonic()
+        if asked:
+            raise Interrupted(self.received or 0)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the checkpoints, the backup last: what it says is then on disk."""
+        self._stop_clock()
+        score = (logs or {}).get("val_adv_accuracy")
+        best = self.progress["best"]
+        improved = score is None or best is None or float(score) > best
+        with averaged_weights(self.model):
+            checkpoint.save_model(self.folder / "last.keras", self.model)
+            if improved:
+                checkpoint.save_model(self.folder / "best.keras", self.model)
+        if improved and score is not None:
+            digest = checkpoint.digest(self.folder / "best.keras")
+            self.progress.update(best=float(score), best_epoch=epoch, best_digest=digest)
+        self.progress["unvalidated"] = None
+        self._back_up()
+        self.stop_if_asked()
+
+    def _back_up(self) -> None:
+        checkpoint.save_state(self.backup, self.model, self.progress)
+
+
+def finish_epoch(
+    model: Any, validation: Any, watchers: list[Any], epoch: int, logs: dict[str, float]
+) -> None:
+    """Validates an epoch whose validation was stopped, and ends it as ``fit`` would have.
+
+    Args:
+        model: The compiled model.
+        validation: Its batches.
+        watchers: The callbacks of the run.
+        epoch: The epoch's number.
+        logs: The metrics of its training.
+    """
+    together = keras.callbacks.CallbackList(watchers, model=model)
+    together.on_train_begin()
+    result = model.evaluate(validation, callbacks=together, verbose=0, return_dict=True)
+    together.on_epoch_end(epoch, {**logs, **{f"val_{k}": v for k, v in result.items()}})
+    together.on_train_end()

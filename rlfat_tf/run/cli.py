@@ -1,0 +1,246 @@
+"""The command line: absl flags made from the configuration, and the recipes beneath them.
+
+Later layers win: defaults, the recipe ``flags/<dataset>_<method>.cfg``, ``--flagfile``s, and the
+other flags of the command line, wherever they stand. The library itself never reads a flag.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import typing
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from absl import app, flags
+
+from rlfat_tf.run import evaluate, recipes, train
+from rlfat_tf.run.callbacks import Interrupted
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.eval_config import EvalConfig
+
+# Flags as others call them, which are too unlike ours for a guess by spelling.
+ALSO_CALLED = {"beta": "trades_lambda", "lambda": "trades_lambda", "lr": "learning_rate"}
+NO_NORM = (
+    "train.py knows the L-inf norm only, with --epsilon. From Python the attack of a method may be "
+    "another: attack=rlfat_tf.attacks.L2PGD(epsilon=...)."
+)
+
+
+class FractionParser(flags.ArgumentParser):
+    """Parses a number or a fraction of two, ``0.03`` or ``8/255``."""
+
+    syntactic_help = "a number or a fraction"
+
+    def parse(self, argument: Any) -> float:
+        """Returns the number.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        try:
+            top, slash, bottom = str(argument).partition("/")
+            return float(top) / float(bottom) if slash else float(top)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(
+                f"expected a number such as 0.03 or a fraction such as 8/255, got {argument!r}"
+            ) from None
+
+    def flag_type(self) -> str:
+        """Names the type in --help."""
+        return "number"
+
+
+class NumbersParser(FractionParser):
+    """Parses numbers or fractions joined by commas: ``4/255,8/255``."""
+
+    syntactic_help = "numbers or fractions joined by commas"
+
+    def parse(self, argument: Any) -> Any:
+        """Returns the numbers as a tuple.
+
+        Raises:
+            ValueError: If one is none.
+        """
+        if isinstance(argument, (tuple, list)):
+            return tuple(argument)
+        return tuple(
+            super(NumbersParser, self).parse(part) for part in str(argument).split(",") if part
+        )
+
+
+class NumbersSerializer(flags.ArgumentSerializer):
+    """Writes numbers as :class:`NumbersParser` reads them."""
+
+    def serialize(self, value: Any) -> str:
+        """Returns the numbers joined by commas."""
+        return ",".join(str(number) for number in value)
+
+
+def define_flags(config: type, values: flags.FlagValues) -> None:
+    """Defines a flag for every field of a configuration class.
+
+    Args:
+        config: A dataclass whose fields carry help and choices in their metadata.
+        values: Where to define them.
+    """
+    types = typing.get_type_hints(config)
+    for field in fields(config):
+        kind = types[field.name]
+        if typing.get_origin(kind) is not tuple:
+            kind = next((t for t in typing.get_args(kind) if t is not type(None)), kind)
+        name, text = field.name, field.metadata["help"]
+        default: Any = field.default
+        if field.metadata["choices"]:  # not an enum flag, whose error names no nearest choice
+            text += f" One of: {', '.join(field.metadata['choices'])}."
+        if kind is bool:
+            flags.DEFINE_bool(name, default, text, flag_values=values)
+        elif kind is int:
+            flags.DEFINE_integer(name, default, text, flag_values=values)
+        elif typing.get_origin(kind) is tuple:
+            numbers, text_of = NumbersParser(), NumbersSerializer()
+            flags.DEFINE(numbers, name, default, text, values, text_of)
+        elif kind is float:
+            number = FractionParser()
+            serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
+            flags.DEFINE(number, name, default, text, values, serializer)
+        else:
+            flags.DEFINE_string(name, default, text, flag_values=values)
+
+
+def _layers(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Parts the arguments into those of flagfiles and the rest, which wins over them."""
+    files: list[str] = []
+    rest: list[str] = []
+    arguments = list(argv[1:])
+    while arguments:
+        argument = arguments.pop(0)
+        if argument in ("--flagfile", "-flagfile") and arguments:
+            argument = f"--flagfile={arguments.pop(0)}"
+        is_file = argument.lstrip("-").startswith("flagfile=") and argument.startswith("-")
+        (files if is_file else rest).append(argument)
+    return files, rest
+
+
+def _first_look(config: type, arguments: Sequence[str]) -> flags.FlagValues:
+    """Parses without complaint, to learn for which data set and method a recipe is wanted."""
+    values = flags.FlagValues()
+    define_flags(config, values)
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    flags.DEFINE_string("undefok", "", "", flag_values=values)
+    values(["", *arguments], known_only=True)
+    return values
+
+
+def _parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+    """Parses one layer; an unknown flag is answered with the one that was meant."""
+    try:
+        remaining: list[str] = values(argv)
+    except flags.UnrecognizedFlagError as error:
+        if error.flagname == "norm":
+            raise flags.Error(f"{error}. {NO_NORM}") from None
+        meant = ALSO_CALLED.get(error.flagname, "")
+        if meant not in values:
+            raise
+        raise flags.UnrecognizedFlagError(error.flagname, suggestions=[meant]) from None
+    return remaining
+
+
+def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, list[str]]:
+    """Turns a command line into a configuration.
+
+    Args:
+        argv: The command line, the program's name first.
+        values: Flag values in which the flags of :class:`TrainConfig` are defined.
+
+    Returns:
+        The configuration, and the arguments that are no flags.
+
+    Raises:
+        flags.Error: If a flag is unknown or its value does not parse.
+        ValueError: If a value is out of its range.
+    """
+    files, rest = _layers(argv)
+    wanted = _first_look(TrainConfig, [*files, *rest])
+    recipe = recipes.read(f"{wanted['dataset'].value}_{wanted['method'].value}")
+    length: dict[str, Any] = {"epochs": TrainConfig.epochs, "train_steps": None}
+    remaining: list[str] = []
+    for layer in (recipe, files, rest):
+        for name in length:
+            values[name].present = 0
+        remaining = _parse(values, [argv[0], *layer])[1:]
+        given = {name: values[name].value for name in length if values[name].present}
+        if given:
+            length = {"epochs": None, "train_steps": None, **given}
+    settings = {f.name: values[f.name].value for f in fields(TrainConfig)}
+    return TrainConfig(**{**settings, **length}), remaining
+
+
+def parse_eval(argv: Sequence[str], values: flags.FlagValues) -> tuple[EvalConfig, list[str]]:
+    """Turns a command line of ``eval.py`` into a configuration; as :func:`parse`, no recipes."""
+    files, rest = _layers(argv)
+    remaining = values([argv[0], *files, *rest])[1:]
+    settings: dict[str, Any] = {f.name: values[f.name].value for f in fields(EvalConfig)}
+    return EvalConfig(**settings), remaining
+
+
+def train_main() -> None:
+    """Runs ``train.py``: parse, configure, call the library."""
+    _define_main_flags(TrainConfig)
+    app.run(_train, flags_parser=lambda argv: _parsed_or_exit(parse, argv))
+
+
+def eval_main() -> None:
+    """Runs ``eval.py``: parse, configure, call the library."""
+    _define_main_flags(EvalConfig)
+    app.run(_eval, flags_parser=lambda argv: _parsed_or_exit(parse_eval, argv))
+
+
+def _define_main_flags(config: type) -> None:
+    """Defines the flags of this process; --help shows those that belong to its main module."""
+    define_flags(config, flags.FLAGS)
+    for field in fields(config):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
+
+
+def _parsed_or_exit(parser: Any, argv: Sequence[str]) -> list[Any]:
+    """Parses for ``app.run``: what a user got wrong is one message, not a traceback."""
+    try:
+        config, remaining = parser(argv, flags.FLAGS)
+        if remaining:
+            raise ValueError(
+                f"Expected flags only; received {remaining[0]!r}. Flags are --name=value."
+            )
+    except (flags.Error, ValueError) as error:
+        _fail(error)
+    return [argv[0], config]
+
+
+def _fail(error: object, status: int = 1) -> typing.NoReturn:
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _train(arguments: Sequence[Any]) -> None:
+    config: TrainConfig = arguments[1]
+    if config.print_config:
+        print(config.to_json())
+        return
+    try:
+        train.run(config)
+    except Interrupted as stop:
+        name = signal.Signals(stop.signal).name
+        print(f"\nStopped by {name}. The same command again goes on from the backup.")
+        sys.exit(128 + stop.signal)
+    except KeyboardInterrupt:
+        _fail("stopped at once. The same command again goes on from the last backup.", 130)
+    except train.USER_ERRORS as error:
+        _fail(train.explain(error, config))
+
+
+def _eval(arguments: Sequence[Any]) -> None:
+    try:
+        evaluate.run(arguments[1])
+    except train.USER_ERRORS as error:
+        _fail(error)

@@ -1,0 +1,278 @@
+"""What a training run is: one frozen dataclass, the only source of names, defaults and help.
+
+The command line flags, ``flags.cfg`` and ``config.json`` of a run are made from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from typing import Any
+
+from rlfat_tf.attacks.arguments import check_epsilon
+from rlfat_tf.core import transforms
+from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.norms import STARTS
+from rlfat_tf.methods import METHODS, atld, local_global
+from rlfat_tf.methods.batch_norm import ATTACK_BN
+from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
+from rlfat_tf.run.distribution import DISTRIBUTIONS
+
+PRECISIONS = ("float32", "bfloat16")
+LIMIT = 2**31  # of integers, which TensorFlow holds in 32 bits
+
+
+def option(default: Any, help: str, *, choices: Any = None, identity: bool = True) -> Any:
+    """A field with its help; ``identity`` tells whether it decides what the run computes."""
+    metadata = {"help": help, "choices": choices, "identity": identity}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The configuration of a training run; every field is a flag of ``train.py``.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    # What is trained on what.
+    dataset: str = option("digits", "Data set: a name, tfds:<builder> or folder:<path>.")
+    method: str = option("rlfat_p", "Training method.", choices=tuple(METHODS))
+    model: str = option("wrn-16-2", "Network, for instance w32-10, wrn-34-10 or small_cnn.")
+    # Where things are.
+    workdir: str | None = option(
+        None, "Folder of the run; default runs/<dataset>_<method>.", identity=False
+    )
+    data_dir: str | None = option(
+        None, "Folder of prepared TFDS data sets; default TFDS's own.", identity=False
+    )
+    download: bool = option(True, "Whether a missing data set may be downloaded.", identity=False)
+    # Data.
+    skip_unreadable: bool = option(
+        False, "Leave out images of a folder that cannot be read, with a warning."
+    )
+    image_size: int | None = option(None, "Resize images to this many pixels a side.")
+    train_examples: int | None = option(None, "Use the first N training examples only.")
+    test_examples: int | None = option(None, "Use the first N test examples only.")
+    validation_fraction: float = option(
+        0.1, "Part of the training data kept for choosing the best checkpoint; 0: best is last."
+    )
+    augment: str = option("flip", "Augmentation: none, flip, crop_flip, cutout; chain with +.")
+    # Length.
+    epochs: int | None = option(50, "Epochs; replaces --train_steps.", identity=False)
+    train_steps: int | None = option(None, "Optimisation steps; replaces --epochs.", identity=False)
+    batch_size: int = option(128, "Global batch size, over all replicas.")
+    # The attack of training.
+    epsilon: float = option(8 / 255, "Radius of the L-inf ball in [0, 1] pixels: 0.03 or 8/255.")
+    attack_steps: int = option(10, "Gradient steps of the training attack.")
+    attack_step_size: float | None = option(
+        None, "Length of an attack step; default 2.5 * epsilon / attack_steps."
+    )
+    attack_random_start: str | None = option(
+        None, "Start of the attack; default: the method's.", choices=STARTS
+    )
+    attack_bn: str = option("eval", "Batch normalisation during the attack.", choices=ATTACK_BN)
+    # The method.
+    num_blocks: int = option(2, "k of Random Block Shuffle.")
+    block_shuffle: str = option(
+        "batch",
+        "One draw per batch, per image, or equal blocks.",
+        choices=transforms.BLOCK_SHUFFLES,
+    )
+    eta: float | None = option(None, "Weight of RLFAT's logit alignment; default 0.5 (P), 1 (T).")
+    trades_lambda: float = option(6.0, "Weight of the KL term.")
+    label_smoothing: float | None = option(None, "Of feature_scattering and atld; default 0.5.")
+    divergence_weight: float | None = option(
+        None, "Weight of atld's divergence term; default 0.5, the authors' 0.1 for CIFAR-100."
+    )
+    atld_objective: str | None = option(
+        None, "Form of atld's objective; default: code.", choices=atld.FORMS
+    )
+    local_weight: float | None = option(None, "Weight of local_global's local term; default 1.")
+    global_weight: float | None = option(None, "Weight of local_global's global term; default 1.")
+    local_radius: float | None = option(
+        None, "Radius of local_global's balls; default: half of epsilon."
+    )
+    local_variant: str | None = option(
+        None,
+        "How local_global finds its local term; default: inner.",
+        choices=local_global.VARIANTS,
+    )
+    regularizer: str | None = option(
+        None, "A term that composes with every method.", choices=tuple(REGULARIZERS)
+    )
+    lsp_weight: float = option(1.0, "Weight of the regulariser lsp.")
+    lsp_neighbors: int = option(5, "Neighbours of the regulariser lsp.")
+    lsp_reading: str = option("neighborhood", "Which of our readings of lsp.", choices=READINGS)
+    lsp_layer: str | None = option(
+        None, "Layer of lsp's embedding; default: the one before the logits."
+    )
+    # The optimizer.
+    optimizer: str = option("adam", "adam, adamw, sgd; tfa:<Name> on the addons stack.")
+    learning_rate: float = option(1e-3, "Learning rate at the start.")
+    lr_schedule: str = option(
+        "constant", "constant, cosine, or step:<epoch>,<epoch>,...: times 0.1 at each epoch."
+    )
+    weight_decay: float = option(
+        0.0, "Coupled L2 penalty, as in the papers; for adamw its decoupled decay."
+    )
+    momentum: float = option(0.9, "Momentum of sgd.")
+    ema: float = option(
+        0.0, "Decay of a moving average of the weights, which is evaluated; 0: off."
+    )
+    # The run.
+    mixed_precision: str = option(
+        "float32", "Precision of the network's layers.", choices=PRECISIONS
+    )
+    jit_compile: bool = option(
+        False, "Compile the step with XLA: for GPUs; drops checks of values, draws other numbers."
+    )
+    seed: int = option(0, "All randomness of the run follows from it.")
+    distribution: str | None = option(
+        None,
+        "mirrored (all GPUs of this machine), multi_worker, tpu or none; default: by TF_CONFIG and "
+        "the devices.",
+        choices=DISTRIBUTIONS,
+        identity=False,
+    )
+    checkpoint_every: int = option(
+        1000, "Backup every N steps, beside one after every epoch; 0: none.", identity=False
+    )
+    export: bool = option(True, "Write a SavedModel of the best checkpoint.", identity=False)
+    print_config: bool = option(False, "Print the configuration and exit.", identity=False)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata["choices"]
+            _check_type(field, value)
+            if choices and value is not None and value not in choices:
+                raise unknown(f"value of --{field.name}:", value, choices)
+        if (self.epochs is None) == (self.train_steps is None):
+            raise ValueError(
+                "Expected one of --epochs and --train_steps; received "
+                f"epochs={self.epochs} and train_steps={self.train_steps}."
+            )
+        for name in (
+            "epochs",
+            "train_steps",
+            "image_size",
+            "train_examples",
+            "test_examples",
+            "batch_size",
+            "attack_steps",
+            "num_blocks",
+            "lsp_neighbors",
+        ):
+            self._check(name, "an integer of at least 1", lambda v: v >= 1)
+            self._check(name, "an integer that fits 31 bits", lambda v: v < LIMIT)
+        for name in ("attack_step_size", "learning_rate"):
+            self._check(name, "a finite number above 0", lambda v: 0 < v < math.inf)
+        for name in (
+            "eta",
+            "trades_lambda",
+            "divergence_weight",
+            "local_weight",
+            "global_weight",
+            "local_radius",
+            "lsp_weight",
+            "weight_decay",
+            "checkpoint_every",
+        ):
+            self._check(name, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
+        for name in ("momentum", "ema", "validation_fraction", "label_smoothing"):
+            self._check(name, "a number in [0, 1)", lambda v: 0 <= v < 1)
+        self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
+        check_epsilon(self.epsilon, "linf")
+        schedule_boundaries(self.lr_schedule)
+
+    def _check(self, name: str, expected: str, accept: Any) -> None:
+        value = getattr(self, name)
+        if value is not None and not accept(value):
+            raise ValueError(f"Expected --{name} to be {expected}; received {value}.")
+
+    @property
+    def run_dir(self) -> str:
+        """The folder of the run."""
+        return self.workdir or f"runs/{re.sub(r'[^A-Za-z0-9.-]+', '_', self.dataset)}_{self.method}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide what the run computes, apart from its length."""
+        fields = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata["identity"]
+        }
+        if self.lr_schedule == "cosine":  # its shape depends on where it ends
+            fields.update(epochs=self.epochs, train_steps=self.train_steps)
+        return fields
+
+    def to_json(self) -> str:
+        """Returns the configuration as JSON, one field a line."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """Makes a configuration of :meth:`to_json`'s result.
+
+        Raises:
+            ValueError: If the text is not JSON, or names a field that does not exist.
+        """
+        try:
+            values = json.loads(text)
+        except RecursionError:
+            values = None
+        if not isinstance(values, dict):
+            raise ValueError(f"Expected one JSON object of settings; received {text[:40]!r}...")
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in names:
+                raise unknown("configuration field", name, names)
+        return cls(**values)
+
+    def to_flags(self) -> str:
+        """Returns the configuration as an absl flagfile."""
+        lines = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "print_config" or value is None:
+                continue
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            lines.append(f"--{field.name}={text}")
+        return "\n".join(lines) + "\n"
+
+
+def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
+    expected = str(field.type).split(" | ")  # a string, since annotations are not evaluated
+    kinds = ["bool"] if isinstance(value, bool) else [c.__name__ for c in type(value).__mro__]
+    if value is None:
+        kinds = ["None"]
+    elif "int" in kinds:
+        kinds.append("float")
+    if not set(kinds) & set(expected):
+        raise ValueError(f"Expected --{field.name} to be of type {field.type}; received {value!r}.")
+
+
+def schedule_boundaries(lr_schedule: str) -> list[float] | None:
+    """Returns the epochs at which the learning rate falls; None for the other schedules.
+
+    Raises:
+        ValueError: If there is no such schedule.
+    """
+    if lr_schedule in ("constant", "cosine"):
+        return None
+    kind, _, text = lr_schedule.partition(":")
+    try:
+        epochs = [float(epoch) for epoch in text.split(",")] if kind == "step" else []
+    except ValueError:
+        epochs = []
+    if not epochs or epochs != sorted(set(epochs)) or not 0 < epochs[0] <= epochs[-1] < LIMIT:
+        raise ValueError(
+            "Expected --lr_schedule to be constant, cosine or step:<epoch>,<epoch>,... with "
+            "rising epochs above 0 and below 2**31, for instance step:75,90; received "
+            f"{lr_schedule!r}."
+        )
+    return epochs

@@ -1,0 +1,199 @@
+"""The configuration of an evaluation: what ``eval.py`` takes, and how it is completed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from rlfat_tf.attacks.arguments import check_epsilon
+from rlfat_tf.attacks.autoattack import COMPONENTS, VERSIONS
+from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.losses import ATTACK_LOSSES
+from rlfat_tf.core.norms import NORMS
+from rlfat_tf.evaluation import suite
+from rlfat_tf.methods.inference import BACKWARDS, FORMS
+from rlfat_tf.run.config import TrainConfig, option
+from rlfat_tf.storage import checkpoint
+
+PROTOCOLS = ("paper",)
+PAPER_NATTACK_EXAMPLES = 1500
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """The configuration of an evaluation; every field is a flag of ``eval.py``.
+
+    What is not given is that of the run in ``workdir``; :meth:`completed` fills it in.
+    """
+
+    # What is judged, on what.
+    workdir: str | None = option(None, "Folder of the run to evaluate.")
+    model_path: str | None = option(None, "Instead of a run: a .keras file or a SavedModel.")
+    checkpoint: str = option("best", "Of a run: best or last.", choices=checkpoint.CHECKPOINTS)
+    dataset: str | None = option(None, "Data set; default: the run's.")
+    data_dir: str | None = option(None, "Folder of prepared TFDS data sets.")
+    download: bool = option(True, "Whether a missing data set may be downloaded.")
+    image_size: int | None = option(None, "Resize images to this many pixels a side.")
+    test_examples: int | None = option(None, "Use the first N test examples only.")
+    batch_size: int = option(128, "Examples attacked at once; changes speed, not results.")
+    seed: int | None = option(None, "Seed of the attacks; default: the run's.")
+    # By what.
+    attacks: str = option(
+        "clean,pgd,autoattack", f"Joined by commas: clean, {', '.join(suite.EVALUATION_ATTACKS)}."
+    )
+    protocol: str | None = option(
+        None, "Preset of attacks and steps: the paper's own evaluation.", choices=PROTOCOLS
+    )
+    epsilon: tuple[float, ...] | None = option(
+        None,
+        "Radius of the ball in [0, 1] pixels, or several joined by commas: 4/255,8/255. "
+        "Default: the run's, in the maximum norm only.",
+    )
+    norm: str = option("linf", "Norm of the ball.", choices=tuple(NORMS))
+    steps: int = option(20, "Steps of pgd, cw and mim.")
+    step_size: float | None = option(None, "Their step size; default epsilon / 10.")
+    restarts: int = option(1, "Random starts of pgd and cw.")
+    loss: str = option("ce", "Loss of pgd.", choices=ATTACK_LOSSES)
+    budget: float = option(
+        1.0, "Factor on the steps and queries of autoattack, its parts, nattack and spsa."
+    )
+    eot: int | None = option(
+        None,
+        "For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer "
+        "and APGD is a mean of; default 1, with --autoattack=rand 20.",
+    )
+    autoattack: str = option("standard", "Version of autoattack.", choices=VERSIONS)
+    autoattack_parts: str | None = option(
+        None, f"Of the version custom, joined by commas: {', '.join(COMPONENTS)}."
+    )
+    source_model: str | None = option(
+        None, "Of transfer: the model on which examples are made (run, .keras or SavedModel)."
+    )
+    inference: str | None = option(
+        None,
+        "Of an ATLD run: its inference transform, attacked with and without knowing of it.",
+        choices=("all", *FORMS),
+    )
+    inference_backward: str = option(
+        "bpda", "What attacks that know of the transform differentiate.", choices=BACKWARDS
+    )
+    # What is reported.
+    report_dir: str | None = option(None, "Folder of the report; default: evaluation/ of the run.")
+    checks: bool = option(True, "Whether to check the evaluation itself.")
+    pictures: bool = option(True, "Whether to draw pictures and measure what they show.")
+    compare: str | None = option(
+        None, "Further models (runs, .keras, SavedModels; joined by commas) in salience maps."
+    )
+    brightness: tuple[float, ...] = option(
+        (-0.3, -0.15, 0.15, 0.3), "Brightness shifts at which loss sensitivity is measured."
+    )
+    gamma: tuple[float, ...] = option(
+        (0.5, 0.75, 1.5, 2.0), "Gamma exponents at which loss sensitivity is measured."
+    )
+
+    def __post_init__(self) -> None:
+        if (self.workdir is None) == (self.model_path is None):
+            raise ValueError(
+                "Expected one of --workdir (the folder of a run) and --model_path (a .keras file "
+                "or a SavedModel)."
+            )
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata["choices"]
+            if choices and value is not None and value not in choices:
+                raise unknown(f"value of --{field.name}:", value, choices)
+        suite.parse(self.attacks)
+        for name in ("image_size", "test_examples", "batch_size", "steps", "restarts", "eot"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"Expected --{name} to be at least 1; received {value}.")
+        if self.epsilon is not None:
+            if not self.epsilon:
+                raise ValueError("Expected at least one number in --epsilon.")
+            for epsilon in self.epsilon:
+                check_epsilon(epsilon, self.norm)
+        if any(exponent <= 0 for exponent in self.gamma):
+            raise ValueError(f"Expected exponents above 0 in --gamma; received {self.gamma}.")
+        if self.model_path is not None and (self.dataset is None or self.epsilon is None):
+            raise ValueError("--model_path also needs --dataset and --epsilon.")
+        parts = self._parts
+        if (self.autoattack == "custom") != bool(parts):
+            raise ValueError(
+                "Expected --autoattack_parts with --autoattack=custom and only there; received "
+                f"--autoattack={self.autoattack} and --autoattack_parts={self.autoattack_parts}."
+            )
+        for part in parts:
+            if part not in COMPONENTS:
+                raise unknown("value of --autoattack_parts:", part, COMPONENTS)
+        if self.norm != "linf" and self.epsilon is None:
+            raise ValueError(
+                f"--norm={self.norm} also needs --epsilon: a run's is a radius in the maximum "
+                "norm. Usual on CIFAR-10 is --epsilon=0.5."
+            )
+        if self.norm != "linf" and self.inference is not None:
+            raise ValueError(
+                "--inference needs --norm=linf: epsilon is also the length of the transform's step."
+            )
+        if self.protocol == "paper" and self.workdir is None:
+            raise ValueError("--protocol=paper needs --workdir: its steps are those of the run.")
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        """The parts of AutoAttack's version custom."""
+        named = (part.strip() for part in (self.autoattack_parts or "").split(","))
+        return tuple(part for part in named if part)
+
+    @property
+    def path(self) -> str:
+        """Where the model is."""
+        return str(self.workdir or self.model_path)
+
+    @property
+    def folder(self) -> Path:
+        """Where the report goes."""
+        if self.report_dir is not None:
+            return Path(self.report_dir)
+        if self.workdir is not None:
+            return Path(self.workdir) / "evaluation"
+        return Path("evaluation") / re.sub(r"[^A-Za-z0-9.-]+", "_", self.path).strip("_.")
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """On how many of the first examples an attack runs, where not on all."""
+        return {"nattack": PAPER_NATTACK_EXAMPLES} if self.protocol == "paper" else {}
+
+    def completed(self) -> EvalConfig:
+        """Returns the configuration with what the run and the protocol say filled in.
+
+        Raises:
+            FileNotFoundError: If there is no such run.
+        """
+        if self.workdir is None:
+            return dataclasses.replace(self, seed=self.seed or 0)
+        checkpoint.model_path(self.workdir, self.checkpoint)  # complains before anything else
+        text = (Path(self.workdir) / "config.json").read_text(encoding="utf-8")
+        run = TrainConfig.from_json(text)
+        known: dict[str, Any] = {
+            name: getattr(run, name) for name in ("dataset", "data_dir", "image_size", "seed")
+        }
+        known["epsilon"] = (run.epsilon,)
+        found = {name: value for name, value in known.items() if getattr(self, name) is None}
+        if self.protocol == "paper":
+            size = 2.5 * run.epsilon / run.attack_steps
+            found.update(
+                attacks="clean,pgd,cw,nattack",
+                steps=run.attack_steps,
+                step_size=run.attack_step_size or size,
+            )
+        return dataclasses.replace(self, **found)
+
+    def settings(self, source: Any = None) -> dict[str, Any]:
+        """Returns the settings of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`."""
+        names = ("steps", "step_size", "restarts", "loss", "budget", "eot")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "version": self.autoattack,
+            "custom": self._parts,
+            "source": source,
+        }

@@ -1,0 +1,141 @@
+"""What ``eval.py`` does: judge a model, draw what can be seen, write the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shlex
+import sys
+import time
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf import data
+from rlfat_tf.evaluation import adaptive
+from rlfat_tf.evaluation.classifier import load_classifier
+from rlfat_tf.evaluation.evaluate import as_arrays, make_judge, run_plan
+from rlfat_tf.evaluation.plan import make_plan
+from rlfat_tf.evaluation.report import evidence
+from rlfat_tf.evaluation.report.writing import refuse_to_replace, show, write_report
+from rlfat_tf.methods.inference import FORMS
+from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.storage import checkpoint
+
+PICTURED = 256  # examples whose adversarial images are kept, for pictures and sensitivity
+
+
+def run(config: EvalConfig) -> dict[str, Any]:
+    """Evaluates a model and writes ``report.json``, ``report.html`` and pictures.
+
+    A killed evaluation goes on where it was when it is run again.
+
+    Args:
+        config: The evaluation.
+
+    Returns:
+        What ``report.json`` holds, see ``docs/evaluation.md``.
+
+    Raises:
+        FileNotFoundError: If there is no such run, model or data set.
+        ValueError: If something does not fit together.
+    """
+    config = config.completed()
+    refuse_to_replace(config.folder, dataclasses.asdict(config))
+    classifier = load_classifier(config.path, config.checkpoint)
+    named = (config.compare or "").split(",") if config.pictures else []
+    others = [load_classifier(path) for path in named if path]
+    defended = None
+    if config.inference is not None:
+        defended = checkpoint.load(config.path, config.checkpoint)
+        adaptive.check_discriminator(defended)
+    source = None if config.source_model is None else load_classifier(config.source_model)
+    plan = make_plan(config.attacks, config.epsilon or (), config.norm, config.settings(source))
+    data_set = data.load(
+        str(config.dataset),
+        data_dir=config.data_dir,
+        download=config.download,
+        test_examples=config.test_examples,
+        image_size=config.image_size,
+    )
+    images, labels = as_arrays(data_set.test)
+    judge = make_judge(
+        classifier,
+        images,
+        labels,
+        plan,
+        batch_size=config.batch_size,
+        seed=config.seed or 0,
+        report_dir=config.folder,
+        keep=PICTURED if config.pictures else 0,
+        watch=Progress(),
+    )
+    report = {
+        **run_plan(
+            judge,
+            plan,
+            norm=config.norm,
+            seed=config.seed or 0,
+            checked=config.checks,
+            limits=config.limits,
+        ),
+        "dataset": config.dataset,
+        "batch_size": config.batch_size,
+        "machine": f"{platform.machine()}, {len(tf.config.list_physical_devices('GPU'))} GPUs",
+        "command": shlex.join(sys.argv),
+        "config": dataclasses.asdict(config),
+    }
+    if defended is not None:
+        report["inference"] = adaptive.judge_forms(
+            defended,
+            images,
+            labels,
+            plan[:1],
+            epsilon=plan[0][0],
+            forms=[form for form in FORMS if config.inference in ("all", form)],
+            backward=config.inference_backward,
+            report_dir=config.folder,
+            batch_size=config.batch_size,
+            seed=config.seed or 0,
+            watch=Progress(),
+        )
+    figures = {}
+    if config.pictures:
+        report.update(
+            evidence.measure(
+                judge,
+                report,
+                brightness=config.brightness,
+                gamma=config.gamma,
+                seed=config.seed or 0,
+                batch_size=config.batch_size,
+            )
+        )
+        figures = evidence.draw(judge, report, data_set.class_names, others)
+    path = write_report(report, config.folder, figures)
+    print(f"\n{show(report)}")
+    if "inference" in report:
+        print(f"\n{adaptive.show_forms(report['inference'])}")
+    print(f"\nReport: {path}")
+    return report
+
+
+class Progress:
+    """Prints how far an attack is: one line that renews itself, or a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._shown, self._live = 0.0, sys.stderr.isatty()
+
+    def __call__(self, name: str, done: int, total: int, robust: int, seconds: float) -> None:
+        """Tells of ``done`` of ``total`` examples, ``robust`` of which still stand."""
+        now, last = time.monotonic(), done == total
+        if not last and now - self._shown < (0.2 if self._live else 10):
+            return
+        self._shown = now
+        left = seconds / done * (total - done)
+        line = (
+            f"{name:<24} {done:>6}/{total} examples, {robust} still right, "
+            f"{seconds:.0f} s, ETA {left:.0f} s"
+        )
+        start, end = ("\r", "\n" if last else "") if self._live else ("", "\n")
+        print(f"{start}{line}", end=end, file=sys.stderr, flush=True)

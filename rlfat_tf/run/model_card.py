@@ -1,0 +1,40 @@
+"""What a user of a trained model should know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlfat_tf.run.config import TrainConfig
+
+
+def model_card(config: TrainConfig, summary: Mapping[str, Any], attack: Any) -> dict[str, Any]:
+    """Returns what a user of a trained model should know about it.
+
+    Args:
+        config: The run.
+        summary: What its ``summary.json`` holds.
+        attack: The attack of its training; None if there is none.
+    """
+    measured = ("test_accuracy", "test_adv_accuracy", "test_attack", "test_examples")
+    return {
+        "model": config.model,
+        "method": config.method,
+        "regularizer": config.regularizer,
+        "dataset": config.dataset,
+        "norm": "linf",
+        "epsilon": config.epsilon,
+        "training_attack": None if attack is None else repr(attack),
+        "steps": summary["steps"],
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "checkpoint": summary["checkpoint"],
+        **{name: summary[name] for name in measured},
+        "intended_use": f"Classifying images like those of {config.dataset}, scaled to [0, 1].",
+        "limits": (
+            "The adversarial accuracy is that under the named attack alone, an upper bound of what "
+            "a stronger one leaves, and says nothing of other norms, larger epsilons or other "
+            "images. Evaluate with eval.py before you rely on it."
+        ),
+        "versions": summary["versions"],
+    }

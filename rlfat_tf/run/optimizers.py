@@ -1,0 +1,96 @@
+"""Optimizers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlfat_tf.core import addons
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
+from rlfat_tf.run.config import TrainConfig, schedule_boundaries
+
+ADAM_EPSILON = 1e-8  # TensorFlow 1's default, with which RLFAT was trained; Keras has 1e-7
+
+
+def _adam(config: TrainConfig, rate: Any, **ema: Any) -> Any:
+    return keras.optimizers.Adam(rate, epsilon=ADAM_EPSILON, **ema)
+
+
+def _adamw(config: TrainConfig, rate: Any, **ema: Any) -> Any:
+    decay = config.weight_decay
+    return keras.optimizers.AdamW(rate, weight_decay=decay, epsilon=ADAM_EPSILON, **ema)
+
+
+def _sgd(config: TrainConfig, rate: Any, **ema: Any) -> Any:
+    return keras.optimizers.SGD(rate, momentum=config.momentum, **ema)
+
+
+OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
+
+
+def check_optimizer(config: TrainConfig) -> None:
+    """Refuses an optimizer that this stack does not have, before any long work.
+
+    Raises:
+        ValueError: If the name is unknown or the optimizer cannot do what is asked.
+        ImportError: If TensorFlow Addons is asked for where it cannot be imported.
+    """
+    if config.optimizer.startswith("tfa:"):
+        name = config.optimizer[len("tfa:") :]
+        library = addons.tfa(f"--optimizer={config.optimizer}").optimizers
+        known = [n for n in dir(library) if isinstance(getattr(library, n), type)]
+        if name not in known:
+            raise unknown("TensorFlow Addons optimizer", name, known)
+        if config.ema:
+            raise ValueError("--ema needs a Keras optimizer; TensorFlow Addons' have no averages.")
+    elif config.optimizer not in OPTIMIZERS:
+        hint = "On the addons stack also tfa:<Name>."
+        raise unknown("optimizer", config.optimizer, OPTIMIZERS, hint)
+
+
+def learning_rate(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> Any:
+    """Returns the learning rate, or the schedule of it by step."""
+    schedules = keras.optimizers.schedules
+    if config.lr_schedule == "constant":
+        return config.learning_rate
+    if config.lr_schedule == "cosine":
+        return schedules.CosineDecay(config.learning_rate, total_steps)
+    epochs = schedule_boundaries(config.lr_schedule) or []
+    boundaries = [round(epoch * steps_per_epoch) for epoch in epochs]
+    values = [config.learning_rate * 0.1**i for i in range(len(epochs) + 1)]
+    return schedules.PiecewiseConstantDecay(boundaries, values)
+
+
+def build(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> Any:
+    """Builds the optimizer of a run.
+
+    Args:
+        config: The run.
+        steps_per_epoch: Steps of an epoch, for schedules given in epochs.
+        total_steps: Where the cosine schedule ends.
+
+    Returns:
+        A Keras optimizer, or on the addons stack TensorFlow Addons' one of that name.
+    """
+    check_optimizer(config)
+    rate = learning_rate(config, steps_per_epoch, total_steps)
+    if config.optimizer.startswith("tfa:"):
+        name = config.optimizer[len("tfa:") :]
+        return _tfa(getattr(addons.tfa("").optimizers, name), config, rate)
+    ema = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    return OPTIMIZERS[config.optimizer](config, rate, **ema)
+
+
+def _tfa(kind: Any, config: TrainConfig, rate: Any) -> Any:
+    """TensorFlow Addons' optimizers: some wrap another, some want a weight decay."""
+    if kind.__name__ in ("Lookahead", "SWA", "MovingAverage"):
+        inner = keras.optimizers.legacy.Adam(rate, epsilon=ADAM_EPSILON)
+        return kind(inner)
+    if kind.__name__ in ("AdamW", "SGDW"):
+        return kind(weight_decay=config.weight_decay, learning_rate=rate)
+    return kind(learning_rate=rate)
+
+
+def decouples_weight_decay(config: TrainConfig) -> bool:
+    """Tells whether the optimizer itself applies the weight decay."""
+    return config.optimizer in ("adamw", "tfa:AdamW", "tfa:SGDW")

@@ -1,0 +1,287 @@
+"""A training run from beginning to end: :func:`run` does what ``train.py`` promises.
+
+    summary = rlfat_tf.run.train.run(rlfat_tf.TrainConfig(dataset="digits", method="rlfat_p"))
+
+The folder of a run holds ``config.json``, ``flags.cfg`` (the same, to run again), ``metrics.csv``,
+``tensorboard/``, ``checkpoints/`` (``best.keras``, ``last.keras`` and the backup ``state.npz``),
+``summary.json`` and ``export/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf import data
+from rlfat_tf.attacks import LinfPGD
+from rlfat_tf.core.compat import keras
+from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
+from rlfat_tf.methods import AdversarialModel
+from rlfat_tf.methods.checks import NON_FINITE
+from rlfat_tf.run import callbacks, optimizers
+from rlfat_tf.run.builders import build_model
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.distribution import (
+    WorkerLost,
+    check_agreement,
+    check_batch,
+    is_chief,
+    make_strategy,
+    telling_of_lost_workers,
+)
+from rlfat_tf.run.model_card import model_card
+from rlfat_tf.run.summary import show, summarise
+from rlfat_tf.run.workdir import (
+    check_shared,
+    claimed,
+    fingerprint,
+    read_summary,
+    restore_progress,
+    write_config,
+)
+from rlfat_tf.storage import checkpoint
+from rlfat_tf.storage.files import write_text
+from rlfat_tf.storage.saved_model import export_saved_model
+
+USER_ERRORS = (
+    ValueError,
+    OSError,
+    ImportError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.ResourceExhaustedError,
+    WorkerLost,
+)
+
+
+@telling_of_lost_workers()
+def run(config: TrainConfig) -> dict[str, Any]:
+    """Trains, or goes on training, and evaluates the best checkpoint on the test set.
+
+    Args:
+        config: The run. If its folder holds the beginning of the same run, the run goes on from its
+            backup; if it is finished there, nothing is trained again.
+
+    Returns:
+        What ``summary.json`` holds: ``test_accuracy``, ``test_adv_accuracy`` (PGD-20 at the run's
+        epsilon), ``seconds`` (of training), ``images_per_second``, ``steps``, versions and paths.
+
+    Raises:
+        ValueError: If the configuration is wrong or its folder belongs to another run.
+        callbacks.Interrupted: If a signal stopped the run, after a backup.
+        distribution.WorkerLost: If another worker of the run is gone.
+        tf.errors.InvalidArgumentError: If the loss is not finite.
+    """
+    workdir = Path(config.run_dir)
+    strategy = make_strategy(config.distribution)  # several machines must meet before all else
+    check_agreement(strategy, flags=fingerprint(config))
+    check_batch(config.batch_size, strategy)
+    optimizers.check_optimizer(config)
+    data.augment.parse(config.augment)
+    if is_chief(strategy):
+        with claimed(workdir, config):
+            return _run(config, workdir, strategy)
+    # Every worker saves when the chief does, since reading a variable may need them all; what the
+    # others write is thrown away.
+    with tempfile.TemporaryDirectory() as scratch:
+        return _run(dataclasses.replace(config, workdir=scratch), workdir, strategy)
+
+
+def _run(config: TrainConfig, shared: Path, strategy: Any) -> dict[str, Any]:
+    """Trains in the folder of the configuration, from the backup in the shared one."""
+    workdir = Path(config.run_dir)
+    keras.utils.set_random_seed(config.seed)
+    data_set = data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        download=config.download,
+        train_examples=config.train_examples,
+        test_examples=config.test_examples,
+        image_size=config.image_size,
+        skip_unreadable=config.skip_unreadable,
+    )
+    train, validation = data_set.train, None
+    if config.validation_fraction:
+        train, validation = data.split(train, config.validation_fraction, config.seed)
+    check_classes(train, data_set.class_names)
+    steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
+    total_steps = config.train_steps or (config.epochs or 0) * steps_per_epoch
+    with strategy.scope():
+        robust = build_model(config, data_set, steps_per_epoch, total_steps)
+    progress = restore_progress(shared, robust)
+    if progress["step"] > total_steps:
+        raise ValueError(
+            f"The run in {shared} has {progress['step']} steps already, more than the "
+            f"{total_steps} asked for: its length may only grow."
+        )
+    write_config(workdir, config)
+    check_agreement(strategy, step=progress["step"], length=total_steps)
+    if not is_chief(strategy):
+        check_shared(shared)
+    summary = read_summary(shared)
+    # A summary of fewer steps is that of a run which has grown since.
+    unfinished = not progress["step"] == total_steps == summary.get("steps")
+    if unfinished:
+        if progress["step"] == total_steps and is_chief(strategy):
+            checkpoint.repair_best(workdir)
+        if progress["step"]:
+            print(
+                f"Resuming at step {progress['step']} of {total_steps} from {shared}.", flush=True
+            )
+        train_model(config, robust, (train, validation), progress, total_steps)
+        check_agreement(strategy, step=progress["step"])  # until the chief has written its files
+        of_all = dataclasses.replace(config, workdir=str(shared))
+        accuracy = judge(of_all, robust, data_set.test, strategy)
+        summary = summarise(config, progress, accuracy, data_set)
+        write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    if is_chief(strategy) and config.export and (unfinished or export_is_due(workdir)):
+        export_saved_model(
+            checkpoint.load(workdir, "best").model,
+            workdir / "export",
+            class_names=data_set.class_names,
+            card=model_card(config, summary, robust.attack),
+        )
+    if is_chief(strategy):
+        show(config, summary)
+    return summary
+
+
+def check_classes(train: data.Arrays, class_names: tuple[str, ...]) -> None:
+    """Warns of classes of which there is no training example.
+
+    Raises:
+        ValueError: If there are examples of one class only.
+    """
+    present = set(train.labels.tolist())
+    missing = [name for i, name in enumerate(class_names) if i not in present]
+    if len(class_names) - len(missing) < 2:
+        raise ValueError(
+            f"Expected training examples of at least 2 classes; all {len(train)} are of one. Use "
+            "more examples (--train_examples)."
+        )
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        warnings.warn(
+            f"There is no training example of {len(missing)} of the {len(class_names)} classes: "
+            f"{shown}.",
+            stacklevel=2,
+        )
+
+
+def export_is_due(workdir: Path) -> bool:
+    """Tells whether the best checkpoint is newer than the SavedModel, or there is none."""
+    served = workdir / "export" / "saved_model.pb"
+    best = workdir / "checkpoints" / "best.keras"
+    if not served.is_file():
+        return True
+    return best.is_file() and served.stat().st_mtime_ns < best.stat().st_mtime_ns
+
+
+def segments(first_step: int, total_steps: int, steps_per_epoch: int) -> list[tuple[int, int, int]]:
+    """Cuts what is left of a run into calls of ``fit``: (first epoch, last epoch, steps of each).
+
+    An epoch that is resumed in the middle, and one that ``train_steps`` ends early, are shorter.
+    """
+    cuts = []
+    step = first_step
+    while step < total_steps:
+        epoch, done = divmod(step, steps_per_epoch)
+        whole = 0 if done else (total_steps - step) // steps_per_epoch
+        if whole:
+            cuts.append((epoch, epoch + whole, steps_per_epoch))
+            step += whole * steps_per_epoch
+        else:
+            steps = min(steps_per_epoch - done, total_steps - step)
+            cuts.append((epoch, epoch + 1, steps))
+            step += steps
+    return cuts
+
+
+def train_model(
+    config: TrainConfig,
+    robust: AdversarialModel,
+    arrays: tuple[Any, Any],
+    progress: dict[str, Any],
+    total_steps: int,
+) -> None:
+    """Calls ``fit`` from where the run stands to its end."""
+    workdir = Path(config.run_dir)
+    train, validation = arrays
+    steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
+    first_step = progress["step"]
+    checkpoints = callbacks.Checkpoints(
+        workdir, progress, batch_size=config.batch_size, every=config.checkpoint_every
+    )
+    checkpoints.set_model(robust)  # fit does it too, but there may be nothing left to fit
+    watchers = [
+        callbacks.MetricsCSV(workdir / "metrics.csv", first_step // steps_per_epoch),
+        callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+        checkpoints,
+    ]
+    held_out = None
+    if validation is not None:
+        held_out = data.evaluation_batches(validation, batch_size=config.batch_size)
+    try:
+        if progress["unvalidated"] is not None:
+            stopped = (first_step - 1) // steps_per_epoch
+            callbacks.finish_epoch(robust, held_out, watchers, stopped, progress["unvalidated"])
+        for first, last, steps in segments(first_step, total_steps, steps_per_epoch):
+            batches = data.training_batches(
+                train,
+                batch_size=config.batch_size,
+                seed=config.seed,
+                augment=config.augment,
+                start_step=progress["step"],
+            )
+            robust.fit(
+                batches,
+                initial_epoch=first,
+                epochs=last,
+                steps_per_epoch=steps,
+                shuffle=False,  # the stream is shuffled already, by (seed, epoch)
+                validation_data=held_out,
+                callbacks=watchers,
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+            if config.ema:  # at its end fit replaces the weights by their averages
+                checkpoint.restore_state(checkpoints.backup, robust)
+    finally:
+        checkpoints.ignore_signals()
+    checkpoints.stop_if_asked()  # of a signal since the last backup
+
+
+def judge(
+    config: TrainConfig, robust: AdversarialModel, test: data.Arrays, strategy: Any
+) -> tuple[float, float]:
+    """Returns the best checkpoint's accuracy on the test set, clean and under PGD-20."""
+    attack = LinfPGD(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10 or None)
+    batches = data.evaluation_batches(test, batch_size=config.batch_size)
+    # Keras 2 cannot load a model in the scope of a strategy: its weights move instead.
+    robust.model.set_weights(checkpoint.load(config.run_dir, "best").model.get_weights())
+    with strategy.scope():
+        return clean_and_adversarial_accuracy(robust.model, batches, attack, seed=config.seed)
+
+
+def explain(error: Exception, config: TrainConfig) -> str:
+    """Puts into words what stopped a run; other errors speak for themselves."""
+    text = str(error)
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return (
+            "There is not enough memory. Use smaller images (--image_size), a smaller --batch_size "
+            f"or a smaller --model. TensorFlow says: {error.message}"
+        )
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        if NON_FINITE not in text:
+            raise error
+        return (
+            f"{NON_FINITE} training stopped before the weights were changed by it. The backup and "
+            f"the checkpoints in {config.run_dir} are from before. Lower --learning_rate, or look "
+            "at the last lines of metrics.csv."
+        )
+    return text

@@ -1,0 +1,134 @@
+"""The folder of a run: whose it is, how far the run has come, what a killed one left in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rlfat_tf.methods import AdversarialModel
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.storage import checkpoint, locks
+from rlfat_tf.storage.files import remove_leftovers, write_text
+
+# How far a run has come; kept in its backup.
+BEGINNING: dict[str, Any] = {
+    "step": 0,
+    "seconds": 0.0,  # of training alone
+    "trained": 0,  # images in that time
+    "best": None,  # the greatest val_adv_accuracy, its epoch, and the digest of best.keras
+    "best_epoch": None,
+    "best_digest": None,
+    "unvalidated": None,  # the metrics of an epoch whose validation was stopped
+}
+
+
+@contextmanager
+def claimed(workdir: Path, config: TrainConfig) -> Iterator[None]:
+    """Holds the folder of a run for this process, and tidies up what a killed one left there.
+
+    Raises:
+        ValueError: If another process holds it, or it belongs to another run.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"Expected --workdir to be a folder; {workdir} is a file.")
+    with locks.holding(workdir):
+        check_workdir(workdir, config)
+        for folder in (workdir, workdir / "checkpoints"):
+            remove_leftovers(folder)
+        checkpoint.repair_state(workdir / "checkpoints" / "state.npz")
+        yield
+
+
+def check_workdir(workdir: Path, config: TrainConfig) -> None:
+    """Refuses a folder that belongs to another run; its length may grow.
+
+    Raises:
+        ValueError: If the run in that folder computes something else.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        return
+    try:
+        there = TrainConfig.from_json(path.read_text(encoding="utf-8")).identity
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not what a run of this version has written: {error} Choose another "
+            "--workdir, or remove the file if you know that the folder is of this very run."
+        ) from error
+    here = json.loads(json.dumps(config.identity))
+    different = [name for name in here if here[name] != there.get(name)]
+    if different:
+        changes = ", ".join(f"--{n}={there.get(n)} there, {here[n]} now" for n in different)
+        raise ValueError(
+            f"The folder {workdir} holds another run ({changes}). Choose another --workdir; a "
+            "run is never overwritten."
+        )
+
+
+def fingerprint(config: TrainConfig) -> int:
+    """Returns a number, exact in float64, that runs which compute something else do not share."""
+    identity = json.dumps(config.identity, sort_keys=True, default=str)
+    return int(hashlib.sha256(identity.encode()).hexdigest()[:12], 16)
+
+
+def check_shared(workdir: Path, seconds: float = 60.0) -> None:
+    """Checks that this worker sees the folder in which the chief has just written ``config.json``.
+
+    Args:
+        workdir: The folder of the run.
+        seconds: How long a network's file system may take to show it.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    deadline = time.monotonic() + seconds
+    while not (workdir / "config.json").is_file():
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f"Expected --workdir to be on storage that all workers see; {workdir} is not here "
+                "what it is for the chief, which has written to it."
+            )
+        time.sleep(0.2)
+
+
+def write_config(workdir: Path, config: TrainConfig) -> None:
+    """Writes ``config.json`` and ``flags.cfg``."""
+    write_text(workdir / "config.json", config.to_json() + "\n")
+    write_text(workdir / "flags.cfg", config.to_flags())
+
+
+def restore_progress(workdir: Path, robust: AdversarialModel) -> dict[str, Any]:
+    """Restores the backup, if there is one, and returns how far the run has come.
+
+    A best checkpoint of an epoch that the backup does not know, or that is gone, is forgotten.
+    """
+    folder = workdir / "checkpoints"
+    if not (folder / "state.npz").is_file():
+        return dict(BEGINNING)
+    progress = {**BEGINNING, **checkpoint.restore_state(folder / "state.npz", robust)}
+    if progress["best_digest"] != checkpoint.digest(folder / "best.keras"):
+        progress.update(best=None, best_epoch=None, best_digest=None)
+    return progress
+
+
+def read_summary(workdir: Path) -> dict[str, Any]:
+    """Returns what ``summary.json`` holds; nothing if there is none.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    path = workdir / "summary.json"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not what a run has written ({error}). Remove it: the same command makes "
+            "it anew."
+        ) from error

@@ -1,0 +1,1 @@
+"""Files that outlive a process: whole or absent, locked, safe to load."""

@@ -1,0 +1,188 @@
+"""The files of a run: its backup, its checkpoints, and getting a model back from them.
+
+model = rlfat_tf.load("runs/cifar10_rlfat_p")                     # the best checkpoint
+model = rlfat_tf.load("runs/cifar10_rlfat_p", checkpoint="last")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import unknown
+from rlfat_tf.storage import archive
+from rlfat_tf.storage.files import replacing
+
+CHECKPOINTS = ("best", "last")
+
+
+def save_state(path: Path, model: Any, progress: dict[str, Any]) -> None:
+    """Writes everything that a run needs to go on: weights, optimizer, progress.
+
+    Args:
+        path: A ``.npz`` file; the one that was there before is kept, see :func:`previous`.
+        model: A compiled :class:`rlfat_tf.AdversarialModel` whose optimizer is built.
+        progress: What else to keep, as JSON.
+    """
+    arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(model.state)}
+    arrays["progress"] = np.array(json.dumps(progress))
+    with replacing(path, keep=previous(path)) as written:
+        np.savez(written, **arrays)
+
+
+def previous(path: Path) -> Path:
+    """Returns where the backup before the latest is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def read_state(path: Path) -> tuple[list[Any], dict[str, Any]]:
+    """Reads the arrays and the progress of a backup.
+
+    Raises:
+        archive.Damaged: If the file is truncated or its content is not what was written.
+        OSError: If it cannot be read at all.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[str(i)] for i in range(len(file.files) - 1)]
+            return arrays, json.loads(str(file["progress"]))
+    except (AttributeError, TypeError, *archive.DAMAGE) as error:
+        raise archive.Damaged(f"The backup {path} is damaged ({error}).") from error
+
+
+def repair_state(path: Path) -> None:
+    """Puts the backup before it in place of one that is damaged, with a warning.
+
+    Raises:
+        ValueError: If there is no good backup.
+    """
+    fault = _fault(path)
+    if fault is None or not (path.exists() or previous(path).exists()):
+        return
+    worse = _fault(previous(path))
+    if worse is not None:
+        raise ValueError(
+            f"{fault} So is the one before: {worse} Restore one of them from elsewhere, or remove "
+            f"{path.parent} to begin the run anew."
+        )
+    warnings.warn(f"{fault} The run goes on from the backup before it.", stacklevel=2)
+    os.replace(previous(path), path)
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        read_state(path)
+    except archive.Damaged as error:
+        return str(error)
+    except FileNotFoundError:
+        return f"The backup {path} is missing."
+    return None
+
+
+def restore_state(path: Path, model: Any) -> dict[str, Any]:
+    """Puts the state of :func:`save_state` back into a model that is built alike.
+
+    Returns:
+        The progress that was saved with it.
+
+    Raises:
+        ValueError: If the file is damaged or holds another model's state.
+    """
+    stored, progress = read_state(path)
+    variables = model.state
+    shapes = [tuple(v.shape) for v in variables]
+    if [a.shape for a in stored] != shapes:
+        raise ValueError(
+            f"{path} holds {len(stored)} arrays that do not fit the {len(shapes)} variables of "
+            "this model and optimizer: it was written for another network or another version."
+        )
+    for variable, value in zip(variables, stored):
+        variable.assign(value)
+    return progress
+
+
+def save_model(path: Path, model: Any) -> None:
+    """Writes a ``.keras`` file in one step."""
+    with replacing(path) as written:
+        model.save(written)
+
+
+def repair_best(workdir: Path) -> None:
+    """Puts a copy of ``last.keras`` in place of a ``best.keras`` that is gone or damaged.
+
+    For a run whose epochs are all trained, so that no other best can come; with a warning.
+    """
+    best = workdir / "checkpoints" / "best.keras"
+    try:
+        archive.check(best)
+        return
+    except FileNotFoundError:
+        fault = f"{best} is missing."
+    except archive.Damaged as error:
+        fault = str(error)
+    last = model_path(workdir, "last")
+    archive.check(last)
+    warnings.warn(f"{fault} The last epoch's checkpoint takes its place.", stacklevel=2)
+    with replacing(best) as written:
+        shutil.copyfile(last, written)
+
+
+def digest(path: Path) -> str | None:
+    """Returns what tells a file from any other; None if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def model_path(workdir: str | os.PathLike[str], checkpoint: str = "best") -> Path:
+    """Returns the path of a run's checkpoint, ``"best"`` or ``"last"``.
+
+    Raises:
+        ValueError: If the name is unknown.
+        FileNotFoundError: If the run has none (yet).
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise unknown("checkpoint", checkpoint, CHECKPOINTS)
+    path = Path(workdir) / "checkpoints" / f"{checkpoint}.keras"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a checkpoint at {path}; there is none. Either {os.fspath(workdir)!r} is "
+            "not the folder of a run, or the run has not finished its first epoch."
+        )
+    return path
+
+
+def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Any:
+    """Loads a trained model.
+
+    Args:
+        path: The folder of a run, or a ``.keras`` file.
+        checkpoint: Of a run: ``"best"`` (by ``val_adv_accuracy`` on the validation split; the last
+            where there was no validation) or ``"last"``.
+
+    Returns:
+        The :class:`rlfat_tf.AdversarialModel` as it was saved (``.model`` is the classifier), or
+        whatever Keras model the ``.keras`` file holds. It maps images in [0, 1] to logits.
+
+    Raises:
+        FileNotFoundError: If there is nothing to load.
+        ValueError: If the file is damaged, or loading it could run code.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = model_path(path, checkpoint)
+    elif not file.is_file():
+        raise FileNotFoundError(f"Expected the folder of a run or a .keras file; no {path} exists.")
+    try:
+        archive.check(file)
+    except archive.Damaged as error:
+        others = [c for c in CHECKPOINTS if c != checkpoint and Path(path).is_dir()]
+        hint = f" Load checkpoint={others[0]!r} instead." if others else ""
+        raise archive.Damaged(f"{error}{hint}") from error
+    return keras.models.load_model(file, safe_mode=True)

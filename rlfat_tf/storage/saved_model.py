@@ -1,0 +1,128 @@
+"""Export for serving: a SavedModel that needs neither this library nor Keras.
+
+    loaded = tf.saved_model.load("runs/digits_rlfat_p/export")
+    loaded.signatures["serving_default"](images=images)   # float images in [0, 1]
+    loaded.signatures["serving_uint8"](images=bytes)      # 8-bit images, divided by 255 inside
+
+Both return ``logits`` [batch, classes], ``probabilities`` [batch, classes] and ``label`` [batch].
+The names of the classes are the asset ``assets/class_names.txt``, one a line in the order of the
+labels; ``loaded.class_names.asset_path`` says where it lies. What the model is and what it was
+measured to withstand is told by ``assets.extra/model_card.json``, which servers leave alone.
+See ``docs/serving.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf.core import compat, losses
+from rlfat_tf.core.compat import keras
+from rlfat_tf.storage.files import replacing_folder
+
+CLASS_NAMES = "class_names.txt"
+MODEL_CARD = "model_card.json"
+
+
+def export_saved_model(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    card: Mapping[str, Any] | None = None,
+    verbose: bool = False,
+) -> None:
+    """Writes a SavedModel with a float and an 8-bit signature, for any batch size.
+
+    It appears under its path when it is whole, and not before: a server that watches the folder
+    above never loads half of it.
+
+    Args:
+        model: A built Keras model from float images in [0, 1] to logits.
+        path: The folder to write.
+        class_names: The name of every class, kept as an asset. White space within a name becomes
+            one space, so that each has a line of its own.
+        card: What a user of the model should know, kept as JSON beside it; see :func:`model_card`.
+        verbose: Whether Keras prints what it wrote.
+
+    Raises:
+        ValueError: If the model is not built, the path is a file or a folder of something else, the
+            names are not as many as the classes, or the card cannot be written as JSON.
+    """
+    shape = compat.input_shape(model)
+    if not isinstance(shape, tuple):
+        raise ValueError(
+            f"Expected a model with one input of a known shape; {model.name!r} has {shape}. "
+            "Call it on a batch of images first, or build it with a keras.Input."
+        )
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not _is_export(path))):
+        raise ValueError(f"{path} exists and is not a SavedModel; choose another path.")
+    shape = (None, *shape[1:])
+    card_text = None if card is None else _to_json(card)
+
+    def serve(images: Any) -> dict[str, Any]:
+        logits = losses.as_float(model(images, training=False))
+        if class_names is not None and len(class_names) != logits.shape[-1]:
+            raise ValueError(
+                f"Expected a name for each of the {logits.shape[-1]} classes; received "
+                f"{len(class_names)}."
+            )
+        return {
+            "logits": logits,
+            "probabilities": tf.nn.softmax(logits),
+            "label": tf.argmax(logits, axis=-1),
+        }
+
+    def serve_uint8(images: Any) -> dict[str, Any]:
+        return serve(tf.cast(images, tf.float32) / 255.0)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, function, dtype in (
+        ("serving_default", serve, tf.float32),
+        ("serving_uint8", serve_uint8, tf.uint8),
+    ):
+        signature = [tf.TensorSpec(shape, dtype, name="images")]
+        archive.add_endpoint(name, function, input_signature=signature)
+    # Only Keras 3 can be asked to keep quiet.
+    quiet = {"verbose": verbose} if _can_be_quiet(archive) else {}
+    with tempfile.TemporaryDirectory() as scratch, replacing_folder(path) as written:
+        if class_names is not None:
+            names = Path(scratch) / CLASS_NAMES
+            lines = [" ".join(name.split()) + "\n" for name in class_names]
+            names.write_text("".join(lines), encoding="utf-8")
+            _root(archive).class_names = tf.saved_model.Asset(str(names))
+        archive.write_out(str(written), **quiet)
+        if card_text is not None:
+            (written / "assets.extra").mkdir()
+            (written / "assets.extra" / MODEL_CARD).write_text(card_text, encoding="utf-8")
+
+
+def _to_json(card: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected card to hold what JSON can ({error}): strings, finite numbers, lists and "
+            "dictionaries of them."
+        ) from error
+
+
+def _root(archive: Any) -> Any:
+    """Returns the object whose attributes are saved; Keras 3 keeps it within the archive."""
+    return getattr(archive, "_tf_trackable", archive)
+
+
+def _is_export(path: Path) -> bool:
+    return (path / "saved_model.pb").is_file()
+
+
+def _can_be_quiet(archive: Any) -> bool:
+    return "verbose" in archive.write_out.__code__.co_varnames

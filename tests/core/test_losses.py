@@ -1,0 +1,159 @@
+"""Per-example losses against NumPy in float64, values and gradients."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf.core import losses
+from tests import reference
+
+RNG = np.random.default_rng(0)
+LOGITS, OTHER = RNG.normal(0, 3, (2, 7, 4))
+LABELS = np.array([0, 1, 2, 3, 3, 0, 2])
+ONE_HOT = np.eye(4)[LABELS]
+SOFT = 0.9 * ONE_HOT + 0.025
+TOLERANCE = {"float64": 1e-10, "float32": 2e-5}
+
+
+def value_and_gradients(function, *tensors):
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        value = function(*tensors)
+        total = tf.reduce_sum(value)
+    return [value, *tape.gradient(total, tensors)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, LABELS[:, None], LABELS.astype(np.uint8), ONE_HOT, ONE_HOT.astype(int), SOFT],
+    ids=["integers", "column", "uint8", "one-hot", "integer one-hot", "soft"],
+)
+def test_cross_entropy(labels, dtype):
+    logits = tf.constant(LOGITS, dtype)
+    found = value_and_gradients(lambda z: losses.cross_entropy(tf.constant(labels), z), logits)
+    flat = labels if labels.shape == ONE_HOT.shape else LABELS
+    expected = reference.cross_entropy(flat, LOGITS)
+    for ours, theirs in zip(found, expected):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_kl_divergence_and_both_its_gradients(dtype):
+    found = value_and_gradients(
+        losses.kl_divergence, tf.constant(LOGITS, dtype), tf.constant(OTHER, dtype)
+    )
+    for ours, theirs in zip(found, reference.kl(LOGITS, OTHER)):
+        np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(losses.kl_divergence(LOGITS, LOGITS), np.zeros(7), atol=1e-12)
+
+
+def test_kl_divergence_clips_no_probability():
+    # p = (1, 0), q = (e^-40, 1): the divergence is 40, where a clip at 1e-7 gives 16.
+    found = losses.kl_divergence(tf.constant([[40.0, 0.0]]), tf.constant([[0.0, 40.0]]))
+    np.testing.assert_allclose(found, [40.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_squared_distance_sums_over_the_logits(dtype):
+    found = value_and_gradients(
+        losses.squared_distance, tf.constant(LOGITS, dtype), tf.constant(OTHER, dtype)
+    )
+    for ours, theirs in zip(found, reference.squared_distance(LOGITS, OTHER)):
+        np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("labels", [LABELS, ONE_HOT], ids=["integers", "one-hot"])
+def test_margin(labels):
+    true = LOGITS[np.arange(7), LABELS]
+    wrong = np.where(ONE_HOT > 0, -np.inf, LOGITS).max(-1)
+    for confidence in (50.0, 0.0, 1.5):
+        expected = -np.maximum(true - wrong + confidence, 0)
+        found = losses.margin(tf.constant(labels), tf.constant(LOGITS), confidence)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_margin_masks_the_true_class_even_if_all_logits_are_negative():
+    found = losses.margin(tf.constant([0]), tf.constant([[-1.0, -5.0, -3.0]]))
+    np.testing.assert_allclose(found, [-(-1.0 + 3.0 + 50.0)])
+
+
+def test_margin_ascends_by_lowering_the_true_logit():
+    logits = tf.constant([[2.0, 1.0, 0.0]])
+    gradient = value_and_gradients(lambda z: losses.margin(tf.constant([0]), z), logits)[1]
+    np.testing.assert_array_equal(gradient, [[-1, 1, 0]])
+
+
+def test_large_logits_stay_finite():
+    logits = tf.constant([[1e4, -1e4, 0.0]])
+    np.testing.assert_allclose(losses.cross_entropy(tf.constant([1]), logits), [2e4])
+    assert np.all(np.isfinite(losses.kl_divergence(logits, -logits)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_logits_are_raised_to_float32(dtype):
+    logits = tf.cast(LOGITS, dtype)
+    exact = tf.cast(logits, tf.float32)
+    for found, expected in [
+        (losses.cross_entropy(LABELS, logits), losses.cross_entropy(LABELS, exact)),
+        (losses.kl_divergence(logits, -logits), losses.kl_divergence(exact, -exact)),
+        (losses.margin(LABELS, logits), losses.margin(LABELS, exact)),
+        (losses.squared_distance(logits, -logits), losses.squared_distance(exact, -exact)),
+    ]:
+        assert found.dtype == tf.float32
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_losses_of_attacks():
+    clean = tf.Variable(LOGITS)
+    other = tf.constant(OTHER)
+
+    def of(name):
+        return losses.attack_loss(name, lambda: clean + 0.0, tf.constant(LABELS))(other)
+
+    np.testing.assert_allclose(of("ce"), reference.cross_entropy(LABELS, OTHER)[0])
+    np.testing.assert_allclose(of("margin"), losses.margin(LABELS, other))
+    with tf.GradientTape() as tape:
+        value = of("kl")
+    np.testing.assert_allclose(value, reference.kl(LOGITS, OTHER)[0])
+    assert tape.gradient(value, clean) is None  # the clean prediction is a constant
+
+    def never():
+        raise AssertionError("only KL reads the clean logits")
+
+    losses.attack_loss("ce", never, LABELS)
+    with pytest.raises(ValueError, match="Did you mean 'margin'"):
+        losses.attack_loss("margn", never, LABELS)
+
+
+def test_the_lead_of_the_wrong_class():
+    expected = [max(np.delete(z, y)) - z[y] for z, y in zip(LOGITS, LABELS)]
+    for labels in (LABELS, ONE_HOT):
+        np.testing.assert_allclose(losses.lead(labels, tf.constant(LOGITS)), expected)
+
+
+def test_dlr_by_hand():
+    logits = [[1.0, 2.0, 3.0, 5.0], [4.0, 1.0, 0.0, 0.5], [2.0, 2.0, 2.0, 2.0]]
+    # -(5 - 3) / (5 - 2); -(1 - 4) / (4 - 0.5); 0 / 0
+    np.testing.assert_allclose(losses.dlr([3, 1, 0], logits), [-2 / 3, 3 / 3.5, 0.0], rtol=1e-6)
+
+
+def test_targeted_dlr_by_hand():
+    logits = [[1.0, 2.0, 3.0, 5.0], [4.0, 1.0, 0.0, 0.5], [2.0, 2.0, 2.0, 2.0]]
+    # -(5 - 1) / (5 - (2 + 1) / 2); -(1 - 4) / (4 - (0.5 + 0) / 2); 0 / 0
+    found = losses.targeted_dlr([3, 1, 0], [0, 0, 1], logits)
+    np.testing.assert_allclose(found, [-4 / 3.5, 3 / 3.75, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [losses.dlr, lambda y, z: losses.targeted_dlr(y, (y + 1) % 4, z)])
+def test_dlr_sees_neither_shift_nor_scale(loss):
+    logits = tf.constant(LOGITS)
+    np.testing.assert_allclose(loss(LABELS, 50 * logits - 7), loss(LABELS, logits), rtol=1e-9)
+
+
+def test_dlr_as_an_attack_loss_falls_back_below_three_classes():
+    for classes, expected in ((4, losses.dlr), (2, losses.lead)):
+        logits = tf.constant(LOGITS[:, :classes])
+        objective = losses.attack_loss("dlr", lambda z=logits: z, LABELS % 2)
+        np.testing.assert_allclose(objective(logits), expected(LABELS % 2, logits))

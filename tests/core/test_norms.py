@@ -1,0 +1,78 @@
+"""The balls: starts inside, unit steps, projections that are nearest points."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf.core import norms
+
+IMAGES = tf.zeros([400, 3, 2, 1])
+
+
+def lengths(x):
+    return np.sqrt(np.square(np.asarray(x)).sum(axis=(1, 2, 3)))
+
+
+def test_linf_start_is_uniform_in_the_ball():
+    start = norms.get("linf").random_start(IMAGES, 0.1, "uniform", 0).numpy()
+    assert np.abs(start).max() <= 0.1
+    assert abs(start.mean()) < 0.005
+    assert abs(start.std() - 0.1 / np.sqrt(3)) < 0.003
+
+
+def test_l2_start_is_uniform_in_the_volume():
+    start = norms.get("l2").random_start(IMAGES, 2.0, "uniform", 0)
+    radius = lengths(start) / 2.0
+    assert radius.max() <= 1 + 1e-6
+    # In dimension d the radius to the power d is uniform.
+    assert abs((radius**6).mean() - 0.5) < 0.05
+    assert abs((radius**6).std() - 1 / np.sqrt(12)) < 0.03
+    assert np.all(np.abs(start.numpy().mean(0)) < 0.15)
+
+
+@pytest.mark.parametrize("name", norms.NORMS)
+def test_common_starts(name):
+    norm = norms.get(name)
+    gaussian = norm.random_start(IMAGES, 0.1, "gaussian", 0).numpy()
+    assert abs(gaussian.std() - 1e-3) < 1e-4 and abs(gaussian.mean()) < 1e-4
+    assert np.all(norm.random_start(IMAGES, 0.1, "none", 0) == 0)
+    assert np.all(norm.random_start(IMAGES, 0.0, "uniform", 0) == 0)
+    with pytest.raises(ValueError, match="Did you mean 'gaussian'"):
+        norm.random_start(IMAGES, 0.1, "gausian", 0)
+
+
+@pytest.mark.parametrize("name", norms.NORMS)
+@pytest.mark.parametrize("kind", ["uniform", "gaussian"])
+def test_starts_depend_on_the_seed_and_the_position(name, kind):
+    norm = norms.get(name)
+    start = norm.random_start(IMAGES, 0.1, kind, 3).numpy()
+    np.testing.assert_array_equal(start, norm.random_start(IMAGES, 0.1, kind, 3))
+    assert np.all(start != norm.random_start(IMAGES, 0.1, kind, 4))
+    assert np.all(start[0] != start[1])
+
+
+def test_linf_step_and_projection():
+    norm = norms.get("linf")
+    gradient = np.array([[-1e-12, 0.0, 3.0]], np.float32)
+    np.testing.assert_array_equal(norm.step(gradient), [[-1, 0, 1]])
+    np.testing.assert_allclose(
+        norm.project(np.float32([[-3, 0.05, 0.2]]), 0.1), [[-0.1, 0.05, 0.1]]
+    )
+
+
+def test_l2_step_and_projection():
+    norm = norms.get("l2")
+    delta = tf.constant(np.random.default_rng(0).normal(size=(5, 3, 2, 1)).astype(np.float32))
+    expected = delta.numpy() / lengths(delta)[:, None, None, None]
+    np.testing.assert_allclose(norm.step(delta), expected, rtol=1e-6)
+    np.testing.assert_allclose(norm.project(delta, 0.5), 0.5 * expected, rtol=1e-6)
+    inside = 0.01 * delta
+    np.testing.assert_allclose(norm.project(inside, 0.5), inside, rtol=1e-6)
+    zero = tf.zeros_like(delta)
+    for result in (norm.step(zero), norm.project(zero, 0.5), norm.project(delta, 0.0)):
+        assert np.all(result.numpy() == 0)
+
+
+def test_an_unknown_norm_names_the_known():
+    with pytest.raises(ValueError, match=r"Unknown norm 'linff'. Did you mean 'linf'"):
+        norms.get("linff")

@@ -1,0 +1,103 @@
+"""Randomness is a function of (seed, step) and of an example's place in the global batch."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf.core import random
+
+DRAWS = {
+    "uniform": lambda seed, n: random.uniform(seed, [n, 3, 2], -1.0, 1.0),
+    "normal": lambda seed, n: random.normal(seed, [n, 3, 2]),
+    "integers": lambda seed, n: random.uniform(seed, [n, 4], 0, 7, tf.int32),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("shards", [2, 4])
+def test_shards_together_are_the_single_draw(draw, shards):
+    whole = random.as_seed(5).fold(1, 2)
+    parts = [draw(random.Seed(whole.value, i, shards), 8 // shards) for i in range(shards)]
+    np.testing.assert_array_equal(np.concatenate(parts), draw(whole, 8))
+
+
+def test_the_shard_may_be_a_tensor_inside_a_function():
+    seed = random.as_seed(3)
+
+    @tf.function
+    def draw(shard):
+        return random.uniform(random.Seed(seed.value, shard, 2), [4, 2], 0.0, 1.0)
+
+    together = np.concatenate([draw(tf.constant(0)), draw(tf.constant(1))])
+    np.testing.assert_array_equal(together, random.uniform(seed, [8, 2], 0.0, 1.0))
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_same_seed_same_draw_and_other_seeds_others(draw):
+    np.testing.assert_array_equal(draw(7, 8), draw(random.as_seed(7), 8))
+    others = [draw(s, 8).numpy() for s in (7, 8, (7, 1), random.as_seed(7).fold(0))]
+    for i, one in enumerate(others):
+        for other in others[i + 1 :]:
+            assert np.any(one != other)
+
+
+def test_folds_are_a_sequence_and_their_order_counts():
+    seed = random.as_seed(0)
+    np.testing.assert_array_equal(seed.fold(1, 2).value, seed.fold(1).fold(2).value)
+    assert np.any(seed.fold(1, 2).value != seed.fold(2, 1).value)
+    # A step counter is an int64 variable.
+    step = tf.Variable(5, dtype=tf.int64)
+    np.testing.assert_array_equal(seed.fold(step).value, seed.fold(5).value)
+    many = {tuple(seed.fold(0, step).value.numpy()) for step in range(200)}
+    assert len(many) == 200
+
+
+def test_folding_keeps_the_shard():
+    folded = random.Seed(tf.constant([1, 2]), 1, 4).fold(9)
+    assert (folded.shard, folded.num_shards) == (1, 4)
+
+
+def test_moments_and_range():
+    values = random.uniform(1, [4000, 5], -0.25, 0.75).numpy()
+    assert values.min() >= -0.25 and values.max() < 0.75
+    assert abs(values.mean() - 0.25) < 0.01
+    assert abs(values.std() - 1 / np.sqrt(12)) < 0.01
+    values = random.normal(1, [4000, 5], 0.5).numpy()
+    assert abs(values.mean()) < 0.02 and abs(values.std() - 0.5) < 0.02
+    integers = random.uniform(1, [4000], 0, 4, tf.int32).numpy()
+    assert set(integers) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("bad", [(1, 2, 3), [[1, 2]]])
+def test_a_seed_is_a_number_or_a_pair(bad):
+    with pytest.raises(ValueError, match="A seed is an integer or a pair"):
+        random.as_seed(bad)
+
+
+def test_outside_of_replicas_there_is_one_shard():
+    seed = random.replica_seed(4, 1, 2)
+    assert seed.num_shards == 1
+    np.testing.assert_array_equal(seed.value, random.as_seed(4).fold(1, 2).value)
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_numbered_examples_draw_alone_as_in_any_batch(draw):
+    seed = random.as_seed(5).of_examples(6)
+    whole = np.asarray(draw(seed, 6))
+    np.testing.assert_array_equal(draw(seed.rows([4, 1]), 2), whole[[4, 1]])
+    numbered = random.as_seed(5)._replace(examples=tf.constant([3]))
+    np.testing.assert_array_equal(draw(numbered, 1), whole[[3]])
+    assert len({tuple(row.ravel()) for row in whole}) == 6
+    assert not np.array_equal(draw(seed.fold(1), 6), whole)
+
+
+def test_examples_are_numbered_once_and_across_shards():
+    second = random.Seed(random.as_seed(5).value, 1, 2).of_examples(3)
+    np.testing.assert_array_equal(second.examples, [3, 4, 5])
+    assert second.num_shards == 1
+    assert second.of_examples(2) is second
+
+
+def test_the_number_of_a_name_is_the_same_in_every_process():
+    assert random.number("square") == 1306749097
+    assert random.number("apgd_ce") != random.number("apgd_t")

@@ -1,0 +1,177 @@
+"""Judging batch by batch: packing, interruption and batch size change nothing."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf import attacks
+from rlfat_tf.attacks.base import Attack
+from rlfat_tf.evaluation.classifier import as_classifier
+from rlfat_tf.evaluation.progress import FILE, State
+from rlfat_tf.evaluation.runner import Judge
+from tests import reference
+
+IMAGES, _, _ = reference.images_and_labels(40, seed=1)
+NET = reference.keras_net(seed=4)
+LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
+LABELS[::7] = (LABELS[::7] + 1) % 3  # some are wrong from the start
+WEAK = attacks.LinfPGD(epsilon=0.03, steps=2)
+STRONG = attacks.LinfPGD(epsilon=0.06, steps=4, restarts=2, keep="best")
+
+
+class Two(Attack):
+    """Two attacks, one after the other, as AutoAttack is."""
+
+    components = {"weak": WEAK, "strong": STRONG}
+
+
+def judge(folder=None, **changes):
+    arguments = {"batch_size": 8, "seed": 3, "keep": 10, **changes}
+    identity = {"model": "m", "data": "d", "seed": arguments["seed"]}
+    state = State(folder, identity)
+    return Judge(as_classifier(NET), IMAGES, LABELS, state=state, **arguments)
+
+
+def test_clean_accuracy():
+    right = judge().clean()
+    np.testing.assert_array_equal(right, np.arange(40) % 7 != 0)
+    np.testing.assert_array_equal(judge(batch_size=3).clean(), right)
+
+
+@pytest.mark.parametrize("attack", [STRONG, Two()], ids=["strong", "two"])
+def test_packing_and_batch_size_change_nothing(attack):
+    one = judge()
+    robust, record = one.attack("name", attack, one.clean())
+    assert 0 < robust.sum() < one.clean().sum()
+    for size in (3, 40):
+        other = judge(batch_size=size)
+        again, _ = other.attack("name", attack, other.clean())
+        np.testing.assert_array_equal(again, robust)
+        np.testing.assert_allclose(other.kept["name"], one.kept["name"], atol=1e-6)
+    unpacked = judge()
+    everything, _ = unpacked.attack("name", attack, np.ones(40, bool))
+    np.testing.assert_array_equal(everything & one.clean(), robust)
+    if not isinstance(attack, Two):
+        assert record["broken"] == record["examples"] - robust.sum()
+        assert record["median_l2"] > 0
+
+
+def test_parts_see_what_the_parts_before_them_left():
+    one = judge()
+    robust, record = one.attack("two", Two(), one.clean())
+    weak, strong = record["components"]["weak"], record["components"]["strong"]
+    assert weak["examples"] == one.clean().sum()
+    assert strong["examples"] == weak["examples"] - weak["broken"]
+    assert strong["broken"] == strong["examples"] - robust.sum()
+    wrong = np.argmax(NET(one.kept["two"]), -1) != LABELS[:10]
+    np.testing.assert_array_equal(wrong & one.clean()[:10], ~robust[:10] & one.clean()[:10])
+
+
+def test_another_seed_draws_anew():
+    arguments = {"batch_size": 40, "keep": 40}
+    found = []
+    for seed in (0, 1):
+        one = judge(seed=seed, **arguments)
+        one.attack("name", WEAK, one.clean())
+        found.append(one.kept["name"])
+    assert not np.allclose(*found)
+
+
+class Killed(BaseException):
+    """Stands for a kill between two batches."""
+
+
+@pytest.mark.parametrize("after", [1, 6])
+def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
+    whole = judge()
+    expected, record = whole.attack("two", Two(), whole.clean())
+    calls = []
+
+    def watch(*progress):
+        calls.append(progress)
+        if len(calls) == after:
+            raise Killed
+
+    first = judge(tmp_path, watch=watch)
+    with pytest.raises(Killed):
+        first.attack("two", Two(), first.clean())
+    second = judge(tmp_path, watch=lambda *progress: calls.append(progress))
+    robust, resumed = second.attack("two", Two(), second.clean())
+    np.testing.assert_array_equal(robust, expected)
+    np.testing.assert_allclose(second.kept["two"], whole.kept["two"], atol=1e-6)
+    for part, once in record["components"].items():
+        again = resumed["components"][part]
+        assert {**again, "seconds": 0} == {**once, "seconds": 0}
+    third = judge(tmp_path, watch=lambda *progress: calls.append(progress))
+    before = len(calls)
+    third.attack("two", Two(), third.clean())
+    assert len(calls) == before, "what is done is not done again"
+
+
+def test_states_of_other_seeds_and_attacks_do_not_meet(tmp_path):
+    one = judge(tmp_path)
+    robust, _ = one.attack("name", WEAK, one.clean())
+    calls = []
+    for seed, attack in ((4, WEAK), (3, WEAK.replace(steps=3))):
+        other = judge(tmp_path, seed=seed, watch=lambda *progress: calls.append(progress))
+        before = len(calls)
+        other.attack("name", attack, other.clean())
+        assert len(calls) > before
+    stored = [json.loads(path.read_text()) for path in tmp_path.glob(f"*/{FILE}")]
+    assert sorted(state["identity"]["seed"] for state in stored) == [3, 4]
+    assert sorted(len(state["attacks"]) for state in stored) == [1, 2]
+
+
+@pytest.mark.parametrize("shift", [0.2, 3.0])
+def test_points_outside_of_the_ball_do_not_count(shift):
+    class Leaky(Attack):
+        def run(self, logits_fn, images, labels, seed, unroll):
+            return images + shift
+
+    one = judge()
+    with pytest.raises(RuntimeError, match="left its ball"):
+        one.attack("leaky", Leaky(norm="linf", epsilon=0.1), one.clean())
+
+
+def test_no_example_left_to_attack():
+    one = judge()
+    robust, record = one.attack("name", WEAK, np.zeros(40, bool))
+    assert not robust.any()
+    assert record["examples"] == 0 and record["median_l2"] is None
+
+
+def test_progress_is_told():
+    told = []
+    one = judge(watch=lambda *progress: told.append(progress))
+    robust, _ = one.attack("name", WEAK, one.clean())
+    assert [done for _, done, *_ in told] == [8, 16, 24, 32, 34]
+    assert {total for _, _, total, *_ in told} == {34}
+    assert told[-1][3] == robust.sum()
+
+
+def test_the_classifier_is_traced_once_per_attack():
+    traces = []
+
+    def logits_fn(images):
+        traces.append(tf.executing_eagerly())
+        return NET(images)
+
+    state = State(None, {})
+    one = Judge(as_classifier(logits_fn), IMAGES, LABELS, batch_size=7, seed=0, state=state)
+    one.clean()
+    assert traces == [False]
+    one.attack("name", WEAK, np.arange(40) < 31)
+    assert traces == [False] * 3, "once in the attack's loop and once for the second look"
+
+
+def test_what_is_no_number_is_not_found():
+    class Broken(Attack):
+        def run(self, logits_fn, images, labels, seed, unroll):
+            return images * float("nan")
+
+    one = judge()
+    robust, record = one.attack("broken", Broken(norm="linf", epsilon=0.1), one.clean())
+    np.testing.assert_array_equal(robust, one.clean())
+    assert record["broken"] == 0

@@ -1,0 +1,65 @@
+"""What ``eval.py`` refuses before any attack runs, and which reports it writes over."""
+
+import json
+import os
+
+import pytest
+
+from rlfat_tf.core.compat import keras
+from rlfat_tf.run import evaluate as command
+from rlfat_tf.run.eval_config import EvalConfig
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    path = tmp_path_factory.mktemp("nets") / "net.keras"
+    keras.Sequential(layers).save(path)
+    return str(path)
+
+
+def config(net, folder, **changes):
+    settings = {"dataset": "digits", "epsilon": (0.1,), "attacks": "clean,fgsm", "pictures": False,
+                "test_examples": 12, "checks": False, "report_dir": str(folder)}  # fmt: skip
+    return EvalConfig(model_path=net, **{**settings, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        ({"compare": "nothing.keras", "pictures": True}, FileNotFoundError, "nothing.keras"),
+        ({"inference": "all"}, ValueError, "needs the discriminator of an ATLD run"),
+    ],
+)
+def test_what_is_refused_before_any_attack(net, tmp_path, monkeypatch, changes, error, message):
+    monkeypatch.setattr(command, "run_plan", lambda *_, **__: pytest.fail("an attack ran"))
+    with pytest.raises(error, match=message):
+        command.run(config(net, tmp_path, **changes))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_of_another_configuration_is_not_replaced(net, tmp_path, monkeypatch):
+    command.run(config(net, tmp_path))
+    first = (tmp_path / "report.json").read_bytes()
+    for changes, difference in (
+        ({"norm": "l2", "epsilon": (0.5,)}, r"epsilon is \[0.1\] there and \[0.5\] here, norm is"),
+        ({"attacks": "pgd"}, "attacks is 'clean,fgsm' there and 'pgd' here"),
+        ({"test_examples": 13}, "test_examples is 12 there and 13 here"),
+        ({"steps": 21}, "steps is 20 there and 21 here"),
+    ):
+        with pytest.raises(ValueError, match=f"another evaluation: {difference}.*--report_dir"):
+            command.run(config(net, tmp_path, **changes))
+        assert (tmp_path / "report.json").read_bytes() == first
+    command.run(config(net, tmp_path, batch_size=5))
+    command.run(config(net, tmp_path, attacks="mim, fgsm"))
+    assert list(json.loads((tmp_path / "report.json").read_text())["attacks"]) == ["mim", "fgsm"]
+    monkeypatch.chdir(tmp_path)
+    command.run(config(os.path.relpath(net), ".", attacks="fgsm,mim"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"config": null}'])
+def test_what_is_no_report_of_the_command_is_replaced(net, tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    command.run(config(net, tmp_path, attacks=""))
+    assert json.loads((tmp_path / "report.json").read_text())["examples"] == 12

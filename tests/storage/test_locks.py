@@ -1,0 +1,78 @@
+"""One process a folder, and what killed ones leave there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlfat_tf.run import train, workdir
+from rlfat_tf.storage import locks
+from tests.runs import config
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import pathlib, runpy, sys, time
+holding = runpy.run_path(sys.argv[1])["holding"](pathlib.Path(sys.argv[2]))
+holding.__enter__()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(ROOT / "rlfat_tf" / "locks.py"), str(folder)]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"in use by process {holder.pid} on .*--workdir"):
+            train.run(config(folder))
+        assert not (folder / "config.json").exists()
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert (folder / ".lock").is_file()  # but nobody holds it
+    with locks.holding(folder):
+        assert str(os.getpid()) in (folder / ".lock").read_text()
+        with pytest.raises(ValueError, match="in use"), locks.holding(folder):
+            pass
+    assert not (folder / ".lock").exists()
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="has no locks"), locks.holding(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_lock_that_its_holder_just_removed_is_none(tmp_path, monkeypatch):
+    """Opened before the holder removed it, locked after: another file is there by now, or none."""
+    real, replaced = locks.fcntl.flock, []
+
+    def slow(file, flags):
+        if not replaced:
+            (tmp_path / ".lock").unlink()
+            replaced.append(True)
+        real(file, flags)
+
+    monkeypatch.setattr(locks.fcntl, "flock", slow)
+    with locks.holding(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    for place in (".", "checkpoints", "evaluation"):  # an evaluation may be running
+        left = tmp_path / place / ".writing-abc"
+        left.mkdir(parents=True)
+        (left / "half").write_text("ha")
+    with workdir.claimed(tmp_path, config(tmp_path)):
+        assert [path.parent.name for path in tmp_path.rglob(".writing-*")] == ["evaluation"]
