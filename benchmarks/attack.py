@@ -100,7 +100,7 @@ def _finish(run: peers.Run, *arrays: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def trained(workdir: str, data_dir: str | None) -> tuple[Any, Subject]:
-    """The trained network, its copy, and what it classifies rightly of 100 images."""
+    """The trained network, its copy, and what it classifies correctly of 100 images."""
     settings = settings_of(
         workdir=workdir, data_dir=data_dir, checkpoint="best", test_examples=EXAMPLES
     )

@@ -3,11 +3,11 @@
     python -m benchmarks.robustness --workdir=RUN --data_dir=... --test_examples=500 \
         --epsilon=0.03 --output=results/benchmarks/robustness_peers.json
 
-Every attack gets the test examples that the Keras network classifies rightly, in batches of the
-same size. What any attack returns is judged alike: by the Keras network, and only where the point
-is within epsilon + 1e-6 and in [0, 1]; a point outside counts as no success. Robust accuracy is
-the part of all test examples that is classified rightly clean and attacked. For peers of PyTorch
-the network is copied; the two must first give equal logits on all test images.
+Every attack gets the test examples that the Keras network classifies correctly, in batches of the
+same size. What any attack returns is evaluated alike: by the Keras network, and only where the
+point is within epsilon + 1e-6 and in [0, 1]; a point outside counts as no success. Robust accuracy
+is the part of all test examples that is correctly classified clean and attacked. For peers of
+PyTorch the network is copied; the two must first give equal logits on all test images.
 
 Rows, chosen by ``--rows``:
 
@@ -30,7 +30,7 @@ robust accuracy, below 0 where ours is the stronger attack, each row has
     ours_outside, peer_outside      numbers of points that left the ball or [0, 1]
     ours_largest, peer_largest      the longest perturbation
     ours_disputed, peer_disputed    numbers of points that only one of the network and its copy in
-                                    PyTorch, equal but for rounding, classifies rightly; null
+                                    PyTorch, equal but for rounding, classifies correctly; null
                                     without PyTorch
     settings            norm, epsilon, budget, seed, batch_size, both attacks with their parameters
 
@@ -85,7 +85,7 @@ class Side:
 
 
 def attacked(label: str, run: Run, subject: Subject, args: argparse.Namespace) -> Side:
-    """Runs an attack over all batches, and judges what it returns."""
+    """Runs an attack over all batches, and evaluates what it returns."""
     images, labels, started = subject.images, subject.labels, time.perf_counter()
     batches = []
     for start in range(0, len(labels), args.batch_size):
@@ -183,7 +183,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.robustness", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--workdir", required=True, help="folder of the run to judge")
+    parser.add_argument("--workdir", required=True, help="folder of the run to evaluate")
     parser.add_argument("--checkpoint", default="best", choices=checkpoint.CHECKPOINTS)
     parser.add_argument("--data_dir", help="folder of prepared TFDS data sets")
     parser.add_argument("--test_examples", type=int, default=500, help="the first so many")

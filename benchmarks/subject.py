@@ -1,4 +1,4 @@
-"""The network that is judged: ours, its copy in PyTorch, and what it classifies rightly."""
+"""The network that is evaluated: ours, its copy in PyTorch, and what it classifies correctly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOGIT_TOLERANCE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """The network, and the test examples that it classifies rightly.
+    """The network, and the test examples that it classifies correctly.
 
     Attributes:
         logits_fn: A ``tf.function`` from images to logits.
@@ -51,7 +51,7 @@ def logits_of(logits_fn: Any, images: np.ndarray, batch_size: int) -> np.ndarray
 
 
 def right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Tells which examples are classified rightly; NaN never is."""
+    """Tells which examples are correctly classified; NaN never is."""
     return (logits.argmax(-1) == labels) & np.isfinite(logits).all(-1)
 
 
@@ -75,7 +75,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, Subject, dict[str, Any]]:
     logits = logits_of(logits_fn, images, args.batch_size)
     (chosen,) = np.nonzero(right(logits, labels))
     if not len(chosen):
-        raise ValueError(f"The network classifies none of {len(labels)} test examples rightly.")
+        raise ValueError(f"The network classifies none of {len(labels)} test examples correctly.")
     net, copy_fn = torch_copy(model)
     difference = None
     if copy_fn is not None:
@@ -84,7 +84,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, Subject, dict[str, Any]]:
         if not difference < LOGIT_TOLERANCE:
             raise ValueError(
                 f"Expected the copy's logits to differ by less than {LOGIT_TOLERANCE:g}; they "
-                f"differ by {difference:g}: the peers would judge another network."
+                f"differ by {difference:g}: the peers would evaluate another network."
             )
     subject = Subject(
         logits_fn,

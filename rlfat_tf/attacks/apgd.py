@@ -14,9 +14,15 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import check_counts, check_epsilon
-from rlfat_tf.attacks.base import LogitsFn, Search, try_remaining
+from rlfat_tf.attacks.base import LogitsFn, Search, attack_remaining
 from rlfat_tf.attacks.passes import Objective, gradient_of, value_of
-from rlfat_tf.attacks.points import better, count_targets, random_point, rank, target_class
+from rlfat_tf.attacks.points import (
+    attack_score,
+    count_targets,
+    keep_better,
+    random_point,
+    target_class,
+)
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
@@ -85,7 +91,7 @@ def ascend(
     def project(points: Any) -> Any:
         return tf.clip_by_value(images + ball.project(points - images, epsilon), 0.0, 1.0)
 
-    def step(k: Any, now: Any, best: Any, size: Any, marks: Any, found: Any, right: Any) -> Any:
+    def step(k: Any, now: Any, best: Any, size: Any, marks: Any, found: Any, correct: Any) -> Any:
         x, previous, loss, gradient = now
         best_x, best_loss, best_gradient = best
         increases, halved, mark = marks
@@ -102,7 +108,7 @@ def ascend(
             pick(ahead, new_gradient, best_gradient),
         )
         # The first misclassified point stays, so that nobody has to go on for others.
-        found, right = pick(right & ~new_right, new_x, found), right & new_right
+        found, correct = pick(correct & ~new_right, new_x, found), correct & new_right
         # Conditions 1 and 2 of the paper, at checkpoints.
         due = intervals[k] > 0
         stalled = ~halved & (mark >= best[1])
@@ -118,26 +124,26 @@ def ascend(
             tf.where(due, halve, halved),
             tf.where(due, best[1], mark),
         )
-        return k + 1, now, best, tf.where(halve, size / 2, size), marks, found, right
+        return k + 1, now, best, tf.where(halve, size / 2, size), marks, found, correct
 
-    gradient, loss, right = look(start)
+    gradient, loss, correct = look(start)
     nothing = tf.zeros_like(loss)
     state = (
         1,
         (start, start, loss, gradient),
         (start, loss, gradient),
         nothing + 2 * epsilon,
-        (nothing, tf.zeros_like(right), loss),  # w_0 = 0 is a checkpoint
+        (nothing, tf.zeros_like(correct), loss),  # w_0 = 0 is a checkpoint
         start,
-        right,
+        correct,
     )
-    _, _, best, _, _, found, right = tf.while_loop(
+    _, _, best, _, _, found, correct = tf.while_loop(
         lambda k, *state: (k <= steps) & tf.reduce_any(state[-1]),
         step,
         state,
         parallel_iterations=1,
     )
-    return tf.stop_gradient(pick(right, best[0], found))
+    return tf.stop_gradient(pick(correct, best[0], found))
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -197,11 +203,11 @@ class APGD(Search):
 
                 def scored(points: Any) -> Any:
                     seen = value_of(logits_fn, compare, points, labels, eot=self.eot)
-                    return points, rank(*seen)
+                    return points, attack_score(*seen)
 
-                return better(scored(before), scored(after))[0]
+                return keep_better(scored(before), scored(after))[0]
 
-            return number + 1, try_remaining(attempt, logits_fn, images, labels, seed, found)
+            return number + 1, attack_remaining(attempt, logits_fn, images, labels, seed, found)
 
         total = self.restarts * self._variants(logits_fn, images)
         return tf.while_loop(

@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 from rlfat_tf.attacks.apgd import APGD, APGDT
 from rlfat_tf.attacks.arguments import check_counts, check_epsilon
-from rlfat_tf.attacks.base import Attack, LogitsFn, Search, try_remaining
+from rlfat_tf.attacks.base import Attack, LogitsFn, Search, attack_remaining
 from rlfat_tf.attacks.fab import FABT
 from rlfat_tf.attacks.square import Square
 from rlfat_tf.core import random
@@ -45,7 +45,7 @@ COMPONENTS: dict[str, Make] = {
 
 @keras.saving.register_keras_serializable("rlfat_tf")
 class AutoAttack(Search):
-    """The ensemble by which the literature judges robustness.
+    """The ensemble by which the literature evaluates robustness.
 
     ``"standard"`` is APGD-CE (100 steps), APGD-T (9 targets, 100 steps each), FAB-T (9 targets) and
     Square (5,000 queries). ``"rand"`` is for classifiers whose predictions are random: APGD-CE and
@@ -123,5 +123,5 @@ class AutoAttack(Search):
                 return attack(logits_fn, images, labels, seed=seed, checked=True)
 
             some = seed.fold(random.number(name))
-            found = try_remaining(attempt, logits_fn, images, labels, some, found)
+            found = attack_remaining(attempt, logits_fn, images, labels, some, found)
         return found

@@ -118,7 +118,7 @@ class Attack:
         adversarial = tf.stop_gradient(tf.ensure_shape(adversarial, images.shape))
         if checked or not self.reads_labels or not classes:  # transfer asks another model
             return adversarial
-        return _of_classes(adversarial, labels, classes[0])  # known only now
+        return _check_labels(adversarial, labels, classes[0])  # known only now
 
     def run(
         self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
@@ -128,7 +128,7 @@ class Attack:
 
 
 class Search(Attack):
-    """Base of the attacks of evaluation, which go on only where an example is still right.
+    """Base of the attacks of evaluation, which go on only where an example is still correct.
 
     A subclass implements :meth:`search`. What it draws goes with each example, so that neither the
     batch size nor the examples that left the batch change the result.
@@ -185,7 +185,7 @@ def _in_range(images: Any) -> Any:
     return guarded(images, inside, [message, low, "to", high])
 
 
-def _of_classes(adversarial: Any, labels: Any, classes: int | None) -> Any:
+def _check_labels(adversarial: Any, labels: Any, classes: int | None) -> Any:
     """Returns the images; stops what reads them if an integer label is none of the classes."""
     if classes is None or losses.is_one_hot(labels):
         return adversarial
@@ -203,12 +203,12 @@ def guarded(value: Any, condition: Any, data: list[Any]) -> Any:
 
 
 def is_correct(logits: Any, labels: Any) -> Any:
-    """Tells which examples are classified rightly, bool [batch]; logits that are NaN never are."""
-    right = tf.argmax(logits, -1, output_type=tf.int32) == losses.class_ids(labels)
-    return right & ~tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+    """Tells which examples are correctly classified, bool [batch]; with NaN logits, none is."""
+    correct = tf.argmax(logits, -1, output_type=tf.int32) == losses.class_ids(labels)
+    return correct & ~tf.reduce_any(tf.math.is_nan(logits), axis=-1)
 
 
-def try_remaining(
+def attack_remaining(
     attempt: Callable[[Any, Any, Any, random.Seed], Any],
     logits_fn: LogitsFn,
     images: Any,
@@ -216,7 +216,7 @@ def try_remaining(
     seed: random.Seed,
     found: Any,
 ) -> Any:
-    """Attacks again those examples that ``found`` leaves classified rightly, and only those.
+    """Attacks again those examples that ``found`` leaves classified correctly, and only those.
 
     Args:
         attempt: Makes points [n, ...] of (images, labels, points found so far, seed) of n >= 1

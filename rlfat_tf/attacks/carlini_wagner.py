@@ -18,9 +18,9 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import check_epsilon, check_positive
-from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
+from rlfat_tf.attacks.base import LogitsFn, Search, attack_remaining, is_correct
 from rlfat_tf.attacks.passes import repeat
-from rlfat_tf.attacks.points import adam, better
+from rlfat_tf.attacks.points import adam, keep_better
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
 
@@ -61,7 +61,7 @@ class _CarliniWagner(Search):
         def attempt(images: Any, labels: Any, points: Any, _: random.Seed) -> Any:
             return self._nearest(logits_fn, images, labels, points)
 
-        return try_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
+        return attack_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
 
     def _nearest(self, logits_fn: LogitsFn, images: Any, labels: Any, points: Any) -> Any:
         """Searches over c."""
@@ -98,7 +98,7 @@ class _CarliniWagner(Search):
                 number, tape.gradient(loss, w), mean, square, self.learning_rate
             )
             wrong = ~is_correct(logits, labels)
-            best = better(best, (points, self._score(points - images, wrong, lead)))
+            best = keep_better(best, (points, self._score(points - images, wrong, lead)))
             found |= wrong & ~(lead < self.confidence)
             return number + 1, found, w + change, mean, square, *best
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import check_counts, check_epsilon
 from rlfat_tf.attacks.base import LogitsFn, Search, is_correct
 from rlfat_tf.attacks.passes import gradient_by, repeat
-from rlfat_tf.attacks.points import better, random_point, target_class
+from rlfat_tf.attacks.points import keep_better, random_point, target_class
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
 
@@ -219,7 +219,7 @@ class FABT(Search):
             x = tf.clip_by_value(x, 0.0, 1.0)
             wrong = ~is_correct(logits_fn(x), labels)
             score = tf.where(wrong, -self._length(x - images), -math.inf)
-            best, nearness = better((best, nearness), (x, score))
+            best, nearness = keep_better((best, nearness), (x, score))
             x = tf.where(_wide(wrong, x), images + self.beta * (x - images), x)
             return x, best, nearness
 

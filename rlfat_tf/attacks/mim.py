@@ -16,9 +16,9 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import check_epsilon, check_positive
-from rlfat_tf.attacks.base import LogitsFn, Search, try_remaining
+from rlfat_tf.attacks.base import LogitsFn, Search, attack_remaining
 from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
-from rlfat_tf.attacks.points import better, rank
+from rlfat_tf.attacks.points import attack_score, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
@@ -82,7 +82,7 @@ class MIM(Search):
         def attempt(images: Any, labels: Any, _: Any, __: random.Seed) -> Any:
             return self._ascend(logits_fn, images, labels)
 
-        return try_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
+        return attack_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
 
     def _ascend(self, logits_fn: LogitsFn, images: Any, labels: Any) -> Any:
         norm = norms.get(self.norm)
@@ -91,7 +91,7 @@ class MIM(Search):
 
         def step(point: Any, momentum: Any, *best: Any) -> Any:
             gradient, *seen = gradient_of(logits_fn, objective, point, labels=labels, eot=self.eot)
-            best = better(best, (point, rank(*seen)))
+            best = keep_better(best, (point, attack_score(*seen)))
             size = tf.reduce_mean(tf.abs(gradient), axes, keepdims=True)
             momentum = self.decay * momentum + tf.math.divide_no_nan(gradient, size)
             ahead = point + self.step_size * norm.step(momentum)
@@ -102,4 +102,4 @@ class MIM(Search):
         state = (images, tf.zeros_like(images), images, none)
         last, _, *best = repeat(step, self.steps, state, unroll=False)
         seen = value_of(logits_fn, objective, last, labels, eot=self.eot)
-        return better(best, (last, rank(*seen)))[0]
+        return keep_better(best, (last, attack_score(*seen)))[0]

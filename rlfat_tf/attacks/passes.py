@@ -59,14 +59,14 @@ def gradient_of(
         logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
         objective: From logits to the loss per example.
         points: [batch, ...].
-        labels: As given to the attack; None if nobody asks what is right.
+        labels: As given to the attack; None if nobody asks what is correct.
         eot: Passes; with 1 nothing is added to what one pass needs.
         finite: Whether entries of a pass's gradient that are not finite count as 0.
         unroll: See :meth:`rlfat_tf.attacks.Attack.__call__`.
 
     Returns:
         The mean gradient [batch, ...], the mean loss [batch] in float32 and, with labels, what is
-        right in at least one pass, bool [batch]: wrong by luck is not enough.
+        correct in at least one pass, bool [batch]: wrong by luck is not enough.
     """
 
     def once() -> tuple[Any, ...]:
@@ -77,13 +77,13 @@ def gradient_of(
         gradient = gradient_by(tape, loss, points)
         if finite:
             gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
-        right = () if labels is None else (is_correct(logits, labels),)
-        return (gradient, tf.cast(loss, tf.float32), *right)
+        correct = () if labels is None else (is_correct(logits, labels),)
+        return (gradient, tf.cast(loss, tf.float32), *correct)
 
     def nothing() -> tuple[Any, ...]:
         loss = tf.zeros([tf.shape(points)[0]])
-        right = () if labels is None else (tf.cast(loss, tf.bool),)
-        return (tf.zeros_like(points), loss, *right)
+        correct = () if labels is None else (tf.cast(loss, tf.bool),)
+        return (tf.zeros_like(points), loss, *correct)
 
     return _mean(once, nothing, eot, unroll)
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import check_counts, check_epsilon
 from rlfat_tf.attacks.base import Attack, LogitsFn
 from rlfat_tf.attacks.passes import Objective, gradient_of, repeat, value_of
-from rlfat_tf.attacks.points import better, rank
+from rlfat_tf.attacks.points import attack_score, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
@@ -95,7 +95,7 @@ class PGD(Attack):
 
         def scored(points: Any) -> Any:
             seen = value_of(logits_fn, objective, points, labels, eot=self.eot, unroll=unroll)
-            return points, rank(*seen)
+            return points, attack_score(*seen)
 
         def ascend(seed: random.Seed) -> Any:
             return self._ascend(logits_fn, objective, scored, images, labels, seed, unroll)
@@ -105,7 +105,7 @@ class PGD(Attack):
             return first
 
         def restart(number: Any, *best: Any) -> Any:
-            return number + 1, *better(best, scored(ascend(seed.fold(number))))
+            return number + 1, *keep_better(best, scored(ascend(seed.fold(number))))
 
         return repeat(restart, self.restarts - 1, (1, *scored(first)), unroll)[1]
 
@@ -129,7 +129,7 @@ class PGD(Attack):
                 logits_fn, objective, adversarial, labels=asked, eot=self.eot, unroll=unroll
             )
             if best:
-                best = better(best, (adversarial, rank(*seen)))
+                best = keep_better(best, (adversarial, attack_score(*seen)))
             ahead = adversarial + self.step_size * norm.step(gradient)
             delta = norm.project(ahead - images, self.epsilon)
             # No gradient of the weights' loss ever goes back through the attack.
@@ -141,7 +141,7 @@ class PGD(Attack):
         start = tf.clip_by_value(images + start, 0.0, 1.0)
         none = tf.fill([tf.shape(images)[0]], tf.constant(-math.inf, tf.float32))
         _, last, *best = repeat(step, self.steps, (0, start, images, none), unroll)
-        return better(best, scored(last))[0]
+        return keep_better(best, scored(last))[0]
 
 
 def LinfPGD(**arguments: Any) -> PGD:  # noqa: N802 - reads like the class that it makes

@@ -10,13 +10,13 @@ from rlfat_tf.attacks.base import LogitsFn
 from rlfat_tf.core import random
 
 
-def rank(loss: Any, right: Any) -> Any:
+def attack_score(loss: Any, correct: Any) -> Any:
     """Scores points [batch]: misclassified ones first, by their loss among themselves."""
-    value = tf.math.atan(tf.cast(loss, tf.float32))  # monotone, bounded: `right` decides
-    return value + 4.0 * tf.cast(~right, tf.float32)
+    value = tf.math.atan(tf.cast(loss, tf.float32))  # monotone, bounded: `correct` decides
+    return value + 4.0 * tf.cast(~correct, tf.float32)
 
 
-def better(one: Any, other: Any) -> tuple[Any, Any]:
+def keep_better(one: Any, other: Any) -> tuple[Any, Any]:
     """Of two pairs (points [batch, ...], scores [batch]) keeps per example the greater score."""
     wins = other[1] > one[1]
     wide = tf.reshape(

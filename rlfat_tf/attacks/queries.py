@@ -20,7 +20,7 @@ def in_rounds(
     seed: random.Seed,
     state: Sequence[Any],
 ) -> Any:
-    """Plays round after round with those examples that are still classified rightly.
+    """Plays round after round with those examples that are still classified correctly.
 
     Args:
         play: From (number of the round, images, labels, seed, state) of n >= 1 examples to their
@@ -36,18 +36,18 @@ def in_rounds(
         The last point of every example, [batch, ...]; the image itself if it was misclassified.
     """
 
-    def go_on(number: Any, right: Any, points: Any, *state: Any) -> Any:
-        rows = tf.where(right)
+    def go_on(number: Any, correct: Any, points: Any, *state: Any) -> Any:
+        rows = tf.where(correct)
         take = rows[:, 0]
         some, theirs, *old = (tf.gather(tensor, take) for tensor in (images, labels, *state))
         found, new = play(number, some, theirs, seed.rows(take), old)
         still = is_correct(logits_fn(found), theirs)
-        pairs = zip((right, points, *state), (still, found, *new))
+        pairs = zip((correct, points, *state), (still, found, *new))
         return number + 1, *(tf.tensor_scatter_nd_update(a, rows, b) for a, b in pairs)
 
     start = (0, is_correct(logits_fn(images), labels), images, *state)
     return tf.while_loop(
-        lambda _, right, *__: tf.reduce_any(right),
+        lambda _, correct, *__: tf.reduce_any(correct),
         go_on,
         start,
         maximum_iterations=rounds,

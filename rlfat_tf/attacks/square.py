@@ -13,8 +13,8 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import check_counts, check_epsilon
-from rlfat_tf.attacks.base import LogitsFn, Search, is_correct, try_remaining
-from rlfat_tf.attacks.points import better
+from rlfat_tf.attacks.base import LogitsFn, Search, attack_remaining, is_correct
+from rlfat_tf.attacks.points import keep_better
 from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
@@ -105,9 +105,9 @@ class Square(Search):
                 if self.restarts == 1:
                     return new[0]
                 old = found, tf.cast(losses.lead(labels, logits_fn(found)), tf.float32)
-                return better(old, new)[0]
+                return keep_better(old, new)[0]
 
-            return number + 1, try_remaining(attempt, logits_fn, images, labels, seed, found)
+            return number + 1, attack_remaining(attempt, logits_fn, images, labels, seed, found)
 
         return tf.while_loop(
             lambda number, _: number < self.restarts, restart, (0, images), parallel_iterations=1
@@ -123,7 +123,7 @@ class Square(Search):
             (propose_linf, 2 + channels) if self.norm == "linf" else (propose_l2, 5 + channels)
         )
 
-        def judge(points: Any, labels: Any) -> tuple[Any, Any]:
+        def evaluate(points: Any, labels: Any) -> tuple[Any, Any]:
             logits = logits_fn(points)
             return is_correct(logits, labels), tf.cast(losses.lead(labels, logits), tf.float32)
 
@@ -135,17 +135,17 @@ class Square(Search):
             draws = random.uniform(seed.rows(take).fold(1, first), size, 0.0, 1.0)
             draws = tf.ensure_shape(draws, [None, CHUNK, numbers])
 
-            def query(number: Any, points: Any, right: Any, lead: Any) -> Any:
+            def query(number: Any, points: Any, correct: Any, lead: Any) -> Any:
                 draw = draws[:, number - first]
                 new = propose(image, points, draw, sides[number], self.epsilon)
-                still, ahead = judge(new, label)
-                keep = right & (~still | (ahead > lead))
+                still, ahead = evaluate(new, label)
+                keep = correct & (~still | (ahead > lead))
                 points = tf.where(keep[:, None, None, None], new, points)
-                return number + 1, points, right & still, tf.where(keep, ahead, lead)
+                return number + 1, points, correct & still, tf.where(keep, ahead, lead)
 
             end = tf.minimum(first + CHUNK, self.queries)
             _, *now = tf.while_loop(
-                lambda number, _, right, __: (number < end) & tf.reduce_any(right),
+                lambda number, _, correct, __: (number < end) & tf.reduce_any(correct),
                 query,
                 (first, *now),
                 parallel_iterations=1,
@@ -155,10 +155,10 @@ class Square(Search):
             )
 
         start = (stripes if self.norm == "linf" else tiles)(images, self.epsilon, seed.fold(0))
-        _, points, right, lead = tf.while_loop(
-            lambda first, _, right, __: (first < self.queries) & tf.reduce_any(right),
+        _, points, correct, lead = tf.while_loop(
+            lambda first, _, correct, __: (first < self.queries) & tf.reduce_any(correct),
             chunk,
-            (1, start, *judge(start, labels)),
+            (1, start, *evaluate(start, labels)),
             parallel_iterations=1,
         )
-        return points, tf.where(right, lead, math.inf)
+        return points, tf.where(correct, lead, math.inf)

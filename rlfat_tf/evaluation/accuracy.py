@@ -28,7 +28,7 @@ def clean_and_adversarial_accuracy(
     """
     if attack is not None and not isinstance(attack, Attack):
         raise TypeError(f"Expected an attack, such as LinfPGD(), or None; received {attack!r}.")
-    judge = Standard(model, eval_attack=attack, seed=seed)
-    judge.compile(metrics=["accuracy"])
-    result = judge.evaluate(batches, verbose=0, return_dict=True)
+    evaluator = Standard(model, eval_attack=attack, seed=seed)
+    evaluator.compile(metrics=["accuracy"])
+    result = evaluator.evaluate(batches, verbose=0, return_dict=True)
     return float(result["accuracy"]), float(result.get("adv_accuracy", result["accuracy"]))

@@ -15,7 +15,7 @@ from typing import Any
 
 from rlfat_tf.attacks import Attack, Transfer
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
-from rlfat_tf.evaluation.evaluate import make_judge, run_plan
+from rlfat_tf.evaluation.evaluate import make_runner, run_plan
 from rlfat_tf.evaluation.plan import Plan
 from rlfat_tf.evaluation.report.table import percent_text
 from rlfat_tf.methods.inference import FORMS, InferenceTransform
@@ -35,7 +35,7 @@ def check_discriminator(model: Any) -> None:
 
 
 def transformed(model: Any, epsilon: float, form: str, backward: str = "bpda") -> Classifier:
-    """Returns an ATLD model behind its inference transform, as a classifier to judge.
+    """Returns an ATLD model behind its inference transform, as a classifier to runner.
 
     Args:
         model: :class:`rlfat_tf.ATLD`.
@@ -96,8 +96,8 @@ def judge_forms(
                 results[knows] = results["adaptive"]  # no transform: there is nothing to know
                 continue
             part: Plan = [(radius, chosen)]
-            judge = make_judge(target, images, labels, part, report_dir=report_dir, **options)
-            report = run_plan(judge, part, checked=False)
+            runner = make_runner(target, images, labels, part, report_dir=report_dir, **options)
+            report = run_plan(runner, part, checked=False)
             results["clean_accuracy"] = report["clean_accuracy"]
             results[knows] = {
                 **{name: r["robust_accuracy"] for name, r in report["attacks"].items()},

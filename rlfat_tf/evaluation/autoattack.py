@@ -1,4 +1,4 @@
-"""AutoAttack that judges: ``AutoAttack(epsilon=8 / 255).evaluate(model, test)``."""
+"""AutoAttack that evaluates: ``AutoAttack(epsilon=8 / 255).evaluate(model, test)``."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ class AutoAttack(attacks.AutoAttack):
     """:class:`rlfat_tf.attacks.AutoAttack`, which reads like the literature."""
 
     def evaluate(self, model: Any, data: Any, **options: Any) -> dict[str, Any]:
-        """Judges a model by this attack alone: :func:`rlfat_tf.evaluation.evaluate`."""
+        """Evaluates a model by this attack alone: :func:`rlfat_tf.evaluation.evaluate`."""
         return evaluate(model, data, attacks={"autoattack": self}, **options)

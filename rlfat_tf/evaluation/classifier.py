@@ -1,4 +1,4 @@
-"""What is judged: anything that maps images to logits, behind one face.
+"""What is evaluated: anything that maps images to logits, behind one face.
 
 A Keras model, a SavedModel (of this library, of Keras or of anyone), a function. Of a SavedModel
 no Python class is needed; whether it gives gradients is tried out.
@@ -91,7 +91,7 @@ def as_classifier(model: Any) -> Classifier:
 
 
 def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> Classifier:
-    """Loads what is to be judged from disk.
+    """Loads what is to be evaluated from disk.
 
     Args:
         path: The folder of a run, a ``.keras`` file, or the folder of a SavedModel.

@@ -1,11 +1,11 @@
-"""Judges a classifier: accuracy on clean images, under every attack, and under the worst of them.
+"""Evaluates a classifier: on clean images, under every attack, and under the worst of them.
 
     report = rlfat_tf.evaluation.evaluate(
         model, (images, labels), attacks="pgd,autoattack", epsilon=8 / 255
     )
     report["worst_case_accuracy"], report["attacks"]["pgd"]["robust_accuracy"]
 
-An example counts as robust under an attack if it is classified rightly before and after it; the
+An example counts as robust under an attack if it is correctly classified before and after it; the
 worst case is over all attacks that stay within epsilon, example by example, and None without any.
 """
 
@@ -29,7 +29,7 @@ from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
 from rlfat_tf.evaluation.progress import State
-from rlfat_tf.evaluation.runner import Judge, Watch
+from rlfat_tf.evaluation.runner import AttackRunner, Watch
 
 SCHEMA = 1
 
@@ -47,7 +47,7 @@ def evaluate(
     checked: bool = True,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Judges a classifier.
+    """Evaluates a classifier.
 
     Args:
         model: A Keras model, a loaded SavedModel or a function from images to logits.
@@ -77,10 +77,10 @@ def evaluate(
     plan = make_plan(attacks, epsilon, norm, settings)
     norms = {name for _, made in plan for name, _ in balls(made)}
     shared = norms.pop() if len(norms) == 1 else None if norms else norm
-    judge = make_judge(
+    runner = make_runner(
         classifier, images, labels, plan, batch_size=batch_size, seed=seed, report_dir=report_dir
     )
-    return run_plan(judge, plan, norm=shared, seed=seed, checked=checked)
+    return run_plan(runner, plan, norm=shared, seed=seed, checked=checked)
 
 
 def as_arrays(data: Any) -> tuple[Any, Any]:
@@ -123,7 +123,7 @@ def as_arrays(data: Any) -> tuple[Any, Any]:
     return images.astype(np.float32), labels.astype(np.int32)
 
 
-def make_judge(
+def make_runner(
     classifier: Classifier,
     images: Any,
     labels: Any,
@@ -134,7 +134,7 @@ def make_judge(
     report_dir: str | Path | None = None,
     keep: int = 0,
     watch: Watch | None = None,
-) -> Judge:
+) -> AttackRunner:
     """Puts everything in place and refuses what cannot work.
 
     Raises:
@@ -177,7 +177,7 @@ def make_judge(
     }
     folder = None if report_dir is None else Path(report_dir) / "state"
     state = State(folder, identity)
-    return Judge(
+    return AttackRunner(
         classifier,
         images,
         labels,
@@ -194,7 +194,7 @@ def _checksum(images: Any, labels: Any) -> str:
 
 
 def run_plan(
-    judge: Judge,
+    runner: AttackRunner,
     plan: Plan,
     *,
     norm: str | None = "linf",
@@ -205,23 +205,23 @@ def run_plan(
     """Runs all attacks of a plan and puts the report together; arguments as in :func:`evaluate`.
 
     Args:
-        judge: From :func:`make_judge`.
+        runner: From :func:`make_runner`.
         plan: From :func:`make_plan`.
         norm: For the report; None if the attacks are of several.
         seed: For the report and the checks.
         checked: Whether to check the evaluation.
         limits: Of some attacks: on how many of the first examples they run.
     """
-    clean = judge.clean()
+    clean = runner.clean()
     epsilon = plan[0][0]
     findings = []
     if checked:
         findings = checks.check_model(
-            judge.classifier, judge.images, judge.labels, clean, epsilon=epsilon, norm=norm
+            runner.classifier, runner.images, runner.labels, clean, epsilon=epsilon, norm=norm
         )
         findings += checks.check_attacks(plan[0][1])
     curve = [
-        {"epsilon": radius, **_under_attack(judge, attacks, clean, limits or {})}
+        {"epsilon": radius, **_under_attack(runner, attacks, clean, limits or {})}
         for radius, attacks in plan
     ]
     if checked:
@@ -230,7 +230,7 @@ def run_plan(
         warnings.warn(f"{finding.message} See {finding.page}.", stacklevel=3)
     report = {
         "schema": SCHEMA,
-        "model": judge.classifier.name,
+        "model": runner.classifier.name,
         "examples": len(clean),
         "norm": norm,
         "epsilon": epsilon,
@@ -244,15 +244,15 @@ def run_plan(
 
 
 def _under_attack(
-    judge: Judge, attacks: dict[str, Attack], clean: Any, limits: Mapping[str, int]
+    runner: AttackRunner, attacks: dict[str, Attack], clean: Any, limits: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Runs the attacks of one epsilon, each on all examples that are right when clean."""
+    """Runs the attacks of one epsilon, each on all examples that are correct when clean."""
     worst = clean.copy()
     results: dict[str, Any] = {}
     for name, attack in attacks.items():
         limit = min(limits.get(name, len(clean)), len(clean))
         tried = clean & (np.arange(len(clean)) < limit)
-        robust, record = judge.attack(name, attack, tried)
+        robust, record = runner.attack(name, attack, tried)
         bounded = is_bounded(attack)
         results[name] = {
             **record,
@@ -268,7 +268,7 @@ def _under_attack(
     return {"attacks": results, **found}
 
 
-def _share(name: str, interval: str, right: Any) -> dict[str, Any]:
-    count, total = int(right.sum()), len(right)
+def _share(name: str, interval: str, correct: Any) -> dict[str, Any]:
+    count, total = int(correct.sum()), len(correct)
     low, high = wilson(count, total)
     return {name: count / total, interval: [round(low, 6), round(high, 6)]}

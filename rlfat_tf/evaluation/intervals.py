@@ -15,7 +15,7 @@ def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
     at proportions of 0 and 1 too, where robust accuracies often lie.
 
     Args:
-        successes: How many examples were classified rightly.
+        successes: How many examples were correctly classified.
         trials: Of how many.
         z: Quantile of the normal distribution; the default makes an interval of 95 %.
 

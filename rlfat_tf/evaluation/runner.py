@@ -1,4 +1,4 @@
-"""Runs attacks over a test set: only where the classifier is still right, batch by batch.
+"""Runs attacks over a test set: only where the classifier is still correct, batch by batch.
 
 What an attack has broken is broken: the next one sees the rest, packed into full batches, so that
 the work shrinks with the robust set. Because every draw goes with its example, the result is the
@@ -23,11 +23,11 @@ Watch = Callable[[str, int, int, int, float], None]
 TOLERANCE = 1e-4
 
 
-class Judge:
+class AttackRunner:
     """A classifier, test examples, and what is known of them.
 
     Args:
-        classifier: Whom to judge.
+        classifier: Whom to runner.
         images: float32 [n, H, W, C] in [0, 1].
         labels: Integers [n].
         batch_size: How many examples are attacked at once.
@@ -66,7 +66,7 @@ class Judge:
         return np.concatenate(parts)
 
     def clean(self) -> Any:
-        """Returns which examples are classified rightly as they are, bool [n]."""
+        """Returns which examples are correctly classified as they are, bool [n]."""
         return is_correct(self.logits(self.images), self.labels).numpy()
 
     def attack(self, name: str, attack: Attack, robust: Any) -> tuple[Any, dict[str, Any]]:
@@ -103,11 +103,11 @@ class Judge:
         while progress.done < len(given):
             begin = time.perf_counter()
             rows = given[progress.done : progress.done + self._batch_size]
-            found, right, sizes = (
+            found, correct, sizes = (
                 t.numpy() for t in step(self.images[rows], self.labels[rows], rows)
             )
             self._check(name, attack, found, sizes)
-            wrong = ~right
+            wrong = ~correct
             progress.done += len(rows)
             progress.broken += rows[wrong].tolist()
             progress.norms += [round(float(size), 6) for size in sizes[wrong, 1]]
@@ -140,8 +140,8 @@ class Judge:
             found = tf.where(tf.math.is_finite(found), found, images)
             delta = tf.reshape(found - images, [tf.shape(images)[0], -1])
             sizes = [tf.reduce_max(tf.abs(delta), -1), tf.norm(delta, axis=-1)]
-            right = is_correct(self.classifier.logits_fn(found), labels)
-            return found, right, tf.stack(sizes, -1)
+            correct = is_correct(self.classifier.logits_fn(found), labels)
+            return found, correct, tf.stack(sizes, -1)
 
         signature = [tf.TensorSpec(shape), *[tf.TensorSpec([None], tf.int32)] * 2]
         return tf.function(step, input_signature=signature)

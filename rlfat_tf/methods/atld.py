@@ -124,7 +124,7 @@ class ATLD(AdversarialModel):
             smoothed = losses.smooth_labels(batch.labels, adversarial_logits, self.label_smoothing)
             adv_loss = losses.cross_entropy(smoothed, adversarial_logits)
             distance = tf.reduce_mean(tf.square(adversarial_logits - clean_logits), -1)
-        judged = self._judge(clean_logits, adversarial_logits)
+        judgement = self._judge(clean_logits, adversarial_logits)
         if self.objective_form == "code":
             slopes = [tape.gradient(loss, batch.adversarial) for loss in (adv_loss, distance)]
             # As printed, the signed maximum over the whole batch.
@@ -132,12 +132,12 @@ class ATLD(AdversarialModel):
             scale = tf.stop_gradient(tf.math.divide_no_nan(ce_slope, distance_slope))
             divergence = scale * distance
         else:
-            divergence = -judged
+            divergence = -judgement
         del tape
         terms = {
             "adv_loss": adv_loss,
             "divergence_loss": divergence,
-            "discriminator_loss": tf.stop_gradient(judged),
+            "discriminator_loss": tf.stop_gradient(judgement),
         }
         loss = adv_loss + self.divergence_weight * divergence
         return Objective(loss, terms, clean_logits, adversarial_logits)
@@ -161,8 +161,8 @@ class ATLD(AdversarialModel):
             with tf.GradientTape() as tape:
                 loss = tf.zeros([], natural.dtype)
                 for latent, target in ((natural, 1.0), (adversarial, 0.0)):
-                    judged, classes = self.discriminator(latent, training=True)
-                    loss += tf.reduce_sum(natural_loss(judged, target)) / size
+                    judgement, classes = self.discriminator(latent, training=True)
+                    loss += tf.reduce_sum(natural_loss(judgement, target)) / size
                     loss += tf.reduce_sum(losses.cross_entropy(smoothed, classes)) / size
                 decay = tf.add_n([tf.nn.l2_loss(v) for v in variables])
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync

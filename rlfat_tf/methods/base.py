@@ -149,15 +149,15 @@ class AdversarialModel(compat.Model):
         """Fills what an attack leaves open with what the paper of the method says."""
         attack = LinfPGD() if attack is None else attack
         config = attack.get_config()
-        wishes = {"loss": self.attack_loss, "random_start": self.attack_start}
-        return attack.replace(**{k: v for k, v in wishes.items() if config.get(k, v) is None})
+        defaults = {"loss": self.attack_loss, "random_start": self.attack_start}
+        return attack.replace(**{k: v for k, v in defaults.items() if config.get(k, v) is None})
 
     def _default_eval_attack(self, attack: Attack | None) -> Attack | None:
         if attack is not None or self.attack is None:
             return attack
-        wishes = {"loss": "ce", "random_start": "uniform"}
+        defaults = {"loss": "ce", "random_start": "uniform"}
         config = self.attack.get_config()
-        return self.attack.replace(**{k: v for k, v in wishes.items() if k in config})
+        return self.attack.replace(**{k: v for k, v in defaults.items() if k in config})
 
     # The model.
 

@@ -36,7 +36,7 @@ class WorkerLost(Exception):
 
 
 @contextmanager
-def telling_of_lost_workers() -> Iterator[None]:
+def report_lost_workers() -> Iterator[None]:
     """Puts into words what TensorFlow raises when one of several workers is gone.
 
     A worker that ends is noticed by the next exchange of gradients, one that no longer answers by

@@ -28,7 +28,7 @@ class EvalConfig:
     What is not given is that of the run in ``workdir``; :meth:`completed` fills it in.
     """
 
-    # What is judged, on what.
+    # What is evaluated, on what.
     workdir: str | None = option(None, "Folder of the run to evaluate.")
     model_path: str | None = option(None, "Instead of a run: a .keras file or a SavedModel.")
     checkpoint: str = option("best", "Of a run: best or last.", choices=checkpoint.CHECKPOINTS)

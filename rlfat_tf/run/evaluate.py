@@ -1,4 +1,4 @@
-"""What ``eval.py`` does: judge a model, draw what can be seen, write the report."""
+"""What ``eval.py`` does: evaluate a model, draw what can be seen, write the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 from rlfat_tf import data
 from rlfat_tf.evaluation import adaptive
 from rlfat_tf.evaluation.classifier import load_classifier
-from rlfat_tf.evaluation.evaluate import as_arrays, make_judge, run_plan
+from rlfat_tf.evaluation.evaluate import as_arrays, make_runner, run_plan
 from rlfat_tf.evaluation.plan import make_plan
 from rlfat_tf.evaluation.report import evidence
 from rlfat_tf.evaluation.report.writing import refuse_to_replace, show, write_report
@@ -59,7 +59,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         image_size=config.image_size,
     )
     images, labels = as_arrays(data_set.test)
-    judge = make_judge(
+    runner = make_runner(
         classifier,
         images,
         labels,
@@ -72,7 +72,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     )
     report = {
         **run_plan(
-            judge,
+            runner,
             plan,
             norm=config.norm,
             seed=config.seed or 0,
@@ -103,7 +103,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     if config.pictures:
         report.update(
             evidence.measure(
-                judge,
+                runner,
                 report,
                 brightness=config.brightness,
                 gamma=config.gamma,
@@ -111,7 +111,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
                 batch_size=config.batch_size,
             )
         )
-        figures = evidence.draw(judge, report, data_set.class_names, others)
+        figures = evidence.draw(runner, report, data_set.class_names, others)
     path = write_report(report, config.folder, figures)
     print(f"\n{show(report)}")
     if "inference" in report:

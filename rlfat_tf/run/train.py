@@ -34,14 +34,14 @@ from rlfat_tf.run.distribution import (
     check_batch,
     is_chief,
     make_strategy,
-    telling_of_lost_workers,
+    report_lost_workers,
 )
 from rlfat_tf.run.model_card import model_card
 from rlfat_tf.run.summary import show, summarise
 from rlfat_tf.run.workdir import (
     check_shared,
-    claimed,
     fingerprint,
+    lock_workdir,
     read_summary,
     restore_progress,
     write_config,
@@ -60,7 +60,7 @@ USER_ERRORS = (
 )
 
 
-@telling_of_lost_workers()
+@report_lost_workers()
 def run(config: TrainConfig) -> dict[str, Any]:
     """Trains, or goes on training, and evaluates the best checkpoint on the test set.
 
@@ -85,7 +85,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     optimizers.check_optimizer(config)
     data.augment.parse(config.augment)
     if is_chief(strategy):
-        with claimed(workdir, config):
+        with lock_workdir(workdir, config):
             return _run(config, workdir, strategy)
     # Every worker saves when the chief does, since reading a variable may need them all; what the
     # others write is thrown away.
@@ -137,7 +137,7 @@ def _run(config: TrainConfig, shared: Path, strategy: Any) -> dict[str, Any]:
         train_model(config, robust, (train, validation), progress, total_steps)
         check_agreement(strategy, step=progress["step"])  # until the chief has written its files
         of_all = dataclasses.replace(config, workdir=str(shared))
-        accuracy = judge(of_all, robust, data_set.test, strategy)
+        accuracy = evaluate_on_test(of_all, robust, data_set.test, strategy)
         summary = summarise(config, progress, accuracy, data_set)
         write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
     if is_chief(strategy) and config.export and (unfinished or export_is_due(workdir)):
@@ -256,7 +256,7 @@ def train_model(
     checkpoints.stop_if_asked()  # of a signal since the last backup
 
 
-def judge(
+def evaluate_on_test(
     config: TrainConfig, robust: AdversarialModel, test: data.Arrays, strategy: Any
 ) -> tuple[float, float]:
     """Returns the best checkpoint's accuracy on the test set, clean and under PGD-20."""

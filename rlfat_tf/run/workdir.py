@@ -28,7 +28,7 @@ BEGINNING: dict[str, Any] = {
 
 
 @contextmanager
-def claimed(workdir: Path, config: TrainConfig) -> Iterator[None]:
+def lock_workdir(workdir: Path, config: TrainConfig) -> Iterator[None]:
     """Holds the folder of a run for this process, and tidies up what a killed one left there.
 
     Raises:

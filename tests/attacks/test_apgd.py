@@ -11,14 +11,14 @@ from rlfat_tf.attacks.apgd import APGD, APGDT, ascend, checkpoints
 from rlfat_tf.attacks.points import target_class
 from rlfat_tf.core import losses
 from tests import reference
-from tests.attacks.owed import check_round_trip, numbered
+from tests.attacks.contract import check_round_trip, numbered
 
 IMAGES, _, _ = reference.images_and_labels(12, seed=1)
 NET = reference.keras_net(seed=4)
 LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
 
 
-def right(images, labels=LABELS):
+def correct(images, labels=LABELS):
     return np.argmax(NET(images), -1) == labels
 
 
@@ -157,15 +157,15 @@ def test_on_a_linear_model_it_reaches_the_corner(loss):
 def test_it_leaves_no_more_than_pgd():
     for epsilon in (0.02, 0.05, 0.08):
         pgd = attacks.LinfPGD(epsilon=epsilon, steps=20, step_size=epsilon / 10, keep="best")
-        strong = right(APGD(epsilon=epsilon, steps=100)(NET, IMAGES, LABELS)).sum()
-        assert strong <= right(pgd(NET, IMAGES, LABELS)).sum()
+        strong = correct(APGD(epsilon=epsilon, steps=100)(NET, IMAGES, LABELS)).sum()
+        assert strong <= correct(pgd(NET, IMAGES, LABELS)).sum()
 
 
 def test_restarts_go_on_only_where_it_failed():
     one, three = (APGD(epsilon=0.04, steps=4, restarts=n)(NET, IMAGES, LABELS) for n in (1, 3))
-    broken = ~right(one)
+    broken = ~correct(one)
     np.testing.assert_array_equal(np.asarray(three)[broken], np.asarray(one)[broken])
-    assert right(three).sum() <= right(one).sum()
+    assert correct(three).sum() <= correct(one).sum()
 
 
 def test_what_is_wrong_already_stays():

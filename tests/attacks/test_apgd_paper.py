@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.apgd import APGD, APGDT, checkpoints
 from tests import reference
-from tests.attacks.watching import (
+from tests.attacks.recording import (
     AWAY,
     IMAGES,
     MIDDLE,

@@ -7,8 +7,8 @@ import tensorflow as tf
 from rlfat_tf import attacks
 from rlfat_tf.attacks.apgd import APGD, APGDT
 from rlfat_tf.core import losses
-from tests.attacks.owed import check_round_trip, numbered
-from tests.attacks.watching import (
+from tests.attacks.contract import check_round_trip, numbered
+from tests.attacks.recording import (
     IMAGES,
     MIDDLE,
     NETS,
@@ -90,15 +90,15 @@ def test_restarts_are_never_worse_and_go_to_what_is_right(loss):
         "ce": lambda x: losses.cross_entropy(labels, net(x)),
         "margin": lambda x: losses.lead(labels, net(x)),
     }[loss]
-    right, height, rises = np.ones(8, bool), np.full(8, -np.inf), 0
+    correct, height, rises = np.ones(8, bool), np.full(8, -np.inf), 0
     for restarts in (1, 2, 5):
         seen = []
         found = run(attack.replace(restarts=restarts), spy(net, seen), IMAGES, labels, seed=3)
         still, reached = is_right(net, found, labels), np.asarray(value(found))
-        assert np.all(still <= right)
+        assert np.all(still <= correct)
         assert np.all(reached[still] >= height[still] - 1e-6)
         rises += np.sum(reached[still] > height[still] + 1e-4) if restarts > 1 else 0
-        right, height = still, reached
+        correct, height = still, reached
         sizes = [len(x) for x in seen]
         assert sizes[-1] <= sizes[1]
     assert rises > 0

@@ -8,7 +8,7 @@ from rlfat_tf import attacks
 from rlfat_tf.attacks.autoattack import COMPONENTS, AutoAttack
 from rlfat_tf.core import random
 from tests import reference
-from tests.attacks.owed import check_round_trip
+from tests.attacks.contract import check_round_trip
 
 IMAGES, _, _ = reference.images_and_labels(12, seed=1)
 NET = reference.keras_net(seed=4)
@@ -17,7 +17,7 @@ LABELS[0] = (LABELS[0] + 1) % 3
 QUICK = {"epsilon": 0.05, "budget": 0.05}
 
 
-def right(images):
+def correct(images):
     return np.argmax(NET(images), -1) == LABELS
 
 
@@ -82,7 +82,7 @@ def test_it_stays_inside_and_is_at_least_as_strong_as_its_parts(norm, epsilon):
     for name in whole.components:
         alone = COMPONENTS[name]({"norm": norm, "epsilon": epsilon}, 0.05, 1)
         seed = random.as_seed(3).of_examples(12).fold(random.number(name))
-        assert right(found).sum() <= right(alone(NET, IMAGES, LABELS, seed=seed)).sum()
+        assert correct(found).sum() <= correct(alone(NET, IMAGES, LABELS, seed=seed)).sum()
 
 
 def test_parts_see_only_what_is_left(monkeypatch):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from rlfat_tf import attacks
 from rlfat_tf.attacks.carlini_wagner import CWL2, CWTanh
 from rlfat_tf.attacks.points import adam
-from tests.attacks.owed import check_round_trip, on_a_net
+from tests.attacks.contract import check_round_trip, on_a_net
 
 SHAPE = (3, 2, 1)
 PIXELS = 6
@@ -22,7 +22,7 @@ QUICK_TANH = CWTanh(epsilon=0.08, steps=30, binary_search_steps=3)
 
 
 def linear(images):
-    """Two classes with logits (0, w x + b): right where SCORES say so."""
+    """Two classes with logits (0, w x + b): correct where SCORES say so."""
     score = tf.linalg.matvec(tf.reshape(images, [-1, PIXELS]), W) + BIAS
     return tf.stack([tf.zeros_like(score), score], -1)
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.fab import FABT, step_to_hyperplane
 from tests import reference
-from tests.attacks.owed import check_round_trip, numbered
+from tests.attacks.contract import check_round_trip, numbered
 
 SHAPE = reference.SHAPE
 PIXELS = int(np.prod(SHAPE))
@@ -196,7 +196,7 @@ def test_targets_are_tried_in_order_and_only_where_needed():
     model = Recorder(logits)
     attack = FABT(epsilon=0.2, steps=2)
     found = attack(model, images, np.zeros(3, int)).numpy()
-    # The clean pass; towards class 1 what is right; towards class 2 what is left.
+    # The clean pass; towards class 1 what is correct; towards class 2 what is left.
     assert [len(x) for x in model.seen] == [3] + 4 * [2] + 4 * [2]
     assert np.all(np.argmax(logits(found), -1) == 2)
     assert found[1, 0, 1, 0] < 0.61 and found[0, 0, 1, 0] < 0.61

@@ -7,7 +7,7 @@ import tensorflow as tf
 from rlfat_tf.attacks import MIM
 from rlfat_tf.core import random
 from tests import reference
-from tests.attacks.owed import check_round_trip
+from tests.attacks.contract import check_round_trip
 
 IMAGES, _, LABELS = reference.images_and_labels(8, seed=1)
 NET = reference.keras_net(seed=4)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.nattack import NAttack
 from rlfat_tf.core import random
-from tests.attacks.owed import blind, check_round_trip, check_without_gradients
+from tests.attacks.contract import blind, check_round_trip, check_without_gradients
 
 SHAPE = (1, 2, 1)
 RNG = np.random.default_rng(0)
@@ -148,7 +148,7 @@ def test_work_shrinks_with_the_survivors():
     labels[[0, 3]] = (labels[[0, 3]] + 1) % 3
     found = np.asarray(attack(spy, IMAGES, labels))
     np.testing.assert_array_equal(found, IMAGES)  # epsilon is 0
-    # All six once; then chunks of 10 and 4 members of the four that are right, and their test.
+    # All six once; then chunks of 10 and 4 members of the four that are correct, and their test.
     assert seen == [6, 40, 16, 40, 16, 4, 40, 16, 4]
     labels = (LABELS + 1) % 3
     np.testing.assert_array_equal(run(ATTACK, labels=labels), IMAGES)

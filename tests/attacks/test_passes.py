@@ -119,20 +119,20 @@ def test_loss_gradient_and_what_is_right_of_the_passes():
         return losses.cross_entropy(LABELS, logits)
 
     points = tf.constant(MIDDLE)
-    gradient, loss, right = gradient_of(noisy(rows), objective, points, labels=LABELS, eot=4)
+    gradient, loss, correct = gradient_of(noisy(rows), objective, points, labels=LABELS, eot=4)
     np.testing.assert_allclose(np.reshape(gradient, [8, -1]), expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-4)
     each = np.stack([(flat @ w > 0) == LABELS for w in rows])
     assert np.any(each.any(0) & ~each.all(0))
-    np.testing.assert_array_equal(right, each.any(0))
+    np.testing.assert_array_equal(correct, each.any(0))
     again = value_of(noisy(rows), objective, points, LABELS, eot=4)
     np.testing.assert_allclose(again[0], loss, rtol=1e-6)
-    np.testing.assert_array_equal(again[1], right)
+    np.testing.assert_array_equal(again[1], correct)
     assert len(gradient_of(noisy(rows), objective, points)) == 2
 
 
 def test_wrong_is_what_is_wrong_in_every_pass():
-    """On the right the mean loss is greater, but every second pass is right."""
+    """On the right the mean loss is greater, but every second pass is correct."""
     number = tf.Variable(0)
 
     def logits(images):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.spsa import SPSA, signs
 from rlfat_tf.core import random
-from tests.attacks.owed import blind, check_round_trip, check_without_gradients
+from tests.attacks.contract import blind, check_round_trip, check_without_gradients
 
 SHAPE = (3, 2, 1)
 RNG = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def test_work_shrinks_with_the_survivors():
     labels = LABELS.copy()
     labels[[0, 3]] = 1 - labels[[0, 3]]
     np.testing.assert_array_equal(attack(spy, IMAGES, labels), IMAGES)  # epsilon is 0
-    # All six once; then the pairs of 3 and of 2 directions of the four that are right, their test.
+    # All six once; then the pairs of 3 and of 2 directions of the four left, their test.
     assert seen == [6, 12, 12, 8, 8, 4, 12, 12, 8, 8, 4]
     np.testing.assert_array_equal(run(ATTACK, labels=1 - LABELS), IMAGES)
 

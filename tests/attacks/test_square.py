@@ -8,7 +8,7 @@ from rlfat_tf.attacks import square, windows
 from rlfat_tf.attacks.square import Square
 from rlfat_tf.core import random
 from tests import reference
-from tests.attacks.owed import check_round_trip, numbered
+from tests.attacks.contract import check_round_trip, numbered
 
 SHAPE = reference.SHAPE
 NET = reference.keras_net(seed=4)
@@ -259,12 +259,12 @@ def test_the_margin_never_gets_worse(norm):
 class Counter:
     """A classifier without gradients that counts its queries."""
 
-    def __init__(self, right):
-        self.right, self.queries = right, []
+    def __init__(self, correct):
+        self.correct, self.queries = correct, []
 
     def __call__(self, images):
         self.queries.append(len(images))
-        margin = self.right(np.asarray(images), len(self.queries) - 1)
+        margin = self.correct(np.asarray(images), len(self.queries) - 1)
         return tf.constant(np.stack([margin, 0 * margin], -1), tf.float32)
 
 
@@ -303,7 +303,7 @@ def test_fooled_examples_leave(monkeypatch):
     model = Counter(margin)
     Square(epsilon=0.05, queries=12)(model, images[2:], np.zeros(2, int))
     assert model.queries == [2, 2, 2, 2]
-    # A NaN counts as fooled, and a batch without a right answer costs one query.
+    # A NaN counts as fooled, and a batch without a correct answer costs one query.
     model = Counter(lambda images, call: np.full(len(images), np.nan if call > 1 else 1.0))
     Square(epsilon=0.05, queries=12)(model, images, np.zeros(4, int))
     assert model.queries == [4, 4, 4]

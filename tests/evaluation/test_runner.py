@@ -10,7 +10,7 @@ from rlfat_tf import attacks
 from rlfat_tf.attacks.base import Attack
 from rlfat_tf.evaluation.classifier import as_classifier
 from rlfat_tf.evaluation.progress import FILE, State
-from rlfat_tf.evaluation.runner import Judge
+from rlfat_tf.evaluation.runner import AttackRunner
 from tests import reference
 
 IMAGES, _, _ = reference.images_and_labels(40, seed=1)
@@ -27,30 +27,30 @@ class Two(Attack):
     components = {"weak": WEAK, "strong": STRONG}
 
 
-def judge(folder=None, **changes):
+def runner(folder=None, **changes):
     arguments = {"batch_size": 8, "seed": 3, "keep": 10, **changes}
     identity = {"model": "m", "data": "d", "seed": arguments["seed"]}
     state = State(folder, identity)
-    return Judge(as_classifier(NET), IMAGES, LABELS, state=state, **arguments)
+    return AttackRunner(as_classifier(NET), IMAGES, LABELS, state=state, **arguments)
 
 
 def test_clean_accuracy():
-    right = judge().clean()
+    right = runner().clean()
     np.testing.assert_array_equal(right, np.arange(40) % 7 != 0)
-    np.testing.assert_array_equal(judge(batch_size=3).clean(), right)
+    np.testing.assert_array_equal(runner(batch_size=3).clean(), right)
 
 
 @pytest.mark.parametrize("attack", [STRONG, Two()], ids=["strong", "two"])
 def test_packing_and_batch_size_change_nothing(attack):
-    one = judge()
+    one = runner()
     robust, record = one.attack("name", attack, one.clean())
     assert 0 < robust.sum() < one.clean().sum()
     for size in (3, 40):
-        other = judge(batch_size=size)
+        other = runner(batch_size=size)
         again, _ = other.attack("name", attack, other.clean())
         np.testing.assert_array_equal(again, robust)
         np.testing.assert_allclose(other.kept["name"], one.kept["name"], atol=1e-6)
-    unpacked = judge()
+    unpacked = runner()
     everything, _ = unpacked.attack("name", attack, np.ones(40, bool))
     np.testing.assert_array_equal(everything & one.clean(), robust)
     if not isinstance(attack, Two):
@@ -59,7 +59,7 @@ def test_packing_and_batch_size_change_nothing(attack):
 
 
 def test_parts_see_what_the_parts_before_them_left():
-    one = judge()
+    one = runner()
     robust, record = one.attack("two", Two(), one.clean())
     weak, strong = record["components"]["weak"], record["components"]["strong"]
     assert weak["examples"] == one.clean().sum()
@@ -73,7 +73,7 @@ def test_another_seed_draws_anew():
     arguments = {"batch_size": 40, "keep": 40}
     found = []
     for seed in (0, 1):
-        one = judge(seed=seed, **arguments)
+        one = runner(seed=seed, **arguments)
         one.attack("name", WEAK, one.clean())
         found.append(one.kept["name"])
     assert not np.allclose(*found)
@@ -85,7 +85,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("after", [1, 6])
 def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
-    whole = judge()
+    whole = runner()
     expected, record = whole.attack("two", Two(), whole.clean())
     calls = []
 
@@ -94,28 +94,28 @@ def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
         if len(calls) == after:
             raise Killed
 
-    first = judge(tmp_path, watch=watch)
+    first = runner(tmp_path, watch=watch)
     with pytest.raises(Killed):
         first.attack("two", Two(), first.clean())
-    second = judge(tmp_path, watch=lambda *progress: calls.append(progress))
+    second = runner(tmp_path, watch=lambda *progress: calls.append(progress))
     robust, resumed = second.attack("two", Two(), second.clean())
     np.testing.assert_array_equal(robust, expected)
     np.testing.assert_allclose(second.kept["two"], whole.kept["two"], atol=1e-6)
     for part, once in record["components"].items():
         again = resumed["components"][part]
         assert {**again, "seconds": 0} == {**once, "seconds": 0}
-    third = judge(tmp_path, watch=lambda *progress: calls.append(progress))
+    third = runner(tmp_path, watch=lambda *progress: calls.append(progress))
     before = len(calls)
     third.attack("two", Two(), third.clean())
     assert len(calls) == before, "what is done is not done again"
 
 
 def test_states_of_other_seeds_and_attacks_do_not_meet(tmp_path):
-    one = judge(tmp_path)
+    one = runner(tmp_path)
     robust, _ = one.attack("name", WEAK, one.clean())
     calls = []
     for seed, attack in ((4, WEAK), (3, WEAK.replace(steps=3))):
-        other = judge(tmp_path, seed=seed, watch=lambda *progress: calls.append(progress))
+        other = runner(tmp_path, seed=seed, watch=lambda *progress: calls.append(progress))
         before = len(calls)
         other.attack("name", attack, other.clean())
         assert len(calls) > before
@@ -130,13 +130,13 @@ def test_points_outside_of_the_ball_do_not_count(shift):
         def run(self, logits_fn, images, labels, seed, unroll):
             return images + shift
 
-    one = judge()
+    one = runner()
     with pytest.raises(RuntimeError, match="left its ball"):
         one.attack("leaky", Leaky(norm="linf", epsilon=0.1), one.clean())
 
 
 def test_no_example_left_to_attack():
-    one = judge()
+    one = runner()
     robust, record = one.attack("name", WEAK, np.zeros(40, bool))
     assert not robust.any()
     assert record["examples"] == 0 and record["median_l2"] is None
@@ -144,7 +144,7 @@ def test_no_example_left_to_attack():
 
 def test_progress_is_told():
     told = []
-    one = judge(watch=lambda *progress: told.append(progress))
+    one = runner(watch=lambda *progress: told.append(progress))
     robust, _ = one.attack("name", WEAK, one.clean())
     assert [done for _, done, *_ in told] == [8, 16, 24, 32, 34]
     assert {total for _, _, total, *_ in told} == {34}
@@ -159,7 +159,7 @@ def test_the_classifier_is_traced_once_per_attack():
         return NET(images)
 
     state = State(None, {})
-    one = Judge(as_classifier(logits_fn), IMAGES, LABELS, batch_size=7, seed=0, state=state)
+    one = AttackRunner(as_classifier(logits_fn), IMAGES, LABELS, batch_size=7, seed=0, state=state)
     one.clean()
     assert traces == [False]
     one.attack("name", WEAK, np.arange(40) < 31)
@@ -171,7 +171,7 @@ def test_what_is_no_number_is_not_found():
         def run(self, logits_fn, images, labels, seed, unroll):
             return images * float("nan")
 
-    one = judge()
+    one = runner()
     robust, record = one.attack("broken", Broken(norm="linf", epsilon=0.1), one.clean())
     np.testing.assert_array_equal(robust, one.clean())
     assert record["broken"] == 0

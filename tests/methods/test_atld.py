@@ -74,8 +74,8 @@ def test_the_game_that_the_paper_prints():
     def mean():
         clean, there = (net.forward(x)[0] for x in (IMAGES, ADVERSARIAL))
         ce = reference.cross_entropy(reference.smooth(LABELS, 0.5), there)[0]
-        judged = softplus(-(clean @ w + b)[:, 0]) + softplus((there @ w + b)[:, 0])
-        return (ce - 0.4 * judged).mean()
+        evaluated = softplus(-(clean @ w + b)[:, 0]) + softplus((there @ w + b)[:, 0])
+        return (ce - 0.4 * evaluated).mean()
 
     result, gradients = outcome(robust)
     assert float(tf.reduce_mean(result.loss)) == pytest.approx(mean(), rel=1e-6)
@@ -92,8 +92,8 @@ def test_the_example_is_one_step_that_makes_it_easier_to_tell():
     start = IMAGES + norms.get("linf").random_start(IMAGES, 0.1, "uniform", seed).numpy()
     w, b = (np.asarray(x, np.float64) for x in robust.discriminator.get_weights()[:2])
     logits, cache = net.forward(start)
-    judged = logits @ w + b
-    d_logits = 1 / (1 + np.exp(-judged)) * w.T  # of BCE(D, 0) = softplus(judged)
+    evaluated = logits @ w + b
+    d_logits = 1 / (1 + np.exp(-evaluated)) * w.T  # of BCE(D, 0) = softplus(evaluated)
     slope = net.backward(cache, d_logits)[1].reshape(IMAGES.shape)
     expected = np.clip(start - 0.1 * np.sign(slope), IMAGES - 0.1, IMAGES + 0.1)
     np.testing.assert_allclose(found, np.clip(expected, 0, 1), atol=1e-6)

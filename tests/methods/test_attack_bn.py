@@ -74,7 +74,7 @@ def test_moving_statistics_are_left_alone(mode, eager):
     ("method", "arguments", "passes"),
     [
         (PGDAT, {}, STEPS),
-        (PGDAT, {"restarts": 2}, 2 * STEPS + 2),  # and a pass to judge each restart
+        (PGDAT, {"restarts": 2}, 2 * STEPS + 2),  # and a pass to evaluate each restart
         (TRADES, {"random_start": "gaussian"}, STEPS + 1),  # and one of the clean images
     ],
 )

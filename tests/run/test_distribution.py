@@ -184,10 +184,10 @@ def test_what_is_raised_without_a_worker_is_told(monkeypatch, kind):
     with pytest.raises(
         distribution.WorkerLost, match="2 workers .a:1, b:1. .*says: it is gone and more$"
     ):
-        with distribution.telling_of_lost_workers():
+        with distribution.report_lost_workers():
             raise error
     monkeypatch.delenv("TF_CONFIG")
-    with pytest.raises(kind), distribution.telling_of_lost_workers():
+    with pytest.raises(kind), distribution.report_lost_workers():
         raise error
 
 

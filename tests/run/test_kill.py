@@ -173,7 +173,7 @@ def test_twenty_kills_of_the_real_command(tmp_path):
     triggers += [("checkpoints/last.keras", 0.2)] * 2 + [("metrics.csv", 0.3)] * 2
     triggers += [("validation", 0.1)] * 3
     draw.shuffle(triggers)
-    triggers += [("the last epoch", 2.0)] + [("config.json", 3.0)] * 2  # it judges
+    triggers += [("the last epoch", 2.0)] + [("config.json", 3.0)] * 2  # it evaluates
     triggers += [("summary.json", 1.0), ("config.json", 1.0)]  # it exports
     kills = 0
     for name, longest in itertools.chain(triggers, itertools.repeat(("config.json", 0.5))):

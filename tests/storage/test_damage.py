@@ -19,16 +19,16 @@ from tests.runs import check_same, config, damages, metrics
 
 
 @pytest.fixture(autouse=True)
-def judged_at_once(monkeypatch):
+def evaluated_at_once(monkeypatch):
     """The test set has its own tests."""
-    monkeypatch.setattr(train, "judge", lambda *_: (0.5, 0.25))
+    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: (0.5, 0.25))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing happened to; with averaged weights, which are the harder case."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "judge", lambda *_: (0.5, 0.25))
+        patch.setattr(train, "evaluate_on_test", lambda *_: (0.5, 0.25))
         folder = tmp_path_factory.mktemp("whole")
         train.run(config(folder, ema=0.5))
     return folder

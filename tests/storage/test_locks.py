@@ -74,5 +74,5 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
         left = tmp_path / place / ".writing-abc"
         left.mkdir(parents=True)
         (left / "half").write_text("ha")
-    with workdir.claimed(tmp_path, config(tmp_path)):
+    with workdir.lock_workdir(tmp_path, config(tmp_path)):
         assert [path.parent.name for path in tmp_path.rglob(".writing-*")] == ["evaluation"]

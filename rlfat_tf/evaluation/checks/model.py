@@ -1,4 +1,4 @@
-"""Checks of a classifier before it is judged; see :mod:`rlfat_tf.evaluation.checks`."""
+"""Checks of a classifier before it is evaluated; see :mod:`rlfat_tf.evaluation.checks`."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def check_classifier(
         classifier: Whom to check.
         images: float32 [n, H, W, C] in [0, 1], NumPy.
         labels: int32 [n].
-        clean: Which examples are classified rightly, bool [n].
+        clean: Which examples are correctly classified, bool [n].
         epsilon: Radius, above 0.
         norm: ``"linf"`` or ``"l2"``.
     """
-    some, right = _spread(np.arange(len(images))), _spread(np.flatnonzero(clean))
+    some, correct = _spread(np.arange(len(images))), _spread(np.flatnonzero(clean))
     predict = tf.function(
         lambda x: losses.as_float(classifier.logits_fn(x)),
         input_signature=[tf.TensorSpec([None, *images.shape[1:]])],
     )
     found = _outputs(predict, images[some], labels[some], clean[some])
     found = found or _determinism(predict, images[some])
-    if found or not len(right) or not classifier.has_gradients(images[right[:1]]):
+    if found or not len(correct) or not classifier.has_gradients(images[correct[:1]]):
         return found
-    examples = tf.constant(images[right]), tf.constant(labels[right], tf.int32)
+    examples = tf.constant(images[correct]), tf.constant(labels[correct], tf.int32)
     return _gradients(classifier, *examples, norm) or _attacks(classifier, *examples, epsilon, norm)
 
 
@@ -87,7 +87,7 @@ def _outputs(predict: Any, images: Any, labels: Any, clean: Any) -> list[Finding
         found.append(
             finding(
                 "another-range",
-                f"Of {rows} images the model classifies {here} rightly as they are, in [0, 1], "
+                f"Of {rows} images the model classifies {here} correctly as they are, in [0, 1], "
                 f"and {there[name]} when scaled to {name}: it seems to have been trained on "
                 f"those. Put the scaling from [0, 1] to {name} inside of the model.",
             )
@@ -177,18 +177,18 @@ def _attacks(
     count = len(images)
 
     def attack(**arguments: Any) -> tuple[int, float]:
-        """Returns how many examples stay right and the mean cross entropy."""
+        """Returns how many examples stay correct and the mean cross entropy."""
         chosen = PGD(**{"keep": "best", **arguments})
 
         @tf.function
         def run() -> Any:
             logits = classifier.logits_fn(chosen(classifier.logits_fn, images, labels, seed=0))
-            right = tf.reduce_sum(tf.cast(is_correct(logits, labels), tf.int32))
-            return right, tf.reduce_mean(losses.cross_entropy(labels, logits))
+            correct = tf.reduce_sum(tf.cast(is_correct(logits, labels), tf.int32))
+            return correct, tf.reduce_mean(losses.cross_entropy(labels, logits))
 
         # Not called as it is, because TensorFlow warns of many functions from the same lines.
-        right, loss = run.get_concrete_function()()
-        return int(right), float(loss)
+        correct, loss = run.get_concrete_function()()
+        return int(correct), float(loss)
 
     def walk(radius: float, steps: int) -> tuple[int, float]:
         radius = min(radius, 1.0) if norm == "linf" else radius
@@ -198,7 +198,7 @@ def _attacks(
 
     one, many, wide = walk(epsilon, 1), walk(epsilon, 20), walk(2 * epsilon, 20)
     free = 0
-    if len(np.unique(labels)) > 1:  # so each has a right image of another class within reach
+    if len(np.unique(labels)) > 1:  # so each has a correct image of another class within reach
         # The box is the only bound, hence the maximum norm always: Euclidean steps stall at its
         # faces, as they do on robust networks for MNIST.
         free, _ = attack(epsilon=1.0, steps=30, step_size=0.1, random_start="none", loss="margin")
@@ -209,7 +209,7 @@ def _attacks(
             finding(
                 "more-steps",
                 f"At epsilon {epsilon:.4g} PGD with 20 steps leaves {many[0]} of {count} images "
-                f"right at a mean loss of {many[1]:.3g}, with one step {one[0]} at {one[1]:.3g}. "
+                f"correct at a mean loss of {many[1]:.3g}, with one step {one[0]} at {one[1]:.3g}. "
                 "More steps must not be weaker, so gradients lead astray: remove what masks "
                 "them, try larger steps, add attacks without gradients.",
             )
@@ -218,7 +218,7 @@ def _attacks(
         found.append(
             finding(
                 "larger-epsilon",
-                f"PGD leaves {many[0]} of {count} images right at epsilon {epsilon:.4g} and "
+                f"PGD leaves {many[0]} of {count} images correct at epsilon {epsilon:.4g} and "
                 f"{wide[0]} at twice that. The larger ball holds the smaller one, so the attack is "
                 "at fault: adapt its steps and its loss, remove what masks gradients.",
             )
@@ -227,7 +227,7 @@ def _attacks(
         found.append(
             finding(
                 "unbounded-attack",
-                f"PGD without a bound but [0, 1] leaves {free} of {count} images right, though "
+                f"PGD without a bound but [0, 1] leaves {free} of {count} images correct, though "
                 "images that the model gives to other classes are within its reach. Gradients do "
                 "not lead there, so attacks by them overestimate robustness: remove what masks "
                 "them, add attacks without gradients.",

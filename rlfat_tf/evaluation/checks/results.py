@@ -90,7 +90,7 @@ def check_model(
     epsilon: float | None,
     norm: str | None,
 ) -> list[Finding]:
-    """Checks a classifier on a few examples, before it is judged.
+    """Checks a classifier on a few examples, before it is evaluated.
 
     The checks build on each other: where one finds something, those that presuppose the opposite
     are left out. Those that need gradients are left out where there are none.
@@ -99,7 +99,7 @@ def check_model(
         classifier: Whom to check.
         images: float32 [n, H, W, C], NumPy.
         labels: int32 [n].
-        clean: Which examples are classified rightly, bool [n].
+        clean: Which examples are correctly classified, bool [n].
         epsilon: Radius of the evaluation; None if its attacks bring theirs.
         norm: ``"linf"`` or ``"l2"``; None if its attacks are of several.
 

@@ -1,8 +1,8 @@
 """Accuracy on block-shuffled test images: a direct probe of local features.
 
 Random Block Shuffle destroys the global structure of an image and keeps what is in its blocks. A
-classifier that has learned local features stays right where one that needs the whole picture falls
-to chance (cf. Song et al., ICLR 2020, section 3.1).
+classifier that has learned local features stays correct where one that needs the whole picture
+falls to chance (cf. Song et al., ICLR 2020, section 3.1).
 """
 
 from __future__ import annotations
@@ -61,20 +61,20 @@ def shuffled_accuracy(
         tf.TensorSpec([None], tf.int32),
     ]
 
-    def judge(count: int) -> Any:
-        def right(some: Any, their_labels: Any, numbers: Any) -> Any:
+    def compiled_for(count: int) -> Any:
+        def correct(some: Any, their_labels: Any, numbers: Any) -> Any:
             draws = random.as_seed(seed).fold(count)._replace(examples=numbers)
             shuffled = random_block_shuffle(some, count, mode=block_shuffle, seed=draws)
             return is_correct(logits_fn(shuffled), their_labels)
 
-        return tf.function(right, input_signature=signature).get_concrete_function()
+        return tf.function(correct, input_signature=signature).get_concrete_function()
 
     numbers = np.arange(len(images), dtype=np.int32)
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
     def accuracy(count: int) -> float:
-        compiled = judge(count)
-        right = [compiled(images[b], labels[b], numbers[b]).numpy() for b in batches]
-        return float(np.concatenate(right).mean())
+        compiled = compiled_for(count)
+        correct = [compiled(images[b], labels[b], numbers[b]).numpy() for b in batches]
+        return float(np.concatenate(correct).mean())
 
     return {count: accuracy(count) for count in blocks}

@@ -13,7 +13,7 @@ from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
 from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
 from rlfat_tf.evaluation.report import pictures, plots
-from rlfat_tf.evaluation.runner import Judge
+from rlfat_tf.evaluation.runner import AttackRunner
 
 BLOCKS = (1, 2, 3, 4)
 SHOWN = 8  # adversarial examples in the picture
@@ -21,7 +21,7 @@ SALIENT = 4  # images with salience maps
 
 
 def measure(
-    judge: Judge,
+    runner: AttackRunner,
     report: dict[str, Any],
     *,
     brightness: Sequence[float],
@@ -38,12 +38,12 @@ def measure(
         ``sensitivity`` (where the classifier has gradients and magnitudes are given) and
         ``shuffled``, as ``docs/evaluation.md`` describes them.
     """
-    logits_fn = judge.classifier.logits_fn
+    logits_fn = runner.classifier.logits_fn
     found: dict[str, Any] = {}
-    kept = _kept(judge, report)
-    if judge.classifier.has_gradients(judge.images[:1]):
-        count = len(kept[1]) if kept else min(len(judge.images), 256)
-        series = {"clean": judge.images[:count]}
+    kept = _kept(runner, report)
+    if runner.classifier.has_gradients(runner.images[:1]):
+        count = len(kept[1]) if kept else min(len(runner.images), 256)
+        series = {"clean": runner.images[:count]}
         if kept:
             series[kept[0]] = kept[1]
         magnitudes = {"brightness": brightness, "gamma": gamma}
@@ -52,7 +52,7 @@ def measure(
                 name: loss_sensitivity(
                     logits_fn,
                     images,
-                    judge.labels[:count],
+                    runner.labels[:count],
                     transform=transform,
                     magnitudes=chosen,
                     batch_size=batch_size,
@@ -62,13 +62,13 @@ def measure(
             for transform, chosen in magnitudes.items()
             if chosen
         }
-    smallest = min(judge.images.shape[1:3])
+    smallest = min(runner.images.shape[1:3])
     found["shuffled"] = {
         str(k): accuracy
         for k, accuracy in shuffled_accuracy(
             logits_fn,
-            judge.images,
-            judge.labels,
+            runner.images,
+            runner.labels,
             blocks=[k for k in BLOCKS if k <= smallest],
             seed=seed,
             batch_size=batch_size,
@@ -78,7 +78,7 @@ def measure(
 
 
 def draw(
-    judge: Judge,
+    runner: AttackRunner,
     report: dict[str, Any],
     class_names: Sequence[str],
     others: Sequence[Classifier] = (),
@@ -86,7 +86,7 @@ def draw(
     """Draws the pictures of a report, by name.
 
     Args:
-        judge: Who made the report.
+        runner: Who made the report.
         report: With what :func:`measure` found.
         class_names: One for each class.
         others: Further classifiers, for salience maps side by side.
@@ -99,48 +99,48 @@ def draw(
             clean_interval=report["clean_interval"],
             norm=report["norm"],
         )
-    kept = _kept(judge, report)
+    kept = _kept(runner, report)
     if kept:
-        figures["adversarial"] = _examples(judge, kept[1], class_names)
-    if judge.classifier.has_gradients(judge.images[:1]):
-        images, labels = judge.images[:SALIENT], judge.labels[:SALIENT]
+        figures["adversarial"] = _examples(runner, kept[1], class_names)
+    if runner.classifier.has_gradients(runner.images[:1]):
+        images, labels = runner.images[:SALIENT], runner.labels[:SALIENT]
         maps = {}
-        for classifier in (judge.classifier, *others):
+        for classifier in (runner.classifier, *others):
             if classifier.has_gradients(images[:1]):
                 name = _short(classifier.name)
                 name = classifier.name if name in maps else name
                 maps[name] = smooth_grad(classifier.logits_fn, images, labels)
         figures["salience"] = pictures.salience_grid(images, maps, class_names, labels)
-    figures["block_shuffle"] = pictures.block_shuffle_figure(judge.images[0])
+    figures["block_shuffle"] = pictures.block_shuffle_figure(runner.images[0])
     if report.get("shuffled"):
         figures["shuffled"] = plots.shuffle_lines(
-            {_short(judge.classifier.name): report["shuffled"]}, classes=len(class_names)
+            {_short(runner.classifier.name): report["shuffled"]}, classes=len(class_names)
         )
     if report.get("sensitivity"):
         figures["sensitivity"] = plots.sensitivity_lines(report["sensitivity"])
     return figures
 
 
-def _kept(judge: Judge, report: dict[str, Any]) -> tuple[str, Any] | None:
+def _kept(runner: AttackRunner, report: dict[str, Any]) -> tuple[str, Any] | None:
     """Returns the name and the adversarial images of the first attack that kept any."""
     for name in report["attacks"]:
-        if len(judge.kept.get(name, ())):
-            return name, judge.kept[name]
+        if len(runner.kept.get(name, ())):
+            return name, runner.kept[name]
     return None
 
 
-def _examples(judge: Judge, adversarial: Any, class_names: Sequence[str]) -> Any:
+def _examples(runner: AttackRunner, adversarial: Any, class_names: Sequence[str]) -> Any:
     """Draws examples that the attack broke first, then some that it did not."""
     count = len(adversarial)
-    clean = np.argmax(judge.logits(judge.images[:count]), -1)
-    attacked = np.argmax(judge.logits(adversarial), -1)
-    labels = judge.labels[:count]
+    clean = np.argmax(runner.logits(runner.images[:count]), -1)
+    attacked = np.argmax(runner.logits(adversarial), -1)
+    labels = runner.labels[:count]
     broken = (clean == labels) & (attacked != labels)
     rows = np.argsort(~broken, kind="stable")[: SHOWN - 2]
     stands = np.flatnonzero((clean == labels) & ~broken)[: SHOWN - len(rows)]
     rows = np.unique(np.concatenate([rows, stands]))
     return pictures.adversarial_grid(
-        judge.images[rows],
+        runner.images[rows],
         adversarial[rows],
         labels[rows],
         clean[rows],

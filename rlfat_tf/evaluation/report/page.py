@@ -38,8 +38,9 @@ CAPTIONS = {
     "sensitivity": "Loss sensitivity by the strength of the change.",
 }
 ABOUT_ATTACKS = (
-    "An example is robust under an attack if it is classified rightly before and after it; in the "
-    "worst case, if it is robust under every attack that keeps within ε. The parts of an attack "
+    "An example is robust under an attack if it is correctly classified before and after it; in "
+    "the worst case, if it is robust under every attack that keeps within ε. The parts of an "
+    "attack "
     "run one after the other, each on what those before it have left, and their accuracy is what "
     "is left then. Median L<sub>2</sub>: of the perturbations that broke an example."
 )
