@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rlfat_tf import attacks, data, evaluation, methods, models
 from rlfat_tf.core import losses, norms, random, transforms
+from rlfat_tf.core.compat import keras
 from rlfat_tf.core.transforms import RandomBlockShuffle, random_block_shuffle
 from rlfat_tf.core.versions import VERSION as __version__
 from rlfat_tf.methods import (
@@ -48,6 +49,7 @@ __all__ = [
     "data",
     "evaluation",
     "export_saved_model",
+    "keras",
     "load",
     "losses",
     "methods",

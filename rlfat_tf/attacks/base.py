@@ -18,8 +18,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from rlfat_tf.core import losses, random
-
-LogitsFn = Callable[[Any], Any]
+from rlfat_tf.core.types import LogitsFn
 
 
 class Attack:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from rlfat_tf.core import compat
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 
 def versions() -> dict[str, str]:
