@@ -111,6 +111,7 @@ def die_at_points(points: Path, at: str) -> None:
 
 def serve(log: str) -> None:
     """Forks a child for every line of standard input."""
+    from rlfat_tf.run import cli  # noqa: F401  imported once, for all children
 
     for line in sys.stdin:
         process = os.fork()

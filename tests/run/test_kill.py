@@ -136,7 +136,7 @@ def test_killed_at_every_point_at_which_a_file_is_moved(forks, expected, tmp_pat
 # The real command, which touches a file when a validation begins: nothing else on disk tells.
 TRAIN = """
 import pathlib, runpy, sys
-from rlfat_tf.callbacks import Checkpoints
+from rlfat_tf.run.callbacks import Checkpoints
 mark, begin = pathlib.Path(sys.argv[1]), Checkpoints.on_test_begin
 Checkpoints.on_test_begin = lambda self, logs=None: (mark.touch(), begin(self, logs))
 sys.argv = sys.argv[2:]

@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,20 +13,19 @@ from rlfat_tf.run import train, workdir
 from rlfat_tf.storage import locks
 from tests.runs import config
 
-ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
-import pathlib, runpy, sys, time
+import pathlib, runpy, sys
 holding = runpy.run_path(sys.argv[1])["holding"](pathlib.Path(sys.argv[2]))
 holding.__enter__()
 print("held", flush=True)
-time.sleep(60)
+sys.stdin.read()  # until whoever started it ends it, or ends itself
 """
 
 
 def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", HOLD, str(ROOT / "rlfat_tf" / "locks.py"), str(folder)]
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOLD, locks.__file__, str(folder)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         with pytest.raises(ValueError, match=f"in use by process {holder.pid} on .*--workdir"):
