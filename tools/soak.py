@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from rlfat_tf import data
-from rlfat_tf.run import builders, callbacks, train, workdir
+from rlfat_tf.run import builders, signals, train, workdir
 from rlfat_tf.run.config import TrainConfig
 
 READINGS = 50  # of the memory at least, while it trains and while it evaluates
@@ -70,14 +70,16 @@ def train_for(config: TrainConfig, seconds: float) -> tuple[Any, data.DataSet, i
     arrays = data.split(digits.train, config.validation_fraction, config.seed)
     epoch = data.steps_per_epoch(arrays[0], config.batch_size)
     robust = builders.build_model(config, digits, epoch, EPOCHS * epoch)
-    progress = dict(workdir.BEGINNING)
+    progress, asked = dict(workdir.BEGINNING), signals.Signals()
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
     with Memory(seconds / READINGS) as memory:
         timer.start()
         try:
-            train.train_model(config, robust, arrays, progress, EPOCHS * epoch)
-        except callbacks.Interrupted:
+            train.train_model(config, robust, arrays, progress, asked, EPOCHS * epoch)
+        except signals.Interrupted:
             pass
+        finally:
+            asked.restore()
     return robust, digits, progress["step"] // epoch, memory
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rlfat_tf.attacks import Attack
+from rlfat_tf.core.types import Model
 from rlfat_tf.methods import Standard
 
 
 def clean_and_adversarial_accuracy(
-    model: Any, batches: Any, attack: Attack | None, *, seed: int = 0
+    model: Model,
+    batches: Any,
+    attack: Attack | None,
+    *,
+    seed: int = 0,
+    callbacks: Sequence[Any] = (),
 ) -> tuple[float, float]:
     """Measures the accuracy on clean images and on those that an attack makes of them.
 
@@ -19,6 +26,7 @@ def clean_and_adversarial_accuracy(
             counts once, whatever the batch size and number of replicas.
         attack: The attack, made against the model itself; None for clean images only.
         seed: Of the attack's random starts.
+        callbacks: Keras callbacks of the evaluation.
 
     Returns:
         Clean accuracy and accuracy under attack (clean again, if there is none), in [0, 1].
@@ -30,5 +38,5 @@ def clean_and_adversarial_accuracy(
         raise TypeError(f"Expected an attack, such as LinfPGD(), or None; received {attack!r}.")
     evaluator = Standard(model, eval_attack=attack, seed=seed)
     evaluator.compile(metrics=["accuracy"])
-    result = evaluator.evaluate(batches, verbose=0, return_dict=True)
+    result = evaluator.evaluate(batches, verbose=0, return_dict=True, callbacks=list(callbacks))
     return float(result["accuracy"]), float(result.get("adv_accuracy", result["accuracy"]))

@@ -102,6 +102,8 @@ class AdversarialModel(compat.Model):
     attack_loss = "ce"
     attack_start = "uniform"
     terms: tuple[str, ...] = ()
+    # Which accuracies select the best epoch of a run: the second decides between equal first ones.
+    selected_by = ("val_adv_accuracy", "val_accuracy")
 
     def __init__(
         self,

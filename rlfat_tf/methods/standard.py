@@ -22,6 +22,7 @@ class Standard(AdversarialModel):
     """
 
     terms = ("clean_loss",)
+    selected_by = ("val_accuracy", "val_adv_accuracy")  # the second is 0 in every epoch, or nearly
 
     def _default_attack(self, attack: Attack | None) -> Attack | None:
         if attack is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +12,8 @@ from typing import Any
 
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
-from rlfat_tf.run import distribution
+from rlfat_tf.run.signals import Interrupted, Signals
+from rlfat_tf.run.workdir import as_list
 from rlfat_tf.storage import checkpoint
 from rlfat_tf.storage.files import write_text
 
@@ -87,80 +86,84 @@ class MetricsCSV(keras.callbacks.Callback):
         write_text(self.path, text.getvalue())
 
 
-class Interrupted(Exception):
-    """Training was asked to stop by a signal, and has been backed up.
+class ProgressLines(keras.callbacks.Callback):
+    """Says from time to time how far an evaluation has come.
 
-    Attributes:
-        signal: The number of the signal.
+    Args:
+        what: What is evaluated, for the line.
+        examples: How many there are.
+        batch_size: How many a batch has.
+        seconds: Least time between two lines.
     """
 
-    def __init__(self, number: int):
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.signal = number
+    def __init__(self, what: str, *, examples: int, batch_size: int, seconds: float = 5.0):
+        super().__init__()
+        self._what, self._examples, self._batch_size = what, examples, batch_size
+        self._seconds = seconds
+        self._begun = self._said = time.monotonic()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Starts the clock."""
+        self._begun = self._said = time.monotonic()
+        print(f"{self._what}: {self._examples} images.", flush=True)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Prints a line if it is time for one."""
+        now = time.monotonic()
+        if now - self._said < self._seconds:
+            return
+        self._said = now
+        done = min((batch + 1) * self._batch_size, self._examples)
+        left = (now - self._begun) * (self._examples - done) / done
+        print(f"{self._what}: {done} of {self._examples} images, {left:.0f} s left.", flush=True)
 
 
 class Checkpoints(keras.callbacks.Callback):
     """Keeps the backup, the last and the best checkpoint of a run, and stops cleanly on a signal.
 
-    The best checkpoint is the one with the greatest ``val_adv_accuracy``; without validation it is
-    the last. Where the optimizer averages the weights, these are validated and kept.
+    The best checkpoint is the one with the greatest ``val_adv_accuracy``, or ``val_accuracy`` where
+    the method trains without an attack (:attr:`AdversarialModel.selected_by`); of equal ones the
+    other accuracy decides, then the later epoch wins. Without validation it is the last. Where the
+    optimizer averages the weights, these are validated and kept.
 
     On SIGINT or SIGTERM a backup is written after the running batch, of training or of validation,
-    and :class:`Interrupted` is raised; a second SIGINT stops at once. A validation that was stopped
-    is made anew before the run goes on, see :func:`finish_epoch`. Several workers tell each other
-    after every batch, since none can go on without the others: a signal to one stops all.
+    and :class:`Interrupted` is raised. A validation that was stopped is made anew before the run
+    goes on, see :func:`finish_epoch`.
 
     Args:
         workdir: The folder of the run.
         progress: See :data:`rlfat_tf.run.workdir.BEGINNING`; kept up to date.
+        signals: Those of the run.
         batch_size: Global batch size.
         every: Backup every so many steps, 0 for after epochs only.
     """
 
-    def __init__(self, workdir: Path, progress: dict[str, Any], *, batch_size: int, every: int):
+    def __init__(
+        self,
+        workdir: Path,
+        progress: dict[str, Any],
+        signals: Signals,
+        *,
+        batch_size: int,
+        every: int,
+    ):
         super().__init__()
         self.folder = workdir / "checkpoints"
         self.backup = self.folder / "state.npz"
         self.progress = progress
         self.batch_size = batch_size
         self.every = every
-        self.received: int | None = None
+        self.signals = signals
         self._since: float | None = None
         self._logs: dict[str, Any] = progress["unvalidated"] or {}
         self._validated = ExitStack()
-        self._handlers: dict[int, Any] = {}
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Listens to signals."""
-        if not self._handlers and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = number
-
-    def _asked_to_stop(self) -> bool:
-        """Tells whether a signal has come, here or to another worker."""
-        everywhere = distribution.exchange(
-            self.model.distribute_strategy, [float(self.received or 0)]
-        )
-        asked = int(everywhere.max())
-        if asked:  # else one that came just now waits for the next time
-            self.received = asked
-        return bool(asked)
 
     def stop_if_asked(self) -> None:
         """Raises :class:`Interrupted` if a signal has come; what there is has been backed up."""
-        if self._asked_to_stop():
-            raise Interrupted(self.received or 0)
+        self.signals.stop_if_asked(self.model.distribute_strategy)
 
-    def ignore_signals(self) -> None:
-        """Gives the signals back to whoever had them."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+    def _asked_to_stop(self) -> bool:
+        return self.signals.asked_to_stop(self.model.distribute_strategy)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts the clock of training."""
@@ -185,7 +188,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._validated.close()
             self.progress["unvalidated"] = {k: float(v) for k, v in self._logs.items()}
             self._back_up()
-            raise Interrupted(self.received or 0)
+            raise Interrupted(self.signals.received or 0)
 
     def _stop_clock(self) -> None:
         if self._since is not None:
@@ -206,21 +209,22 @@ class Checkpoints(keras.callbacks.Callback):
             self._back_up()
             self._since = time.monotonic()
         if asked:
-            raise Interrupted(self.received or 0)
+            raise Interrupted(self.signals.received or 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the checkpoints, the backup last: what it says is then on disk."""
         self._stop_clock()
-        score = (logs or {}).get("val_adv_accuracy")
+        scores = [float((logs or {}).get(name, 0.0)) for name in self.model.selected_by]
+        validated = self.model.selected_by[0] in (logs or {})
         best = self.progress["best"]
-        improved = score is None or best is None or float(score) > best
+        improved = not validated or best is None or scores >= as_list(best)
         with averaged_weights(self.model):
             checkpoint.save_model(self.folder / "last.keras", self.model)
             if improved:
                 checkpoint.save_model(self.folder / "best.keras", self.model)
-        if improved and score is not None:
+        if improved and validated:
             digest = checkpoint.digest(self.folder / "best.keras")
-            self.progress.update(best=float(score), best_epoch=epoch, best_digest=digest)
+            self.progress.update(best=scores, best_epoch=epoch, best_digest=digest)
         self.progress["unvalidated"] = None
         self._back_up()
         self.stop_if_asked()

@@ -16,9 +16,9 @@ from typing import Any
 from absl import app, flags
 
 from rlfat_tf.run import evaluate, recipes, train
-from rlfat_tf.run.callbacks import Interrupted
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.run.signals import Interrupted
 
 # Flags as others call them, which are too unlike ours for a guess by spelling.
 ALSO_CALLED = {"beta": "trades_lambda", "lambda": "trades_lambda", "lr": "learning_rate"}

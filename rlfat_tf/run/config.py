@@ -56,7 +56,7 @@ class TrainConfig:
     )
     image_size: int | None = option(None, "Resize images to this many pixels a side.")
     train_examples: int | None = option(None, "Use the first N training examples only.")
-    test_examples: int | None = option(None, "Use the first N test examples only.")
+    test_examples: int | None = option(None, "Use the first N test examples only.", identity=False)
     validation_fraction: float = option(
         0.1, "Part of the training data kept for choosing the best checkpoint; 0: best is last."
     )

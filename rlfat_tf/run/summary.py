@@ -9,31 +9,35 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core.versions import versions
+from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.workdir import as_list
 
 
 def summarise(
-    config: TrainConfig, progress: dict[str, Any], accuracy: tuple[float, float], data_set: Any
+    config: TrainConfig, robust: AdversarialModel, progress: dict[str, Any]
 ) -> dict[str, Any]:
-    """Puts together what ``summary.json`` says."""
-    workdir = Path(config.run_dir)
-    clean, adversarial = accuracy
+    """Puts together what ``summary.json`` says of the training; the test comes later."""
     best = progress["best_epoch"]
+    scores = dict.fromkeys(robust.selected_by)
+    if best is not None:
+        scores.update(zip(robust.selected_by, as_list(progress["best"])))
     return {
         "dataset": config.dataset,
         "method": config.method,
         "model": config.model,
-        "test_accuracy": clean,
-        "test_adv_accuracy": adversarial,
+        "test_accuracy": None,
+        "test_adv_accuracy": None,
         "test_attack": f"PGD-20, L-inf, epsilon {config.epsilon:g}, step {config.epsilon / 10:g}",
-        "test_examples": len(data_set.test.labels),
+        "test_examples": 0,
         "checkpoint": "last (no validation split)" if best is None else f"best, epoch {best + 1}",
-        "val_adv_accuracy": progress["best"],
+        "selected_by": None if best is None else robust.selected_by[0],
+        **scores,
         "steps": progress["step"],
         "seconds": round(progress["seconds"], 3),
         "images_per_second": round(progress["trained"] / max(progress["seconds"], 1e-9), 3),
         "seed": config.seed,
-        "workdir": str(workdir),
+        "workdir": str(config.run_dir),
         "versions": versions(),
         "machine": f"{platform.machine()}, {len(tf.config.list_physical_devices('GPU'))} GPUs",
     }

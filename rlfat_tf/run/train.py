@@ -10,6 +10,7 @@ The folder of a run holds ``config.json``, ``flags.cfg`` (the same, to run again
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import tensorflow as tf
 from rlfat_tf import data
 from rlfat_tf.attacks import LinfPGD
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Strategy
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
@@ -37,6 +39,7 @@ from rlfat_tf.run.distribution import (
     report_lost_workers,
 )
 from rlfat_tf.run.model_card import model_card
+from rlfat_tf.run.signals import Signals, StopTesting
 from rlfat_tf.run.summary import show, summarise
 from rlfat_tf.run.workdir import (
     check_shared,
@@ -48,7 +51,7 @@ from rlfat_tf.run.workdir import (
 )
 from rlfat_tf.storage import checkpoint
 from rlfat_tf.storage.files import write_text
-from rlfat_tf.storage.saved_model import export_saved_model
+from rlfat_tf.storage.saved_model import export_saved_model, write_card
 
 USER_ERRORS = (
     ValueError,
@@ -74,7 +77,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
 
     Raises:
         ValueError: If the configuration is wrong or its folder belongs to another run.
-        callbacks.Interrupted: If a signal stopped the run, after a backup.
+        signals.Interrupted: If a signal stopped the run, after a backup.
         distribution.WorkerLost: If another worker of the run is gone.
         tf.errors.InvalidArgumentError: If the loss is not finite.
     """
@@ -93,8 +96,18 @@ def run(config: TrainConfig) -> dict[str, Any]:
         return _run(dataclasses.replace(config, workdir=scratch), workdir, strategy)
 
 
-def _run(config: TrainConfig, shared: Path, strategy: Any) -> dict[str, Any]:
+def _run(config: TrainConfig, shared: Path, strategy: Strategy) -> dict[str, Any]:
     """Trains in the folder of the configuration, from the backup in the shared one."""
+    signals = Signals()
+    try:
+        return _run_until_told(config, shared, strategy, signals)
+    finally:
+        signals.restore()
+
+
+def _run_until_told(
+    config: TrainConfig, shared: Path, strategy: Strategy, signals: Signals
+) -> dict[str, Any]:
     workdir = Path(config.run_dir)
     keras.utils.set_random_seed(config.seed)
     data_set = data.load(
@@ -126,27 +139,34 @@ def _run(config: TrainConfig, shared: Path, strategy: Any) -> dict[str, Any]:
         check_shared(shared)
     summary = read_summary(shared)
     # A summary of fewer steps is that of a run which has grown since.
-    unfinished = not progress["step"] == total_steps == summary.get("steps")
-    if unfinished:
+    trained = progress["step"] == total_steps == summary.get("steps")
+    if not trained:
         if progress["step"] == total_steps and is_chief(strategy):
             checkpoint.repair_best(workdir)
         if progress["step"]:
             print(
                 f"Resuming at step {progress['step']} of {total_steps} from {shared}.", flush=True
             )
-        train_model(config, robust, (train, validation), progress, total_steps)
+        train_model(config, robust, (train, validation), progress, signals, total_steps)
         check_agreement(strategy, step=progress["step"])  # until the chief has written its files
-        of_all = dataclasses.replace(config, workdir=str(shared))
-        accuracy = evaluate_on_test(of_all, robust, data_set.test, strategy)
-        summary = summarise(config, progress, accuracy, data_set)
-        write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    if is_chief(strategy) and config.export and (unfinished or export_is_due(workdir)):
+    export = workdir / "export"
+    card = functools.partial(model_card, config, attack=robust.attack)
+    # Before the test, which takes long: whoever stops there has a model to use.
+    if is_chief(strategy) and config.export and (not trained or export_is_due(workdir)):
         export_saved_model(
             checkpoint.load(workdir, "best").model,
-            workdir / "export",
+            export,
             class_names=data_set.class_names,
-            card=model_card(config, summary, robust.attack),
+            card=card(summarise(config, robust, progress)),
         )
+    if not trained or summary["test_examples"] != len(data_set.test):
+        of_all = dataclasses.replace(config, workdir=str(shared))
+        accuracy = evaluate_on_test(of_all, robust, data_set.test, strategy, signals)
+        tested = {"test_examples": len(data_set.test), **accuracy}
+        summary = {**summarise(config, robust, progress), **tested}
+        write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        if is_chief(strategy) and export.is_dir():
+            write_card(export, card(summary))
     if is_chief(strategy):
         show(config, summary)
     return summary
@@ -208,15 +228,17 @@ def train_model(
     robust: AdversarialModel,
     arrays: tuple[Any, Any],
     progress: dict[str, Any],
+    signals: Signals,
     total_steps: int,
 ) -> None:
     """Calls ``fit`` from where the run stands to its end."""
+    signals.listen()
     workdir = Path(config.run_dir)
     train, validation = arrays
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
     first_step = progress["step"]
     checkpoints = callbacks.Checkpoints(
-        workdir, progress, batch_size=config.batch_size, every=config.checkpoint_every
+        workdir, progress, signals, batch_size=config.batch_size, every=config.checkpoint_every
     )
     checkpoints.set_model(robust)  # fit does it too, but there may be nothing left to fit
     watchers = [
@@ -227,45 +249,57 @@ def train_model(
     held_out = None
     if validation is not None:
         held_out = data.evaluation_batches(validation, batch_size=config.batch_size)
-    try:
-        if progress["unvalidated"] is not None:
-            stopped = (first_step - 1) // steps_per_epoch
-            callbacks.finish_epoch(robust, held_out, watchers, stopped, progress["unvalidated"])
-        for first, last, steps in segments(first_step, total_steps, steps_per_epoch):
-            batches = data.training_batches(
-                train,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                augment=config.augment,
-                start_step=progress["step"],
-            )
-            robust.fit(
-                batches,
-                initial_epoch=first,
-                epochs=last,
-                steps_per_epoch=steps,
-                shuffle=False,  # the stream is shuffled already, by (seed, epoch)
-                validation_data=held_out,
-                callbacks=watchers,
-                verbose=1 if sys.stdout.isatty() else 2,
-            )
-            if config.ema:  # at its end fit replaces the weights by their averages
-                checkpoint.restore_state(checkpoints.backup, robust)
-    finally:
-        checkpoints.ignore_signals()
+    if progress["unvalidated"] is not None:
+        stopped = (first_step - 1) // steps_per_epoch
+        callbacks.finish_epoch(robust, held_out, watchers, stopped, progress["unvalidated"])
+    for first, last, steps in segments(first_step, total_steps, steps_per_epoch):
+        batches = data.training_batches(
+            train,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            augment=config.augment,
+            start_step=progress["step"],
+        )
+        robust.fit(
+            batches,
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=steps,
+            shuffle=False,  # the stream is shuffled already, by (seed, epoch)
+            validation_data=held_out,
+            callbacks=watchers,
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        if config.ema:  # at its end fit replaces the weights by their averages
+            checkpoint.restore_state(checkpoints.backup, robust)
     checkpoints.stop_if_asked()  # of a signal since the last backup
 
 
 def evaluate_on_test(
-    config: TrainConfig, robust: AdversarialModel, test: data.Arrays, strategy: Any
-) -> tuple[float, float]:
+    config: TrainConfig,
+    robust: AdversarialModel,
+    test: data.Arrays,
+    strategy: Strategy,
+    signals: Signals,
+) -> dict[str, float]:
     """Returns the best checkpoint's accuracy on the test set, clean and under PGD-20."""
+    signals.listen()
     attack = LinfPGD(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10 or None)
     batches = data.evaluation_batches(test, batch_size=config.batch_size)
     # Keras 2 cannot load a model in the scope of a strategy: its weights move instead.
     robust.model.set_weights(checkpoint.load(config.run_dir, "best").model.get_weights())
+    watchers: list[Any] = [StopTesting(signals)]
+    if is_chief(strategy):
+        watchers.append(
+            callbacks.ProgressLines(
+                "Test, clean and PGD-20", examples=len(test), batch_size=config.batch_size
+            )
+        )
     with strategy.scope():
-        return clean_and_adversarial_accuracy(robust.model, batches, attack, seed=config.seed)
+        clean, adversarial = clean_and_adversarial_accuracy(
+            robust.model, batches, attack, seed=config.seed, callbacks=watchers
+        )
+    return {"test_accuracy": clean, "test_adv_accuracy": adversarial}
 
 
 def explain(error: Exception, config: TrainConfig) -> str:

@@ -20,11 +20,16 @@ BEGINNING: dict[str, Any] = {
     "step": 0,
     "seconds": 0.0,  # of training alone
     "trained": 0,  # images in that time
-    "best": None,  # the greatest val_adv_accuracy, its epoch, and the digest of best.keras
+    "best": None,  # the accuracies by which it was selected, its epoch, the digest of best.keras
     "best_epoch": None,
     "best_digest": None,
     "unvalidated": None,  # the metrics of an epoch whose validation was stopped
 }
+
+
+def as_list(best: Any) -> list[float]:
+    """The accuracies of the best epoch; backups of version 0.1 hold the first one alone."""
+    return best if isinstance(best, list) else [best]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from rlfat_tf.core import compat, losses
 from rlfat_tf.core.compat import keras
-from rlfat_tf.storage.files import replacing_folder
+from rlfat_tf.storage.files import replacing_folder, write_text
 
 CLASS_NAMES = "class_names.txt"
 MODEL_CARD = "model_card.json"
@@ -103,6 +103,15 @@ def export_saved_model(
         if card_text is not None:
             (written / "assets.extra").mkdir()
             (written / "assets.extra" / MODEL_CARD).write_text(card_text, encoding="utf-8")
+
+
+def write_card(path: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+    """Replaces the card of a SavedModel, for instance when the model has been tested.
+
+    Raises:
+        ValueError: If the card cannot be written as JSON.
+    """
+    write_text(Path(path) / "assets.extra" / MODEL_CARD, _to_json(card))
 
 
 def _to_json(card: Mapping[str, Any]) -> str:

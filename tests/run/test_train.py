@@ -20,7 +20,7 @@ import rlfat_tf
 from rlfat_tf import data
 from rlfat_tf.core.compat import KERAS_3
 from rlfat_tf.methods import METHODS
-from rlfat_tf.run import builders, callbacks, train
+from rlfat_tf.run import builders, callbacks, signals, train
 from rlfat_tf.run import workdir as workdir_of_a_run
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.storage import checkpoint
@@ -131,12 +131,12 @@ def test_a_stopped_run_goes_on_to_the_same_weights(finished, tmp_path, monkeypat
 
     def stop(self, batch, logs=None):
         if self.progress["step"] == stop_at - 1:
-            self.received = signal.SIGTERM
+            self.signals.received = signal.SIGTERM
         original(self, batch, logs)
 
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
-        with pytest.raises(callbacks.Interrupted):
+        with pytest.raises(signals.Interrupted):
             train.run(config(tmp_path))
     summary = train.run(config(tmp_path))
     assert summary["steps"] == 6

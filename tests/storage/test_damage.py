@@ -13,22 +13,24 @@ from pathlib import Path
 import pytest
 
 import rlfat_tf
-from rlfat_tf.run import callbacks, train, workdir
+from rlfat_tf.run import callbacks, signals, train, workdir
 from rlfat_tf.storage import checkpoint, files
 from tests.runs import check_same, config, damages, metrics
+
+ACCURACY = {"test_accuracy": 0.5, "test_adv_accuracy": 0.25}
 
 
 @pytest.fixture(autouse=True)
 def evaluated_at_once(monkeypatch):
     """The test set has its own tests."""
-    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: (0.5, 0.25))
+    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: ACCURACY)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing happened to; with averaged weights, which are the harder case."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "evaluate_on_test", lambda *_: (0.5, 0.25))
+        patch.setattr(train, "evaluate_on_test", lambda *_: ACCURACY)
         folder = tmp_path_factory.mktemp("whole")
         train.run(config(folder, ema=0.5))
     return folder
@@ -94,7 +96,7 @@ def test_a_signal_after_the_last_epoch_stops_the_run(tmp_path, monkeypatch):
             "on_train_end",
             lambda self, logs=None: os.kill(os.getpid(), signal.SIGTERM),
         )
-        with pytest.raises(callbacks.Interrupted):
+        with pytest.raises(signals.Interrupted):
             train.run(config(tmp_path))
     assert checkpoint.read_state(tmp_path / "checkpoints" / "state.npz")[1]["step"] == 4
     assert not (tmp_path / "summary.json").exists()
@@ -218,7 +220,7 @@ def test_sigterm_during_validation(whole, tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(callbacks.Checkpoints, "_stop_validation_if_asked", stop)
-            with pytest.raises(callbacks.Interrupted):
+            with pytest.raises(signals.Interrupted):
                 train.run(config(tmp_path, ema=0.5))
         progress = checkpoint.read_state(tmp_path / "checkpoints" / "state.npz")[1]
         assert progress["step"] == 2 and "loss" in progress["unvalidated"]

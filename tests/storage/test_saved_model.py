@@ -226,7 +226,8 @@ def test_an_export_is_replaced_as_a_whole(tmp_path):
 
 
 def test_a_run_tells_what_it_has_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: (0.75, 0.5))
+    accuracy = {"test_accuracy": 0.75, "test_adv_accuracy": 0.5}
+    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: accuracy)
     run = config(
         tmp_path / "run", method="pgdat", train_steps=1, epochs=None, validation_fraction=0.0,
         export=True,
