@@ -12,12 +12,12 @@ XLA drops them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Callable
 
 import tensorflow as tf
 
 from rlfat_tf.core import losses, random
+from rlfat_tf.core.checks import check_images_structure, checked_images, guarded, logits_in
 from rlfat_tf.core.types import LogitsFn
 
 
@@ -98,13 +98,9 @@ class Attack:
             tf.errors.InvalidArgumentError: If images are not in [0, 1] or labels are no classes.
         """
         images = tf.convert_to_tensor(images)
-        if not images.dtype.is_floating:
-            raise ValueError(
-                f"An attack expects float images in [0, 1]; received {images.dtype.name}. "
-                "Convert them: tf.cast(images, tf.float32) / 255."
-            )
-        images = tf.cast(images, tf.float32)
-        images = tf.stop_gradient(images if checked else _in_range(images))
+        check_images_structure(images)
+        images = tf.cast(images, tf.float32) if checked else checked_images(images)
+        images = tf.stop_gradient(images)
         seed = random.as_seed(seed)
         classes: list[int | None] = []
 
@@ -153,37 +149,6 @@ class Search(Attack):
         raise TypeError(f"{type(self).__name__} does not implement search().")
 
 
-def logits_in(output: Any) -> Any:
-    """Returns the logits in what a classifier returned.
-
-    Args:
-        output: A tensor; or a dictionary, as the signature of a SavedModel returns it, with the
-            entry ``logits`` or with one entry.
-
-    Raises:
-        ValueError: If a dictionary does not tell which entry the logits are.
-    """
-    if not isinstance(output, Mapping):
-        return output
-    if "logits" not in output and len(output) != 1:
-        raise ValueError(
-            "Expected logits, or a dictionary with the entry 'logits' or one entry only; received "
-            f"the entries {sorted(output)}. Pass a function that picks one of them."
-        )
-    return output["logits"] if "logits" in output else next(iter(output.values()))
-
-
-def _in_range(images: Any) -> Any:
-    """Returns the images; stops what reads them if they are not in [0, 1]."""
-    low, high = tf.reduce_min(images), tf.reduce_max(images)
-    message = (
-        "Expected images in [0, 1] (divide 8-bit images by 255, put any other scaling inside of "
-        "the model); received values from"
-    )
-    inside = tf.reduce_all((images >= 0) & (images <= 1))  # false for NaN, true for no image
-    return guarded(images, inside, [message, low, "to", high])
-
-
 def _check_labels(adversarial: Any, labels: Any, classes: int | None) -> Any:
     """Returns the images; stops what reads them if an integer label is none of the classes."""
     if classes is None or losses.is_one_hot(labels):
@@ -192,13 +157,6 @@ def _check_labels(adversarial: Any, labels: Any, classes: int | None) -> Any:
     message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
     inside = tf.reduce_all((ids >= 0) & (ids < classes))
     return guarded(adversarial, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
-
-
-def guarded(value: Any, condition: Any, data: list[Any]) -> Any:
-    """Returns the value; whoever reads it waits for the check."""
-    guard = tf.debugging.Assert(condition, data)
-    with tf.control_dependencies([] if guard is None else [guard]):
-        return tf.identity(value)
 
 
 def is_correct(logits: Any, labels: Any) -> Any:

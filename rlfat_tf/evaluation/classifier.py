@@ -14,8 +14,8 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import logits_in
 from rlfat_tf.core import compat, losses
+from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.storage import checkpoint as checkpoints

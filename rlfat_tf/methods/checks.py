@@ -13,8 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import guarded
 from rlfat_tf.core import compat, losses
+from rlfat_tf.core.checks import guarded
 
 BATCH_NORM_PAGE = "docs/batch_normalization.md"
 RANDOM_LAYERS_PAGE = "docs/methods.md"

@@ -1,0 +1,291 @@
+"""What examples and logits must be: one set of checks and sentences for training and evaluation.
+
+:func:`check_structure` looks at shapes and dtypes only, so that the specification of a data set is
+enough. The other checks run eagerly or as operations of a graph, where they stop whoever reads what
+they return; XLA drops those of values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rlfat_tf.core import losses
+from rlfat_tf.core.types import Images, Labels, Logits, Tensor
+
+OUT_OF_RANGE = (
+    "Expected images in [0, 1] (divide 8-bit images by 255, put any other scaling inside of the "
+    "model); received values from"
+)
+NOT_FLOAT = (
+    "Expected float images in [0, 1]; received {}. Divide 8-bit images by 255: "
+    "tf.cast(images, tf.float32) / 255."
+)
+ONE_LOGIT = (
+    "has one output, but a logit for each class is needed. For two classes end in Dense(2), "
+    "without a sigmoid, and give labels 0 and 1."
+)
+SOFTMAX = (
+    "ends in a softmax, but logits are needed: attacks on probabilities find no gradient and look "
+    "harmless. Drop the softmax (Dense without an activation); for probabilities apply "
+    "tf.nn.softmax to the output of predict, or use export(), whose SavedModel returns both."
+)
+
+
+def guarded(value: Tensor, condition: Tensor, data: list[Any]) -> Tensor:
+    """Returns the value; whoever reads it waits for the check.
+
+    Raises:
+        tf.errors.InvalidArgumentError: Eagerly, with the data as its message, if it fails.
+    """
+    if tf.executing_eagerly():
+        if not condition:
+            raise tf.errors.InvalidArgumentError(None, None, " ".join(map(_text, data)))
+        return value
+    guard = tf.debugging.Assert(condition, data)
+    with tf.control_dependencies([] if guard is None else [guard]):
+        return tf.identity(value)
+
+
+def _text(part: Any) -> str:
+    return part if isinstance(part, str) else f"{part.numpy():g}"
+
+
+@contextlib.contextmanager
+def in_words() -> Iterator[None]:
+    """Raises the sentence of a failed check alone, without TensorFlow's account of its graph.
+
+    Raises:
+        ValueError: In place of the error of a check of this library.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        said = re.search(r"assertion failed: \[(.*?)\]\s*(?:\[\[|$)", error.message, re.DOTALL)
+        sentence = re.sub(r"\\(['\"])", r"\1", said.group(1)) if said else error.message
+        sentence = sentence.replace("] [", " ")
+        if not sentence.startswith(("Expected ", "The model ", "The loss ")):
+            raise
+        raise ValueError(sentence) from None
+
+
+# Examples.
+
+
+def check_structure(batch: Any) -> None:
+    """Refuses what is no batch of images and labels, by shapes and dtypes alone.
+
+    Args:
+        batch: (images, labels) or (images, labels, weights) of arrays, tensors or their
+            specifications, for instance the ``element_spec`` of a data set.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if isinstance(batch, Mapping):
+        raise ValueError(
+            "Expected batches of (images, labels); received dictionaries with the entries "
+            f"{sorted(map(str, batch))}. Load the data set with as_supervised=True, or map it: "
+            "dataset.map(lambda example: (example['image'], example['label']))."
+        )
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or batch[1] is None:
+        raise ValueError("Expected batches of (images, labels); received images only.")
+    check_images_structure(batch[0])
+    check_labels_structure(batch[1])
+    images, labels = batch[0].shape, batch[1].shape
+    if len(images) == 3 and len(labels) == 0:
+        raise ValueError(
+            f"Expected batches of images; received single ones, of shape {tuple(images)}. Batch "
+            "the data set: dataset.batch(128)."
+        )
+
+
+def check_images_structure(images: Any) -> None:
+    """Refuses what is no batch of float images; see :func:`check_structure`."""
+    if isinstance(images, (Mapping, tuple, list)):
+        entries = sorted(map(str, images)) if isinstance(images, Mapping) else len(images)
+        raise ValueError(
+            "Expected one batch of images, the input of the classifier; received "
+            f"{type(images).__name__} of several inputs ({entries}). An attack moves one image: "
+            "fix the other inputs inside of a model that takes images only."
+        )
+    if not _is_float(images):
+        raise ValueError(NOT_FLOAT.format(_dtype(images)))
+    if tf.TensorShape(images.shape).rank is None:
+        raise ValueError(
+            "Expected images of a known shape; received images without one, as tf.numpy_function "
+            "and tf.py_function leave them. State it in the map: "
+            "images = tf.ensure_shape(images, [height, width, channels])."
+        )
+
+
+def check_labels_structure(labels: Any) -> None:
+    """Refuses what are no class numbers or label vectors; see :func:`check_structure`."""
+    if not hasattr(labels, "dtype"):
+        raise ValueError(
+            "Expected one tensor of labels, the numbers of the classes; received "
+            f"{type(labels).__name__}. A classifier has one output: leave other targets out."
+        )
+    if _dtype(labels).startswith(("str", "<U", "|S", "object", "bytes")):
+        names = labels.ravel().tolist() if isinstance(labels, np.ndarray) else []
+        example = f", for instance {names[0]!r}" if names else ""
+        raise ValueError(
+            f"Expected labels that are the numbers of the classes; received strings{example}. "
+            "Number the names: names, labels = numpy.unique(labels, return_inverse=True); in a "
+            "tf.data.Dataset with keras.layers.StringLookup(vocabulary=names, "
+            "num_oov_indices=0)."
+        )
+    rank = tf.TensorShape(labels.shape).rank
+    if rank is None:
+        raise ValueError(
+            "Expected labels of a known shape; received labels without one, as tf.numpy_function "
+            "and tf.py_function leave them. State it in the map: "
+            "label = tf.ensure_shape(label, [])."
+        )
+    if rank > 2:
+        raise ValueError(
+            "Expected labels of shape [batch] (integers) or [batch, classes] (one-hot); received "
+            f"shape {tuple(labels.shape)}."
+        )
+
+
+def checked_images(images: Images) -> Images:
+    """Returns the images as float32 and stops whoever reads them if they are not in [0, 1].
+
+    Raises:
+        ValueError: If they are not floats.
+    """
+    check_images_structure(images)
+    images = tf.cast(images, tf.float32)
+    inside = tf.reduce_all((images >= 0) & (images <= 1))  # false for NaN, true for no image
+    data = [OUT_OF_RANGE, tf.reduce_min(images), "to", tf.reduce_max(images)]
+    return guarded(images, inside, data)
+
+
+def checked_labels(labels: Labels, classes: int | None = None) -> Labels:
+    """Returns the labels and stops whoever reads them if one is no number of a class.
+
+    Args:
+        labels: Integers [batch] or [batch, 1] in any dtype, or rows [batch, classes].
+        classes: How many classes the model has; None if that is not known.
+
+    Raises:
+        ValueError: If there are none, or their dtype or shape is wrong.
+    """
+    if labels is None:
+        raise ValueError("Expected batches of (images, labels); received images only.")
+    check_labels_structure(labels)
+    labels = tf.convert_to_tensor(labels)
+    if losses.is_one_hot(labels):
+        if classes is not None and labels.shape[-1] != classes:
+            raise ValueError(
+                f"Expected one-hot labels with {classes} columns, as many as the model has "
+                f"logits; received {labels.shape[-1]}."
+            )
+        return labels
+    if labels.dtype.is_floating:
+        fraction = tf.abs(labels - tf.round(labels))
+        odd = tf.reduce_max(tf.where(fraction == 0, labels.dtype.min, labels))
+        data = ["Expected labels that are whole numbers, of the classes; received", odd]
+        labels = guarded(labels, tf.reduce_all(fraction == 0), data)
+    if classes is None:
+        return labels
+    ids = losses.class_ids(labels)
+    inside = tf.reduce_all((ids >= 0) & (ids < classes))
+    message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
+    return guarded(labels, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
+
+
+def _dtype(values: Any) -> str:
+    dtype = getattr(values, "dtype", type(values).__name__)
+    return str(getattr(dtype, "name", dtype))
+
+
+def _is_float(values: Any) -> bool:
+    return _dtype(values).startswith(("float", "bfloat"))
+
+
+# Logits.
+
+
+def logits_in(output: Any) -> Logits:
+    """Returns the logits in what a classifier returned.
+
+    Args:
+        output: A tensor; or a dictionary, as the signature of a SavedModel returns it, with the
+            entry ``logits`` or with one entry; or a list of one tensor.
+
+    Raises:
+        ValueError: If it does not tell which output the logits are.
+    """
+    if isinstance(output, Mapping) and "logits" in output:
+        return output["logits"]
+    if not isinstance(output, (Mapping, list, tuple)):
+        return output
+    if len(output) == 1:
+        return next(iter(output.values())) if isinstance(output, Mapping) else output[0]
+    received = f"{len(output)} outputs"
+    if isinstance(output, Mapping):
+        received = f"the entries {sorted(map(str, output))}"
+    raise ValueError(
+        "Expected one output, the logits, or a dictionary with the entry 'logits' or one entry "
+        f"only; received {received}. An attack needs one loss: pass a model of the output to "
+        "defend, keras.Model(model.inputs, model.outputs[0]), or a function that picks it."
+    )
+
+
+def check_logits(logits: Logits, name: str) -> None:
+    """Refuses logits of which the shape tells that they are none.
+
+    Args:
+        logits: What the classifier returned for a batch; a tensor, or a symbolic one.
+        name: The classifier, for the message: "The model 'net'".
+
+    Raises:
+        ValueError: If the shape is unknown or not [batch, classes], or there is one class only.
+    """
+    shape = tf.TensorShape(logits.shape)
+    if shape.rank is None or shape[-1:].num_elements() is None:
+        raise ValueError(
+            f"Expected logits of shape [batch, classes]; {name} returns an output of shape "
+            f"{shape}, as tf.numpy_function leaves it. State it: "
+            "tf.ensure_shape(logits, [None, classes]); through that function no gradient flows, so "
+            "that only attacks without gradients fit."
+        )
+    if shape.rank != 2:
+        flat = shape.rank > 2 and all(size == 1 for size in shape[1:-1])
+        ending = (
+            "Flatten()" if flat else "GlobalAveragePooling2D() or Flatten(), and Dense(classes)"
+        )
+        raise ValueError(
+            f"Expected logits of shape [batch, classes]; the output of {name} has shape "
+            f"{tuple(shape)}. End the model in {ending}."
+        )
+    if shape[-1] == 1:
+        raise ValueError(f"{name} {ONE_LOGIT}")
+
+
+def checked_logits(logits: Logits, name: str, *, may_be_softmax: bool = True) -> Logits:
+    """Returns the logits and stops whoever reads them if they are probabilities.
+
+    Args:
+        logits: [batch, classes].
+        name: The classifier, for the message: "The model 'net'".
+        may_be_softmax: Whether the last layer leaves that open, as in subclassed models.
+
+    Raises:
+        ValueError: See :func:`check_logits`.
+    """
+    check_logits(logits, name)
+    if not may_be_softmax:
+        return logits
+    # In bfloat16 probabilities add up to 1 only roughly; two rows of logits do not by chance.
+    sums_to_one = tf.abs(tf.reduce_sum(logits, -1) - 1) < 1e-2
+    several = tf.shape(logits)[0] > 1
+    probabilities = tf.reduce_all(logits >= 0) & tf.reduce_all(sums_to_one) & several
+    return guarded(logits, ~probabilities, [f"{name} {SOFTMAX}"])
