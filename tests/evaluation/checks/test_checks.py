@@ -381,7 +381,7 @@ def test_every_check_has_its_section_and_every_section_its_check():
     page = (ROOT / "docs/evaluation_checks.md").read_text()
     headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
     anchors = [heading.lower().replace(" ", "-") for heading in headings]
-    sources = (ROOT / "rlfat_tf/evaluation").glob("*checks.py")
+    sources = (ROOT / "rlfat_tf/evaluation/checks").glob("*.py")
     named = {
         name
         for source in sources
