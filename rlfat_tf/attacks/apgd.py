@@ -13,8 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import check_counts, check_epsilon
-from rlfat_tf.attacks.base import LogitsFn, Search, attack_remaining
+from rlfat_tf.attacks.arguments import choice, count, number
+from rlfat_tf.attacks.base import Averaging, LogitsFn, Search, attack_remaining
 from rlfat_tf.attacks.passes import Objective, gradient_of, value_of
 from rlfat_tf.attacks.points import (
     attack_score,
@@ -25,7 +25,6 @@ from rlfat_tf.attacks.points import (
 )
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.errors import unknown
 
 MOMENTUM = 0.75  # alpha of the paper
 LOSSES = ("ce", "dlr", "margin")
@@ -146,49 +145,17 @@ def ascend(
     return tf.stop_gradient(pick(correct, best[0], found))
 
 
-@keras.saving.register_keras_serializable("rlfat_tf")
-class APGD(Search):
-    """APGD on one loss; as part of AutoAttack on cross entropy.
+class _APGD(Averaging, Search):
+    """The restarts; a subclass names the losses."""
 
-    Args:
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
-        steps: N; every step is one pass forward and back.
-        restarts: Random starts, each for the examples that still stand.
-        loss: ``"ce"``, ``"dlr"`` or ``"margin"`` (the lead of the best wrong class).
-        rho: Share of steps that must increase the loss between two checkpoints.
-        eot: For randomised classifiers: passes that every loss and gradient is a mean of.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-
-    def __init__(
-        self,
-        *,
-        norm: str = "linf",
-        epsilon: float | None = None,
-        steps: int = 100,
-        restarts: int = 1,
-        loss: str = "ce",
-        rho: float = 0.75,
-        eot: int = 1,
-    ):
-        epsilon = check_epsilon(epsilon, norm)
-        check_counts(steps=steps, restarts=restarts, eot=eot)
-        if not 0 < rho <= 1:
-            raise ValueError(f"Expected rho above 0 and at most 1; got {rho}.")
-        if loss not in LOSSES:
-            raise unknown("loss of APGD", loss, LOSSES)
-        super().__init__(
-            norm=norm,
-            epsilon=epsilon,
-            steps=int(steps),
-            restarts=int(restarts),
-            loss=loss,
-            rho=float(rho),
-            eot=int(eot),
-        )
+    steps: int = count(100, "N, for every loss; every step is one pass forward and back.")
+    restarts: int = count(1, "Random starts, each for the examples that still stand.")
+    rho: float = number(
+        0.75,
+        "Share of steps that must increase the loss between two checkpoints.",
+        above=0,
+        at_most=1,
+    )
 
     def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
@@ -228,38 +195,34 @@ class APGD(Search):
         return 1
 
     def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class APGD(_APGD):
+    """APGD on one loss; as part of AutoAttack on cross entropy."""
+
+    loss: str = choice(
+        "ce",
+        LOSSES,
+        "'ce', 'dlr' or 'margin', the difference between the best wrong logit and the true one.",
+    )
+
+    def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
         if self.loss == "margin":
             return lambda logits: losses.lead(labels, logits)
         return losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class APGDT(APGD):
+class APGDT(_APGD):
     """APGD on the targeted DLR loss, for one target class after the other.
 
     Targets are the classes with the greatest logits on the clean image, the true one left out. With
     fewer than 4 classes, where that loss has no meaning, the plain difference of logits stands in.
-
-    Args:
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
-        steps: N, for every target.
-        restarts: Random starts for every target.
-        targets: How many; at most the number of classes less one.
-        rho: As in :class:`APGD`.
-        eot: As in :class:`APGD`.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
-    def __init__(self, *, targets: int = 9, **arguments: Any):
-        check_counts(targets=targets)
-        if arguments.get("loss", "ce") != "ce":
-            raise ValueError("APGDT has the targeted DLR loss; leave loss out.")
-        super().__init__(**arguments)
-        del self._config["loss"]
-        self._config["targets"] = int(targets)
+    targets: int = count(9, "How many; at most the number of classes less one.")
 
     def _comparison(self, objective: Objective, labels: Any) -> Objective:
         # Losses of different targets do not compare; leads do.

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from rlfat_tf.attacks.apgd import APGD, APGDT
-from rlfat_tf.attacks.arguments import check_counts, check_epsilon
-from rlfat_tf.attacks.base import Attack, LogitsFn, Search, attack_remaining
+from rlfat_tf.attacks.arguments import argument, choice, count, number
+from rlfat_tf.attacks.base import Attack, Bounded, LogitsFn, Search, attack_remaining
 from rlfat_tf.attacks.fab import FABT
 from rlfat_tf.attacks.square import Square
 from rlfat_tf.core import random
@@ -43,8 +43,15 @@ COMPONENTS: dict[str, Make] = {
 }
 
 
+def _check_names(attack: Any, name: str, value: Any) -> tuple[str, ...] | None:
+    for part in value:
+        if part not in COMPONENTS:
+            raise unknown("part of AutoAttack", part, COMPONENTS)
+    return tuple(value) or None
+
+
 @keras.saving.register_keras_serializable("rlfat_tf")
-class AutoAttack(Search):
+class AutoAttack(Bounded, Search):
     """The ensemble by which the literature evaluates robustness.
 
     ``"standard"`` is APGD-CE (100 steps), APGD-T (9 targets, 100 steps each), FAB-T (9 targets) and
@@ -52,59 +59,37 @@ class AutoAttack(Search):
     APGD-DLR, every gradient a mean over 20 passes. Each attack sees only the examples that those
     before it have left; with fewer than 4 (3) classes the targeted (untargeted) DLR loss gives way
     to the plain difference of logits, and there are at most K - 1 targets.
-
-    Args:
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
-        version: ``"standard"``, ``"rand"`` or ``"custom"``.
-        attacks: For ``"custom"``: names of :data:`COMPONENTS`, in order.
-        budget: Factor on all numbers of steps and queries; below 1 for a quick look, which is then
-            not AutoAttack as the literature means it.
-        eot: Passes over a randomised classifier that the parts by APGD take the mean of; not for
-            ``"standard"``, which is for deterministic ones. Default: 20 with ``"rand"``, else 1.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        norm: str = "linf",
-        epsilon: float | None = None,
-        version: str = "standard",
-        attacks: Any = None,
-        budget: float = 1.0,
-        eot: int | None = None,
-    ):
-        epsilon = check_epsilon(epsilon, norm)
-        if version not in VERSIONS:
-            raise unknown("version of AutoAttack", version, VERSIONS)
-        if (version == "custom") != bool(attacks):
+    version: str = choice("standard", VERSIONS, "'standard', 'rand' or 'custom'.")
+    attacks: tuple[str, ...] | None = argument(
+        None, "For 'custom': names of COMPONENTS, in order.", _check_names
+    )
+    budget: float = number(
+        1.0,
+        "Factor on all numbers of steps and queries; below 1 for a quick look, which is then not "
+        "AutoAttack as the literature means it.",
+        above=0,
+    )
+    eot: int | None = count(
+        None,
+        "Passes over a randomised classifier that the parts by APGD take the mean of; not for "
+        "'standard', which is for deterministic ones. Default: 20 with 'rand', else 1.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.version == "custom") != bool(self.attacks):
             raise ValueError(
                 f"Expected names of attacks with version='custom' and only there; received "
-                f"version={version!r} and attacks={attacks!r}. Known: {', '.join(COMPONENTS)}."
+                f"version={self.version!r} and attacks={self.attacks!r}. Known: "
+                f"{', '.join(COMPONENTS)}."
             )
-        for name in attacks or ():
-            if name not in COMPONENTS:
-                raise unknown("part of AutoAttack", name, COMPONENTS)
-        if not 0 < budget < float("inf"):
-            raise ValueError(f"Expected a budget above 0; received {budget}.")
-        if eot is not None:
-            check_counts(eot=eot)
-            if version == "standard":
-                raise ValueError(
-                    f"AutoAttack's version 'standard' looks at single passes; received eot={eot}. "
-                    "For randomised classifiers use version='rand'."
-                )
-        super().__init__(
-            norm=norm,
-            epsilon=epsilon,
-            version=version,
-            attacks=list(attacks) if attacks else None,
-            budget=float(budget),
-            eot=None if eot is None else int(eot),
-        )
+        if self.eot is not None and self.version == "standard":
+            raise ValueError(
+                f"AutoAttack's version 'standard' looks at single passes; received eot={self.eot}. "
+                "For randomised classifiers use version='rand'."
+            )
 
     @property
     def components(self) -> dict[str, Attack]:

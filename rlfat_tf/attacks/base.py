@@ -12,56 +12,91 @@ XLA drops them.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.core import losses, random
+from rlfat_tf.attacks.arguments import (
+    by_keyword_only,
+    choice,
+    count,
+    docstring_with_arguments,
+    fields_of,
+    radius,
+)
+from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.checks import check_images_structure, checked_images, guarded, logits_in
 from rlfat_tf.core.types import LogitsFn
 
+if TYPE_CHECKING:
+    from typing_extensions import Self, dataclass_transform
+else:
 
+    def dataclass_transform(**_):
+        """Tells type checkers and editors which constructor the subclasses have."""
+        return lambda cls: cls
+
+
+@dataclass_transform(
+    kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
+)
 class Attack:
-    """Base of the attacks: configuration, ``repr``, and the checks that all share.
+    """Base of the attacks: immutable arguments, and the checks that all share.
 
-    A subclass keeps each constructor argument under its own name in ``_config`` by calling
-    ``super().__init__(**arguments)``, and implements :meth:`run`. One that has no use for labels
-    sets ``reads_labels`` to False: they may be anything then.
+    Every subclass is a frozen dataclass without a decorator. Its arguments are its annotated
+    fields, taken by keyword, see :mod:`rlfat_tf.attacks.arguments`; it implements :meth:`run`. One
+    that has no use for labels sets ``reads_labels`` to False: they may be anything then.
     """
 
     reads_labels = True
 
-    def __init__(self, **config: Any):
-        self._config = config
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "__init__" in cls.__dict__:
+            raise TypeError(
+                f"Expected the arguments of the attack {cls.__name__} as annotated fields, "
+                "epsilon: float = 0.1, and no __init__; see docs/extending.md."
+            )
+        dataclasses.dataclass(frozen=True, repr=False)(cls)
+        cls.__init__ = by_keyword_only(cls)  # type: ignore[method-assign]
+        cls.__doc__ = docstring_with_arguments(cls)
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["_config"][name]
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.") from None
+    def __post_init__(self) -> None:
+        given, complete = {}, functools.partial(object.__setattr__, self)
+        for field in fields_of(self):
+            value, argument = getattr(self, field.name), field.metadata
+            if argument.get("check") and not (value is None and field.default is None):
+                value = argument["check"](self, field.name, value)
+            if field.init:
+                given[field.name] = value
+            if value is None and argument.get("derive"):
+                value = argument["derive"](self)
+            complete(field.name, value)
+        complete("_given", given)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return dict(self._config)
+        """Returns the arguments as they were given; those left open are None."""
+        return dict(self._given)  # type: ignore[attr-defined]
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Attack:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes an attack of :meth:`get_config`'s result."""
         return cls(**config)
 
-    def replace(self, **changes: Any) -> Attack:
-        """Returns the same attack with some arguments changed."""
-        return type(self)(**{**self._config, **changes})
+    def replace(self, **changes: Any) -> Self:
+        """Returns the same attack with some arguments changed.
+
+        A default that follows from other arguments follows them again, unless it was given:
+        ``LinfPGD(epsilon=0.1).replace(epsilon=0.2)`` takes steps twice as long.
+        """
+        return type(self)(**{**self.get_config(), **changes})
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self._config.items())
+        names = (field.name for field in fields_of(self) if field.init)
+        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({arguments})"
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._config == getattr(other, "_config", None)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
 
     def __call__(
         self,
@@ -120,6 +155,23 @@ class Attack:
     ) -> Any:
         """Makes adversarial examples of checked float32 images; see :meth:`__call__`."""
         raise TypeError(f"{type(self).__name__} does not implement run().")
+
+
+class Bounded(Attack):
+    """Base of the attacks that stay within a ball around the image."""
+
+    norm: str = choice("linf", norms.NORMS, "'linf' or 'l2'.")
+    epsilon: float = radius()
+
+
+class Averaging(Bounded):
+    """Base of the attacks that average over the passes of a randomised classifier."""
+
+    eot: int = count(
+        1,
+        "For randomised classifiers: passes that every loss and gradient is a mean of. What is "
+        "misclassified is then what is so in every pass.",
+    )
 
 
 class Search(Attack):

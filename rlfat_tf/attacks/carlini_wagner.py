@@ -13,12 +13,12 @@ The optimisation draws nothing: the same images always give the same examples.
 from __future__ import annotations
 
 import math
-from typing import Any, Callable
+from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import check_epsilon, check_positive
-from rlfat_tf.attacks.base import LogitsFn, Search, attack_remaining, is_correct
+from rlfat_tf.attacks.arguments import count, fixed, number, size
+from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, attack_remaining, is_correct
 from rlfat_tf.attacks.passes import repeat
 from rlfat_tf.attacks.points import adam, keep_better
 from rlfat_tf.core import losses, random
@@ -39,17 +39,17 @@ def l2(delta: Any) -> Any:
 
 
 class _CarliniWagner(Search):
-    """The optimisation; a subclass names the box and the distance."""
+    """The optimisation in all of [0, 1]; a subclass may name another box and distance."""
 
-    _distance: Callable[[Any], Any] = staticmethod(squared_l2)
+    _distance = staticmethod(squared_l2)
 
-    def __init__(self, **config: Any):
-        counts = {name: config[name] for name in ("steps", "binary_search_steps")}
-        check_positive(counts, {name: config[name] for name in ("learning_rate", "initial_const")})
-        if not math.isfinite(config["confidence"]) or config["confidence"] < 0:
-            raise ValueError(f"Expected a confidence of at least 0; got {config['confidence']}.")
-        whole = {name: int(count) for name, count in counts.items()}
-        super().__init__(**{name: float(value) for name, value in config.items()} | whole)
+    confidence: float = number(0.0, "By how much the wrong logit is to lead.", at_least=0)
+    steps: int = count(1000, "Of Adam, for one c.")
+    binary_search_steps: int = count(9, "How many c are tried.")
+    learning_rate: float = size(
+        0.01, "Of Adam, in units of w: a pixel at the border starts at |w| = 7.25."
+    )
+    initial_const: float = size(1e-3, "The first c.")
 
     def _box(self, images: Any) -> tuple[Any, Any]:
         """Returns the least and the greatest value of every pixel."""
@@ -127,38 +127,11 @@ class CWL2(_CarliniWagner):
     A call costs ``binary_search_steps * (steps + 1)`` gradients. The authors' program takes 10,000
     steps and stops a run that has come to rest; here every run goes to its end, which keeps an
     example's result independent of its batch, and the default is 1,000 steps.
-
-    Args:
-        confidence: By how much the wrong logit is to lead.
-        steps: Of Adam, for one c.
-        binary_search_steps: How many c are tried.
-        learning_rate: Of Adam, in units of w: a pixel at the border starts at |w| = 7.25.
-        initial_const: The first c.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
-
-    def __init__(
-        self,
-        *,
-        confidence: float = 0.0,
-        steps: int = 1000,
-        binary_search_steps: int = 9,
-        learning_rate: float = 0.01,
-        initial_const: float = 1e-3,
-    ):
-        super().__init__(
-            confidence=confidence,
-            steps=steps,
-            binary_search_steps=binary_search_steps,
-            learning_rate=learning_rate,
-            initial_const=initial_const,
-        )
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class CWTanh(_CarliniWagner):
+class CWTanh(_CarliniWagner, Bounded):
     """Carlini & Wagner inside the maximum-norm ball: RLFAT, Eq. 2 and 3.
 
         min_w ||x' - x||_2 + c * max(z_y - max_{j != y} z_j, -confidence)
@@ -169,40 +142,15 @@ class CWTanh(_CarliniWagner):
     The experiments of RLFAT run PGD on this loss instead, with confidence 50:
     ``PGD(loss="margin")``. Here the default is 0, for a confidence only decides how far beyond the
     border of the classes a point goes.
-
-    Args:
-        epsilon: Radius in the maximum norm, in units of pixels in [0, 1].
-        confidence: By how much the wrong logit is to lead.
-        steps: Of Adam, for one c.
-        binary_search_steps: How many c are tried.
-        learning_rate: Of Adam.
-        initial_const: The first c.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
     _distance = staticmethod(l2)
 
-    def __init__(
-        self,
-        *,
-        epsilon: float = 8 / 255,
-        confidence: float = 0.0,
-        steps: int = 100,
-        binary_search_steps: int = 5,
-        learning_rate: float = 0.1,
-        initial_const: float = 1.0,
-    ):
-        check_epsilon(epsilon, "linf")
-        super().__init__(
-            epsilon=epsilon,
-            confidence=confidence,
-            steps=steps,
-            binary_search_steps=binary_search_steps,
-            learning_rate=learning_rate,
-            initial_const=initial_const,
-        )
+    norm: str = fixed("linf")
+    steps: int = count(100, "Of Adam, for one c.")
+    binary_search_steps: int = count(5, "How many c are tried.")
+    learning_rate: float = size(0.1, "Of Adam.")
+    initial_const: float = size(1.0, "The first c.")
 
     def _box(self, images: Any) -> tuple[Any, Any]:
         lower, upper = images - self.epsilon, images + self.epsilon

@@ -15,8 +15,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import check_counts, check_epsilon
-from rlfat_tf.attacks.base import LogitsFn, Search, is_correct
+from rlfat_tf.attacks.arguments import count, number
+from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, is_correct
 from rlfat_tf.attacks.passes import gradient_by, repeat
 from rlfat_tf.attacks.points import keep_better, random_point, target_class
 from rlfat_tf.core import losses, random
@@ -71,7 +71,7 @@ def step_to_hyperplane(points: Any, normal: Any, value: Any, norm: str) -> Any:
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class FABT(Search):
+class FABT(Bounded, Search):
     """FAB towards the most likely wrong classes, one after the other.
 
     A search for the nearest misclassified point: an example has failed when that point is within
@@ -81,51 +81,25 @@ class FABT(Search):
 
     As in AutoAttack, and other than in the paper, there is no final search along the way back to
     the clean image: its points lie on the border of the classes to rounding.
-
-    Args:
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
-        steps: For every target and restart.
-        restarts: Starts for every target: the clean image first, later ones at random, at half the
-            distance of the best point or of epsilon, whichever is less.
-        targets: How many; at most the number of classes less one.
-        alpha_max: Greatest weight of the step from the clean image, in [0, 1].
-        eta: How far to go beyond the plane, at least 1.
-        beta: Where to go on from a misclassified point, between the clean image (0) and it (1).
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        norm: str = "linf",
-        epsilon: float | None = None,
-        steps: int = 100,
-        restarts: int = 1,
-        targets: int = 9,
-        alpha_max: float = 0.1,
-        eta: float = 1.05,
-        beta: float = 0.9,
-    ):
-        epsilon = check_epsilon(epsilon, norm)
-        check_counts(steps=steps, restarts=restarts, targets=targets)
-        for name, share in (("alpha_max", alpha_max), ("beta", beta)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"Expected {name} in [0, 1]; received {share}.")
-        if not 1 <= eta < math.inf:
-            raise ValueError(f"Expected a finite eta of at least 1; received {eta}.")
-        super().__init__(
-            norm=norm,
-            epsilon=epsilon,
-            steps=int(steps),
-            restarts=int(restarts),
-            targets=int(targets),
-            alpha_max=float(alpha_max),
-            eta=float(eta),
-            beta=float(beta),
-        )
+    steps: int = count(100, "For every target and restart.")
+    restarts: int = count(
+        1,
+        "Starts for every target: the clean image first, later ones at random, at half the "
+        "distance of the best point or of epsilon, whichever is less.",
+    )
+    targets: int = count(9, "How many; at most the number of classes less one.")
+    alpha_max: float = number(
+        0.1, "Greatest weight of the step from the clean image.", at_least=0, at_most=1
+    )
+    eta: float = number(1.05, "How far to go beyond the plane.", at_least=1)
+    beta: float = number(
+        0.9,
+        "Where to go on from a misclassified point, between the clean image (0) and it (1).",
+        at_least=0,
+        at_most=1,
+    )
 
     def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""

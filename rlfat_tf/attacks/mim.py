@@ -15,66 +15,38 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import check_epsilon, check_positive
-from rlfat_tf.attacks.base import LogitsFn, Search, attack_remaining
+from rlfat_tf.attacks.arguments import choice, count, number, step_length
+from rlfat_tf.attacks.base import Averaging, LogitsFn, Search, attack_remaining
 from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
 from rlfat_tf.attacks.points import attack_score, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.errors import unknown
 
 LOSSES = ("ce", "dlr", "margin")  # not "kl", whose gradient is 0 at the image, where it starts
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class MIM(Search):
+class MIM(Averaging, Search):
     """Projected gradient ascent with momentum, from the image itself.
 
     Of all its points the one of the greatest loss is returned, a misclassified one before any
     other. It draws nothing: of a deterministic classifier, the same images always give the same
     examples.
-
-    Args:
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
-        steps: Number of gradient steps.
-        step_size: Length of a step; default 2.5 * epsilon / steps.
-        decay: How much of the average is kept from step to step; 0 is PGD, 1 forgets nothing.
-        loss: ``"ce"``, ``"dlr"`` or ``"margin"``: :func:`rlfat_tf.core.losses.attack_loss`.
-        eot: As in :class:`PGD`.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        norm: str = "linf",
-        epsilon: float | None = None,
-        steps: int = 20,
-        step_size: float | None = None,
-        decay: float = 1.0,
-        loss: str = "ce",
-        eot: int = 1,
-    ):
-        epsilon = check_epsilon(epsilon, norm)
-        check_positive(
-            {"steps": steps, "eot": eot}, {} if step_size is None else {"step_size": step_size}
-        )
-        if not math.isfinite(decay) or decay < 0:
-            raise ValueError(f"Expected a finite decay of at least 0; received {decay}.")
-        if loss not in LOSSES:
-            raise unknown("loss of MIM:", loss, LOSSES)
-        super().__init__(
-            norm=norm,
-            epsilon=epsilon,
-            steps=int(steps),
-            step_size=2.5 * epsilon / steps if step_size is None else float(step_size),
-            decay=float(decay),
-            loss=loss,
-            eot=int(eot),
-        )
+    steps: int = count(20, "Number of gradient steps.")
+    step_size: float = step_length(
+        "Length of a step; default 2.5 * epsilon / steps.",
+        derive=lambda attack: 2.5 * attack.epsilon / attack.steps,
+    )
+    decay: float = number(
+        1.0,
+        "How much of the average is kept from step to step; 0 is PGD, 1 forgets nothing.",
+        at_least=0,
+    )
+    loss: str = choice(
+        "ce", LOSSES, "'ce', 'dlr' or 'margin', see rlfat_tf.core.losses.attack_loss."
+    )
 
     def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import check_epsilon, check_positive
-from rlfat_tf.attacks.base import LogitsFn, Search
+from rlfat_tf.attacks.arguments import count, fixed, size
+from rlfat_tf.attacks.base import Bounded, LogitsFn, Search
 from rlfat_tf.attacks.carlini_wagner import BORDER
 from rlfat_tf.attacks.queries import in_chunks, in_rounds, lead_of_each
 from rlfat_tf.core import losses, random
@@ -26,7 +26,7 @@ BLOCK = 10  # members of a population that draw together, for draws are dear; th
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class NAttack(Search):
+class NAttack(Bounded, Search):
     """Evolution strategy on the mean of a normal distribution in the space of atanh.
 
     The reward is -J, J = max(0, log p_y - max_{j != y} log p_j) / 2; in the difference of the
@@ -40,49 +40,19 @@ class NAttack(Search):
     An example is done when the point of the mean itself, without noise, is misclassified, which is
     tested every few iterations; the others go on without it. Defaults as in the experiments of
     RLFAT. An iteration costs ``population`` queries per example.
-
-    Args:
-        epsilon: Radius in the maximum norm, in units of pixels in [0, 1].
-        population: How many points are drawn in an iteration.
-        sigma: Their standard deviation, in the space of atanh.
-        learning_rate: Of the mean.
-        iterations: How many at most.
-        test_every: Iterations from test to test.
-        chunk: How many members of a population are in memory at once, rounded up to tens, which
-            draw together; changes speed and memory, and the result by rounding only.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        epsilon: float = 8 / 255,
-        population: int = 300,
-        sigma: float = 0.1,
-        learning_rate: float = 0.008,
-        iterations: int = 200,
-        test_every: int = 10,
-        chunk: int = 10,
-    ):
-        check_epsilon(epsilon, "linf")
-        counts = {
-            "population": population,
-            "iterations": iterations,
-            "test_every": test_every,
-            "chunk": chunk,
-        }
-        check_positive(counts, {"sigma": sigma, "learning_rate": learning_rate})
-        super().__init__(
-            epsilon=float(epsilon),
-            population=int(population),
-            sigma=float(sigma),
-            learning_rate=float(learning_rate),
-            iterations=int(iterations),
-            test_every=int(test_every),
-            chunk=int(chunk),
-        )
+    norm: str = fixed("linf")
+    population: int = count(300, "How many points are drawn in an iteration.")
+    sigma: float = size(0.1, "Their standard deviation, in the space of atanh.")
+    learning_rate: float = size(0.008, "Of the mean.")
+    iterations: int = count(200, "How many at most.")
+    test_every: int = count(10, "Iterations from test to test.")
+    chunk: int = count(
+        10,
+        "How many members of a population are in memory at once, rounded up to tens, which draw "
+        "together; changes speed and memory, and the result by rounding only.",
+    )
 
     def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""

@@ -14,83 +14,53 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import check_counts, check_epsilon
-from rlfat_tf.attacks.base import Attack, LogitsFn
+from rlfat_tf.attacks.arguments import choice, count, fixed, step_length
+from rlfat_tf.attacks.base import Averaging, LogitsFn
 from rlfat_tf.attacks.passes import Objective, gradient_of, repeat, value_of
 from rlfat_tf.attacks.points import attack_score, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.errors import unknown
 
 KEEPS = ("last", "best")
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class PGD(Attack):
-    """Projected gradient ascent on a loss of the logits.
+class PGD(Averaging):
+    """Projected gradient ascent on a loss of the logits."""
 
-    Args:
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
-        steps: Number of gradient steps, at least 1.
-        step_size: Length of a step; default 2.5 * epsilon / steps.
-        random_start: ``"uniform"`` in the ball, ``"gaussian"`` (0.001 N(0, 1)) or ``"none"``.
-            Default: what the training method asks for, else ``"uniform"``.
-        restarts: How many times to start; of each example the point with the greatest loss is
-            kept, a misclassified one before any other.
-        keep: Of one start: ``"last"`` returns its last point, as training wants it; ``"best"``
-            the one of the greatest loss, a misclassified one before any other, for one more pass.
-        loss: ``"ce"``, ``"kl"``, ``"margin"`` or ``"dlr"``, see
-            :func:`rlfat_tf.core.losses.attack_loss`. Default: what the training method asks for,
-            else ``"ce"``.
-        eot: For randomised classifiers: passes that every loss and gradient is a mean of. What is
-            misclassified is then what is so in every pass. (Of ``"kl"``, p(x) is that of one pass.)
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-
-    def __init__(
-        self,
-        *,
-        norm: str = "linf",
-        epsilon: float | None = None,
-        steps: int = 10,
-        step_size: float | None = None,
-        random_start: str | None = None,
-        restarts: int = 1,
-        keep: str = "last",
-        loss: str | None = None,
-        eot: int = 1,
-    ):
-        epsilon = check_epsilon(epsilon, norm)
-        check_counts(steps=steps, restarts=restarts, eot=eot)
-        step_size = 2.5 * epsilon / steps if step_size is None else step_size
-        # A ball of radius 0 has room for no step.
-        if not math.isfinite(step_size) or step_size < 0 or step_size == 0 < epsilon:
-            raise ValueError(f"Expected a step_size above 0; received {step_size}.")
-        if random_start is not None and random_start not in norms.STARTS:
-            raise unknown("random start", random_start, norms.STARTS)
-        if keep not in KEEPS:
-            raise unknown("value of keep:", keep, KEEPS)
-        if loss is not None and loss not in losses.ATTACK_LOSSES:
-            raise unknown("attack loss", loss, losses.ATTACK_LOSSES)
-        super().__init__(
-            norm=norm,
-            epsilon=epsilon,
-            steps=int(steps),
-            step_size=float(step_size),
-            random_start=random_start,
-            restarts=int(restarts),
-            keep=keep,
-            loss=loss,
-            eot=int(eot),
-        )
+    steps: int = count(10, "Number of gradient steps.")
+    step_size: float = step_length(
+        "Length of a step; default 2.5 * epsilon / steps.",
+        derive=lambda attack: 2.5 * attack.epsilon / attack.steps,
+    )
+    random_start: str | None = choice(
+        None,
+        norms.STARTS,
+        "'uniform' in the ball, 'gaussian' (0.001 N(0, 1)) or 'none'. Default: what the training "
+        "method asks for, else 'uniform'.",
+    )
+    restarts: int = count(
+        1,
+        "How many times to start; of each example the point with the greatest loss is kept, a "
+        "misclassified one before any other.",
+    )
+    keep: str = choice(
+        "last",
+        KEEPS,
+        "Of one start: 'last' returns its last point, as training wants it; 'best' the one of the "
+        "greatest loss, a misclassified one before any other, for one more pass.",
+    )
+    loss: str | None = choice(
+        None,
+        losses.ATTACK_LOSSES,
+        "'ce', 'kl', 'margin' or 'dlr', see rlfat_tf.core.losses.attack_loss. Default: what the "
+        "training method asks for, else 'ce'.",
+    )
 
     def run(
         self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
     ) -> Any:
-        """See :meth:`Attack.__call__`."""
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         objective = losses.attack_loss(self.loss or "ce", lambda: logits_fn(images), labels)
 
         def scored(points: Any) -> Any:
@@ -144,21 +114,29 @@ class PGD(Attack):
         return keep_better(best, scored(last))[0]
 
 
-def LinfPGD(**arguments: Any) -> PGD:  # noqa: N802 - reads like the class that it makes
+@keras.saving.register_keras_serializable("rlfat_tf")
+class LinfPGD(PGD):
     """:class:`PGD` in the maximum norm."""
-    return PGD(norm="linf", **arguments)
+
+    norm: str = fixed("linf")
 
 
-def L2PGD(**arguments: Any) -> PGD:  # noqa: N802
-    """:class:`PGD` in the Euclidean norm; epsilon is a length over all pixels, 0.5 by default."""
-    return PGD(norm="l2", **arguments)
+@keras.saving.register_keras_serializable("rlfat_tf")
+class L2PGD(PGD):
+    """:class:`PGD` in the Euclidean norm, where epsilon is a length over all pixels."""
+
+    norm: str = fixed("l2")
 
 
-def FGSM(*, epsilon: float | None = None, **arguments: Any) -> PGD:  # noqa: N802
+@keras.saving.register_keras_serializable("rlfat_tf")
+class FGSM(PGD):
     """The fast gradient sign method: one step of length epsilon from the image itself.
 
     (Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015.)
     """
-    epsilon = check_epsilon(epsilon, arguments.get("norm", "linf"))
-    one_step = {"steps": 1, "step_size": epsilon, "random_start": "none", **arguments}
-    return PGD(epsilon=epsilon, **one_step)
+
+    steps: int = fixed(1)
+    step_size: float = step_length(
+        "Length of the step; default epsilon.", derive=lambda attack: attack.epsilon
+    )
+    random_start: str | None = choice("none", norms.STARTS, "Where the step starts, as in PGD.")

@@ -14,8 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import check_epsilon, check_positive
-from rlfat_tf.attacks.base import LogitsFn, Search
+from rlfat_tf.attacks.arguments import count, fixed, size
+from rlfat_tf.attacks.base import Bounded, LogitsFn, Search
 from rlfat_tf.attacks.points import adam
 from rlfat_tf.attacks.queries import in_chunks, in_rounds, lead_of_each
 from rlfat_tf.core import losses, random
@@ -25,49 +25,24 @@ BITS = 32  # of an integer, each the sign of one pixel in one direction
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class SPSA(Search):
+class SPSA(Bounded, Search):
     """Adam on the margin J = z_y - max_{j != y} z_j, its gradient estimated by queries.
 
     It starts from the image and stops where an example is misclassified; the others go on without
     it. The queries themselves may lie outside of [0, 1] and the ball by ``delta``, as in the paper:
     clipped, the differences would be biased. A step costs ``2 * samples + 1`` queries per example.
-
-    Args:
-        epsilon: Radius in the maximum norm, in units of pixels in [0, 1].
-        steps: How many at most.
-        samples: Directions in a step; two queries each.
-        delta: How far from the point it queries, in every pixel.
-        learning_rate: Of Adam, in units of pixels.
-        chunk: How many directions are in memory at once; changes speed and memory, and the result
-            by rounding only.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        epsilon: float = 8 / 255,
-        steps: int = 100,
-        samples: int = 128,
-        delta: float = 0.01,
-        learning_rate: float = 0.01,
-        chunk: int = 8,
-    ):
-        check_epsilon(epsilon, "linf")
-        check_positive(
-            {"steps": steps, "samples": samples, "chunk": chunk},
-            {"delta": delta, "learning_rate": learning_rate},
-        )
-        super().__init__(
-            epsilon=float(epsilon),
-            steps=int(steps),
-            samples=int(samples),
-            delta=float(delta),
-            learning_rate=float(learning_rate),
-            chunk=int(chunk),
-        )
+    norm: str = fixed("linf")
+    steps: int = count(100, "How many at most.")
+    samples: int = count(128, "Directions in a step; two queries each.")
+    delta: float = size(0.01, "How far from the point it queries, in every pixel.")
+    learning_rate: float = size(0.01, "Of Adam, in units of pixels.")
+    chunk: int = count(
+        8,
+        "How many directions are in memory at once; changes speed and memory, and the result by "
+        "rounding only.",
+    )
 
     def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import check_counts, check_epsilon
-from rlfat_tf.attacks.base import LogitsFn, Search, attack_remaining, is_correct
+from rlfat_tf.attacks.arguments import count, number, switch
+from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, attack_remaining, is_correct
 from rlfat_tf.attacks.points import keep_better
 from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
 from rlfat_tf.core import losses, random
@@ -25,7 +25,7 @@ CHUNK = 100  # queries between two looks at which examples are left
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class Square(Search):
+class Square(Bounded, Search):
     """Random search on the margin z_y - max_{j != y} z_j.
 
     In the maximum norm (Algorithm 2) it starts at vertical stripes of +-epsilon and proposes
@@ -33,43 +33,21 @@ class Square(Search):
     which is the same: every pixel is at a border of its ball already.) In the Euclidean norm
     (Algorithm 3) it starts at a grid of patterns and moves the length of one window to another.
     A proposal is kept if it lowers the margin; a fooled example is left alone.
-
-    Args:
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
-        queries: Points looked at for every start, at most, apart from the clean image.
-        p_init: Share of the pixels that a window has at first, in (0, 1].
-        restarts: Random starts, each for the examples that still stand.
-        rescale_schedule: Stretch the schedule of window sizes to the number of queries, as in the
-            paper. AutoAttack's standard version does not: it breaks off the schedule of 10,000
-            after its 5,000 queries.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        norm: str = "linf",
-        epsilon: float | None = None,
-        queries: int = 5000,
-        p_init: float = 0.8,
-        restarts: int = 1,
-        rescale_schedule: bool = True,
-    ):
-        epsilon = check_epsilon(epsilon, norm)
-        check_counts(queries=queries, restarts=restarts)
-        if not 0 < p_init <= 1:
-            raise ValueError(f"Expected p_init in (0, 1]; received {p_init}.")
-        super().__init__(
-            norm=norm,
-            epsilon=epsilon,
-            queries=int(queries),
-            p_init=float(p_init),
-            restarts=int(restarts),
-            rescale_schedule=bool(rescale_schedule),
-        )
+    queries: int = count(
+        5000, "Points looked at for every start, at most, apart from the clean image."
+    )
+    p_init: float = number(
+        0.8, "Share of the pixels that a window has at first.", above=0, at_most=1
+    )
+    restarts: int = count(1, "Random starts, each for the examples that still stand.")
+    rescale_schedule: bool = switch(
+        True,
+        "Stretch the schedule of window sizes to the number of queries, as in the paper. "
+        "AutoAttack's standard version does not: it breaks off the schedule of 10,000 after its "
+        "5,000 queries.",
+    )
 
     def share(self, query: int) -> float:
         """Returns p, the share of the pixels that the window of a query has."""

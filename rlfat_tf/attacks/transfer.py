@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlfat_tf.attacks.arguments import argument
 from rlfat_tf.attacks.base import Attack, LogitsFn
 from rlfat_tf.core import random
 
@@ -13,17 +14,48 @@ class Transfer(Attack):
 
     It needs no gradient of the target and shows when the target merely hides its own (Papernot et
     al., "Transferability in Machine Learning", 2016; Athalye et al., "Obfuscated Gradients Give a
-    False Sense of Security", ICML 2018).
-
-    Args:
-        attack: The attack to run.
-        source: The source, with attributes ``logits_fn`` and ``name``; for instance
-            :class:`rlfat_tf.evaluation.Classifier`.
+    False Sense of Security", ICML 2018). Its ball is that of its attack.
     """
 
-    def __init__(self, attack: Attack, source: Any):
-        super().__init__(**attack.get_config())
-        self.attack, self.source = attack, source
+    attack: Attack = argument(None, "The attack to run.")
+    source: Any = argument(
+        None,
+        "The source, with attributes logits_fn, name and fingerprint; for instance "
+        "rlfat_tf.evaluation.Classifier.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.attack, Attack) or not hasattr(self.source, "logits_fn"):
+            raise ValueError(
+                "Expected an attack and the classifier on which it is to run, "
+                "Transfer(attack=LinfPGD(...), source=as_classifier(model)); received "
+                f"attack={self.attack!r} and source={self.source!r}."
+            )
+
+    @property
+    def norm(self) -> str:
+        """The norm of the attack's ball."""
+        return self.attack.norm  # type: ignore[attr-defined]
+
+    @property
+    def epsilon(self) -> float:
+        """The radius of the attack's ball."""
+        return self.attack.epsilon  # type: ignore[attr-defined]
+
+    @property
+    def eot(self) -> int:
+        """Over how many passes the attack averages."""
+        return self.attack.eot  # type: ignore[attr-defined]
+
+    def replace(self, **changes: Any) -> Transfer:
+        """Returns the same with another attack or source, or with arguments of the attack changed.
+
+        Args:
+            **changes: ``attack``, ``source``, and arguments of the attack.
+        """
+        attack, source = changes.pop("attack", self.attack), changes.pop("source", self.source)
+        return Transfer(attack=attack.replace(**changes), source=source)
 
     def __repr__(self) -> str:
         return f"Transfer({self.attack!r}, source={self.source.name!r} {self.source.fingerprint})"

@@ -86,7 +86,9 @@ def judge_forms(
     """
     plain = as_classifier(model.model)
     radius, attacks = plan[0]
-    blind: dict[str, Attack] = {name: Transfer(a, plain) for name, a in attacks.items()}
+    blind: dict[str, Attack] = {
+        name: Transfer(attack=a, source=plain) for name, a in attacks.items()
+    }
     found: dict[str, Any] = {}
     for form in forms:
         target = transformed(model, epsilon, form, backward)

@@ -67,10 +67,10 @@ def _check_given(attacks: Any, epsilon: Any, settings: Mapping[str, Any]) -> Non
 
 def is_bounded(attack: Attack) -> bool:
     """Tells whether an attack stays within a radius, whatever its name is."""
-    return "epsilon" in attack.get_config()
+    return hasattr(attack, "epsilon")
 
 
 def balls(attacks: Mapping[str, Attack]) -> set[tuple[str, float]]:
     """Returns the norms and radii of the attacks that have one."""
-    configs = [attack.get_config() for attack in attacks.values() if is_bounded(attack)]
-    return {(config.get("norm", "linf"), config["epsilon"]) for config in configs}
+    bounded: list[Any] = [attack for attack in attacks.values() if is_bounded(attack)]
+    return {(getattr(attack, "norm", "linf"), attack.epsilon) for attack in bounded}

@@ -149,9 +149,8 @@ class AttackRunner:
     @staticmethod
     def _check(name: str, attack: Attack, found: Any, sizes: Any) -> None:
         """Refuses to count points outside of the threat model."""
-        config = attack.get_config()
-        size = sizes[:, 0 if config.get("norm", "linf") == "linf" else 1].max()
-        inside = size <= config.get("epsilon", np.inf) + TOLERANCE
+        size = sizes[:, 0 if getattr(attack, "norm", "linf") == "linf" else 1].max()
+        inside = size <= getattr(attack, "epsilon", np.inf) + TOLERANCE
         if not (inside and found.min() >= 0 and found.max() <= 1):
             raise RuntimeError(
                 f"The attack {name} left its ball or [0, 1]: perturbation {size:g}, pixels from "

@@ -18,7 +18,7 @@ from rlfat_tf.attacks import (
     NAttack,
     Transfer,
 )
-from rlfat_tf.attacks.arguments import check_counts, check_epsilon
+from rlfat_tf.attacks.arguments import check_count, check_epsilon
 from rlfat_tf.attacks.autoattack import COMPONENTS
 from rlfat_tf.core.errors import unknown
 
@@ -56,6 +56,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilon", check_epsilon(self.epsilon, self.norm))
+        check_count(self, "eot", self.passes)
 
     def times(self, count: int) -> int:
         """Returns a number of steps scaled by the budget."""
@@ -109,7 +110,7 @@ def _transfer(settings: Settings) -> Attack:
             "The attack transfer makes its examples on another model: give it by --source_model "
             "(the folder of a run, a .keras file or a SavedModel)."
         )
-    return Transfer(_pgd(settings, settings.loss, restarts=1), settings.source)
+    return Transfer(attack=_pgd(settings, settings.loss, restarts=1), source=settings.source)
 
 
 EVALUATION_ATTACKS: dict[str, Entry] = {
@@ -150,7 +151,7 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
         lambda s: AutoAttack(
             **s.ball,
             version=s.version,
-            attacks=list(s.custom) or None,
+            attacks=s.custom or None,
             budget=s.budget,
             eot=None if s.version == "standard" else s.eot,
         ),
@@ -191,9 +192,8 @@ def make(name: str, settings: Settings) -> Attack:
             f"The attack {name} exists in the norm {' and '.join(entry.norms)} only; received "
             f"norm={settings.norm!r}."
         )
-    check_counts(eot=settings.passes)
     attack = entry.make(settings)
-    if settings.passes > 1 and attack.get_config().get("eot") != settings.eot:
+    if settings.passes > 1 and getattr(attack, "eot", None) != settings.eot:
         hint = " Its version rand does (--autoattack=rand)." if name == "autoattack" else ""
         warnings.warn(
             f"The attack {name} does not average over passes: eot={settings.eot} changes nothing "

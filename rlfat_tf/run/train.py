@@ -284,7 +284,7 @@ def evaluate_on_test(
 ) -> dict[str, float]:
     """Returns the best checkpoint's accuracy on the test set, clean and under PGD-20."""
     signals.listen()
-    attack = LinfPGD(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10 or None)
+    attack = LinfPGD(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10)
     batches = data.evaluation_batches(test, batch_size=config.batch_size)
     # Keras 2 cannot load a model in the scope of a strategy: its weights move instead.
     robust.model.set_weights(checkpoint.load(config.run_dir, "best").model.get_weights())

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import attacks
 from rlfat_tf.attacks.carlini_wagner import CWL2, CWTanh
 from rlfat_tf.attacks.points import adam
-from tests.attacks.contract import check_round_trip, on_a_net
+from tests.attacks.contract import on_a_net
 
 SHAPE = (3, 2, 1)
 PIXELS = 6
@@ -211,31 +210,3 @@ def test_range_batch_independence_labels_and_graph(attack):
     short = attack.replace(steps=2, binary_search_steps=2)
     expected = short(net, images, labels)
     np.testing.assert_array_equal(short(net, images, np.eye(3)[labels], seed=2), expected)
-
-
-def test_config_round_trip():
-    for attack in (QUICK_L2, QUICK_TANH):
-        check_round_trip(attack)
-        assert isinstance(attack, attacks.Attack)
-    assert repr(CWL2()) == (
-        "CWL2(confidence=0.0, steps=1000, binary_search_steps=9, learning_rate=0.01, "
-        "initial_const=0.001)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"steps": 0}, "steps to be an integer of at least 1; got 0"),
-        ({"binary_search_steps": 2.5}, "binary_search_steps to be an integer"),
-        ({"learning_rate": 0}, "learning_rate to be a finite number above 0"),
-        ({"initial_const": -1.0}, "initial_const"),
-        ({"confidence": -1}, "confidence of at least 0; got -1"),
-    ],
-)
-@pytest.mark.parametrize("kind", [CWL2, CWTanh])
-def test_arguments_out_of_range(kind, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        kind(**arguments)
-    with pytest.raises(ValueError, match=r"Did you mean 8/255\?"):
-        CWTanh(epsilon=8)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.fab import FABT, step_to_hyperplane
 from tests import reference
-from tests.attacks.contract import check_round_trip, numbered
+from tests.attacks.contract import numbered
 
 SHAPE = reference.SHAPE
 PIXELS = int(np.prod(SHAPE))
@@ -287,31 +287,3 @@ def test_one_hot_labels_and_a_batch_without_a_right_answer():
     model = Recorder(NET)
     np.testing.assert_array_equal(attack(model, IMAGES, (LABELS + 1) % 3), IMAGES)
     assert len(model.seen) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"epsilon": 8}, "Did you mean 8/255"),
-        ({"norm": "l1"}, "Unknown norm 'l1'"),
-        ({"steps": 0}, "steps to be an integer of at least 1"),
-        ({"restarts": 0}, "restarts"),
-        ({"targets": 1.5}, "targets"),
-        ({"alpha_max": 1.1}, r"alpha_max in \[0, 1\]; received 1.1"),
-        ({"beta": -0.1}, "beta"),
-        ({"eta": 0.9}, "eta of at least 1; received 0.9"),
-        ({"eta": float("nan")}, "eta"),
-    ],
-)
-def test_arguments_out_of_range(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        FABT(**arguments)
-
-
-def test_config_round_trip():
-    attack = FABT(norm="l2", epsilon=0.5, steps=3, restarts=2, targets=4, alpha_max=0.2, eta=1.1)
-    check_round_trip(attack)
-    assert repr(FABT(epsilon=0.1)) == (
-        "FABT(norm='linf', epsilon=0.1, steps=100, restarts=1, targets=9, alpha_max=0.1, "
-        "eta=1.05, beta=0.9)"
-    )

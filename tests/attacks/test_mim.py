@@ -7,7 +7,6 @@ import tensorflow as tf
 from rlfat_tf.attacks import MIM
 from rlfat_tf.core import random
 from tests import reference
-from tests.attacks.contract import check_round_trip
 
 IMAGES, _, LABELS = reference.images_and_labels(8, seed=1)
 NET = reference.keras_net(seed=4)
@@ -52,12 +51,3 @@ def test_ball_range_and_batch(norm, epsilon):
     assert size <= epsilon + 1e-5 and found.min() >= 0 and found.max() <= 1
     alone = attack(NET, IMAGES[[3]], LABELS[[3]])
     np.testing.assert_allclose(alone, found[[3]], atol=1e-6)
-
-
-def test_configuration():
-    attack = MIM(epsilon=0.1, steps=10)
-    assert attack.step_size == pytest.approx(0.025)
-    check_round_trip(attack)
-    for bad in ({"steps": 0}, {"decay": -1.0}, {"loss": "cee"}, {"epsilon": 8}, {"eot": 0}):
-        with pytest.raises(ValueError):
-            MIM(**bad)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.nattack import NAttack
 from rlfat_tf.core import random
-from tests.attacks.contract import blind, check_round_trip, check_without_gradients
+from tests.attacks.contract import blind, check_without_gradients
 
 SHAPE = (1, 2, 1)
 RNG = np.random.default_rng(0)
@@ -198,28 +198,3 @@ def test_logits_that_are_not_numbers_do_no_harm():
     images = np.full((2, *SHAPE), 0.49, np.float32)
     found = run(ATTACK, images, np.zeros(2, np.int32), broken)
     assert np.all(np.isfinite(found))
-
-
-def test_config_round_trip():
-    check_round_trip(ATTACK)
-    assert repr(NAttack(epsilon=0.03)) == (
-        "NAttack(epsilon=0.03, population=300, sigma=0.1, learning_rate=0.008, iterations=200, "
-        "test_every=10, chunk=10)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"population": 0}, "population to be an integer of at least 1; got 0"),
-        ({"iterations": 1.5}, "iterations to be an integer"),
-        ({"test_every": 0}, "test_every"),
-        ({"chunk": -1}, "chunk"),
-        ({"sigma": 0.0}, "sigma to be a finite number above 0"),
-        ({"learning_rate": float("inf")}, "learning_rate"),
-        ({"epsilon": 8}, "Did you mean 8/255"),
-    ],
-)
-def test_arguments_out_of_range(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        NAttack(**arguments)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.spsa import SPSA, signs
 from rlfat_tf.core import random
-from tests.attacks.contract import blind, check_round_trip, check_without_gradients
+from tests.attacks.contract import blind, check_without_gradients
 
 SHAPE = (3, 2, 1)
 RNG = np.random.default_rng(0)
@@ -150,26 +150,3 @@ def test_logits_that_are_not_numbers_do_no_harm():
     images = np.full((2, *SHAPE), 0.495, np.float32)
     found = run(ATTACK, images, np.zeros(2, np.int32), broken)
     assert np.all(np.isfinite(found))
-
-
-def test_config_round_trip():
-    check_round_trip(ATTACK)
-    assert repr(SPSA(epsilon=0.03)) == (
-        "SPSA(epsilon=0.03, steps=100, samples=128, delta=0.01, learning_rate=0.01, chunk=8)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"steps": 0}, "steps to be an integer of at least 1; got 0"),
-        ({"samples": 1.5}, "samples to be an integer"),
-        ({"chunk": 0}, "chunk"),
-        ({"delta": 0.0}, "delta to be a finite number above 0"),
-        ({"learning_rate": -1}, "learning_rate"),
-        ({"epsilon": 8}, "Did you mean 8/255"),
-    ],
-)
-def test_arguments_out_of_range(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        SPSA(**arguments)

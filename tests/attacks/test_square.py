@@ -8,7 +8,7 @@ from rlfat_tf.attacks import square, windows
 from rlfat_tf.attacks.square import Square
 from rlfat_tf.core import random
 from tests import reference
-from tests.attacks.contract import check_round_trip, numbered
+from tests.attacks.contract import numbered
 
 SHAPE = reference.SHAPE
 NET = reference.keras_net(seed=4)
@@ -354,31 +354,6 @@ def test_one_hot_labels():
     np.testing.assert_array_equal(call(IMAGES, one_hot), call(IMAGES, LABELS))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"epsilon": 8}, "Did you mean 8/255"),
-        ({"norm": "l1"}, "Unknown norm 'l1'"),
-        ({"queries": 0}, "queries to be an integer of at least 1"),
-        ({"restarts": 0}, "restarts"),
-        ({"p_init": 0}, r"p_init in \(0, 1\]; received 0"),
-        ({"p_init": 1.2}, "p_init"),
-    ],
-)
-def test_arguments_out_of_range(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Square(**arguments)
-
-
 def test_images_of_another_rank_are_refused():
     with pytest.raises(ValueError, match=r"\[batch, height, width, channels\]; received \(2, 7\)"):
         Square(queries=2)(lambda x: x, np.zeros((2, 7), np.float32), [0, 1])
-
-
-def test_config_round_trip():
-    attack = Square(norm="l2", epsilon=0.5, queries=50, p_init=0.1, restarts=2)
-    check_round_trip(attack)
-    assert repr(Square(epsilon=0.1)) == (
-        "Square(norm='linf', epsilon=0.1, queries=5000, p_init=0.8, restarts=1, "
-        "rescale_schedule=True)"
-    )

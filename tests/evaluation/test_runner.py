@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks
-from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.base import Attack, Bounded
 from rlfat_tf.evaluation.classifier import as_classifier
 from rlfat_tf.evaluation.progress import FILE, State
 from rlfat_tf.evaluation.runner import AttackRunner
@@ -126,7 +126,7 @@ def test_states_of_other_seeds_and_attacks_do_not_meet(tmp_path):
 
 @pytest.mark.parametrize("shift", [0.2, 3.0])
 def test_points_outside_of_the_ball_do_not_count(shift):
-    class Leaky(Attack):
+    class Leaky(Bounded):
         def run(self, logits_fn, images, labels, seed, unroll):
             return images + shift
 
@@ -167,7 +167,7 @@ def test_the_classifier_is_traced_once_per_attack():
 
 
 def test_what_is_no_number_is_not_found():
-    class Broken(Attack):
+    class Broken(Bounded):
         def run(self, logits_fn, images, labels, seed, unroll):
             return images * float("nan")
 

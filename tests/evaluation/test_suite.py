@@ -48,7 +48,7 @@ def test_the_flag():
     assert EvalConfig(workdir="w").settings()["eot"] is None
     with pytest.raises(ValueError, match="--eot to be at least 1; received 0"):
         EvalConfig(workdir="w", eot=0)
-    with pytest.raises(ValueError, match="eot to be an integer of at least 1; got 0"):
+    with pytest.raises(ValueError, match="eot to be an integer of at least 1; received 0"):
         suite.make("square", suite.Settings(eot=0))
 
 

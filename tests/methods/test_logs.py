@@ -19,8 +19,7 @@ VALID, _, VALID_LABELS = reference.images_and_labels(11, seed=4)  # the last bat
 class Shift(attacks.Attack):
     """An attack whose result is known: all pixels up by `amount`."""
 
-    def __init__(self, *, amount):
-        super().__init__(amount=amount)
+    amount: float = 0.0
 
     def run(self, logits_fn, images, labels, seed, unroll):
         return tf.minimum(images + self.amount, 1.0)

@@ -121,7 +121,7 @@ def check_attacks(attacks: Mapping[str, Attack]) -> list[Finding]:
     Args:
         attacks: By name.
     """
-    budgets = {name: attack.get_config().get("budget", 1.0) for name, attack in attacks.items()}
+    budgets = {name: getattr(attack, "budget", 1.0) for name, attack in attacks.items()}
     return [
         finding(
             "reduced-budget",
