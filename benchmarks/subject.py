@@ -13,6 +13,7 @@ import tensorflow as tf
 from benchmarks.measure import say
 from rlfat_tf import data
 from rlfat_tf.evaluation.classifier import as_classifier
+from rlfat_tf.evaluation.identity import digest
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.storage import checkpoint
 
@@ -97,7 +98,11 @@ def prepare(args: argparse.Namespace) -> tuple[Any, Subject, dict[str, Any]]:
         copy_fn,
     )
     shared = {
-        "network": {"name": model.name, "method": config.method, "digest": classifier.fingerprint},
+        "network": {
+            "name": model.name,
+            "method": config.method,
+            "digest": digest(logits_fn.get_concrete_function()),
+        },
         "data": {"dataset": config.dataset, "part": "test", "examples": len(labels)},
         "clean_accuracy": len(chosen) / len(labels),
         "largest_logit_difference": difference,

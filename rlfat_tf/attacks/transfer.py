@@ -20,7 +20,7 @@ class Transfer(Attack):
     attack: Attack = argument(None, "The attack to run.")
     source: Any = argument(
         None,
-        "The source, with attributes logits_fn, name and fingerprint; for instance "
+        "The source, with attributes logits_fn and name; for instance "
         "rlfat_tf.evaluation.Classifier.",
     )
 
@@ -58,7 +58,7 @@ class Transfer(Attack):
         return Transfer(attack=attack.replace(**changes), source=source)
 
     def __repr__(self) -> str:
-        return f"Transfer({self.attack!r}, source={self.source.name!r} {self.source.fingerprint})"
+        return f"Transfer({self.attack!r}, source={self.source.name!r})"
 
     def run(
         self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool

@@ -35,7 +35,7 @@ def check_discriminator(model: Any) -> None:
 
 
 def transformed(model: Any, epsilon: float, form: str, backward: str = "bpda") -> Classifier:
-    """Returns an ATLD model behind its inference transform, as a classifier to runner.
+    """Returns an ATLD model behind its inference transform, as a classifier to evaluate.
 
     Args:
         model: :class:`rlfat_tf.ATLD`.
@@ -50,12 +50,10 @@ def transformed(model: Any, epsilon: float, form: str, backward: str = "bpda") -
     transform = InferenceTransform(
         model.model, model.discriminator, epsilon=epsilon, form=form, backward=backward
     )
-    found = as_classifier(transform)
-    print_of = f"{found.fingerprint}-{form}-{backward}-{epsilon:g}"
-    return dataclasses.replace(found, name=form, fingerprint=print_of)
+    return dataclasses.replace(as_classifier(transform), name=form)
 
 
-def judge_forms(
+def evaluate_forms(
     model: Any,
     images: Any,
     labels: Any,
@@ -78,7 +76,8 @@ def judge_forms(
         forms: Which forms.
         backward: What adaptive attacks differentiate.
         report_dir: Where progress is kept.
-        **options: ``batch_size``, ``seed``, ``watch``; see :func:`rlfat_tf.evaluation.evaluate`.
+        **options: ``batch_size``, ``seed``, ``on_progress``; see
+            :func:`rlfat_tf.evaluation.evaluate.make_runner`.
 
     Returns:
         By form ``{"clean_accuracy", "non_adaptive", "adaptive"}``, the last two by attack: robust
@@ -110,7 +109,7 @@ def judge_forms(
 
 
 def show_forms(found: Mapping[str, Any]) -> str:
-    """Returns the results of :func:`judge_forms` as a table for the terminal."""
+    """Returns the results of :func:`evaluate_forms` as a table for the terminal."""
     names = list(next(iter(found.values()))["adaptive"])
     lines = [f"{'':<22}{'clean':>8}" + "".join(f"{name:>13}" for name in names)]
     for form, results in found.items():

@@ -7,7 +7,6 @@ no Python class is needed; whether it gives gradients is tried out.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from pathlib import Path
 from typing import Any, Callable
@@ -28,15 +27,12 @@ class Classifier:
     Attributes:
         logits_fn: From float32 images [batch, ...] in [0, 1] to logits [batch, classes].
         name: For reports.
-        fingerprint: Digest of the weights, so that an evaluation is never continued with others;
-            empty where there are no weights to see.
         image_shape: Of one image, with None for any size; None if that is not known.
         keeper: What must stay alive for ``logits_fn`` to work.
     """
 
     logits_fn: Callable[[Any], Any]
     name: str
-    fingerprint: str = ""
     image_shape: Any = None
     keeper: Any = None
 
@@ -74,13 +70,12 @@ def as_classifier(model: Any) -> Classifier:
         return Classifier(
             lambda images: losses.as_float(model(images, training=False)),
             model.name,
-            _digest(model.weights),
             _image_shape(model),
             model,
         )
     if hasattr(model, "signatures"):
         logits_fn, shape = _signature(model)
-        return Classifier(logits_fn, "SavedModel", _digest(_variables(model)), shape, model)
+        return Classifier(logits_fn, "SavedModel", shape, model)
     if callable(model):
         name = getattr(model, "__name__", "function")
         return Classifier(lambda images: logits_in(model(images)), name)
@@ -142,14 +137,3 @@ def _signature(loaded: Any) -> tuple[Callable[[Any], Any], Any]:
         return tf.ensure_shape(logits, [None, outputs[output].shape[-1]])
 
     return logits_fn, None if spec.shape.rank is None else spec.shape[1:]
-
-
-def _variables(loaded: Any) -> list[Any]:
-    return list(loaded.signatures["serving_default"].variables)
-
-
-def _digest(variables: list[Any]) -> str:
-    digest = hashlib.sha256()
-    for variable in variables:
-        digest.update(tf.convert_to_tensor(variable).numpy().tobytes())
-    return digest.hexdigest()[:16]

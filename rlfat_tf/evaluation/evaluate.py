@@ -11,8 +11,8 @@ worst case is over all attacks that stay within epsilon, example by example, and
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,17 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks import Attack
-from rlfat_tf.core.versions import versions
+from rlfat_tf.core.types import Images, Labels
+from rlfat_tf.core.versions import VERSION, versions
 from rlfat_tf.data import Arrays, DataSet
 from rlfat_tf.evaluation import suite
 from rlfat_tf.evaluation.checks import results as checks
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
-from rlfat_tf.evaluation.progress import State
-from rlfat_tf.evaluation.runner import AttackRunner, Watch
+from rlfat_tf.evaluation.progress import EvaluationProgress
+from rlfat_tf.evaluation.recognition import KnownClassifiers
+from rlfat_tf.evaluation.runner import AttackRunner, OnProgress
 
 SCHEMA = 1
 
@@ -133,7 +135,7 @@ def make_runner(
     seed: int = 0,
     report_dir: str | Path | None = None,
     keep: int = 0,
-    watch: Watch | None = None,
+    on_progress: OnProgress | None = None,
 ) -> AttackRunner:
     """Puts everything in place and refuses what cannot work.
 
@@ -170,27 +172,32 @@ def make_runner(
             f"{classifier.name} gives no gradient of its logits by the images, which "
             f"{', '.join(sorted(blind))} need. Attacks without gradients: {', '.join(able)}."
         )
-    identity = {
-        "model": classifier.fingerprint or classifier.name,
-        "data": f"{len(images)} examples, checksum {_checksum(images, labels)}",
-        "seed": seed,
-    }
     folder = None if report_dir is None else Path(report_dir) / "state"
-    state = State(folder, identity)
     return AttackRunner(
         classifier,
         images,
         labels,
         batch_size=batch_size,
         seed=seed,
-        state=state,
+        progress=_progress(folder, classifier, images, labels, seed),
         keep=keep,
-        watch=watch,
+        on_progress=on_progress,
     )
 
 
-def _checksum(images: Any, labels: Any) -> str:
-    return f"{zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes())):08x}"
+def _progress(
+    folder: Path | None, classifier: Classifier, images: Images, labels: Labels, seed: int
+) -> EvaluationProgress:
+    """Finds the progress of this evaluation in a folder: all that decides its result is in it."""
+    known = KnownClassifiers(folder and folder / "classifiers", images)
+    identity = {
+        "classifier": known.name_of(classifier),
+        "images": hashlib.sha256(images.tobytes()).hexdigest(),
+        "labels": hashlib.sha256(labels.tobytes()).hexdigest(),
+        "seed": seed,
+        "rlfat_tf": VERSION,
+    }
+    return EvaluationProgress(folder, identity, known)
 
 
 def run_plan(
@@ -221,8 +228,11 @@ def run_plan(
         )
         findings += checks.check_attacks(plan[0][1])
     curve = [
-        {"epsilon": radius, **_under_attack(runner, attacks, clean, limits or {})}
-        for radius, attacks in plan
+        {
+            "epsilon": radius,
+            **_under_attacks(runner, attacks, clean, limits or {}, headline=number == 0),
+        }
+        for number, (radius, attacks) in enumerate(plan)
     ]
     if checked:
         findings += checks.check_results(curve)
@@ -235,7 +245,7 @@ def run_plan(
         "norm": norm,
         "epsilon": epsilon,
         "seed": seed,
-        **_share("clean_accuracy", "clean_interval", clean),
+        **_accuracy("clean_accuracy", "clean_interval", clean),
         **{name: value for name, value in curve[0].items() if name != "epsilon"},
         "warnings": [finding.to_dict() for finding in findings],
         "versions": versions(),
@@ -243,20 +253,28 @@ def run_plan(
     return {**report, "curve": curve} if len(curve) > 1 else report
 
 
-def _under_attack(
-    runner: AttackRunner, attacks: dict[str, Attack], clean: Any, limits: Mapping[str, int]
+def _under_attacks(
+    runner: AttackRunner,
+    attacks: dict[str, Attack],
+    clean: Any,
+    limits: Mapping[str, int],
+    *,
+    headline: bool,
 ) -> dict[str, Any]:
-    """Runs the attacks of one epsilon, each on all examples that are correct when clean."""
+    """Runs the attacks of one epsilon, each on all examples that are correct when clean.
+
+    The pictures of a report belong to the headline, as its table does.
+    """
     worst = clean.copy()
     results: dict[str, Any] = {}
     for name, attack in attacks.items():
         limit = min(limits.get(name, len(clean)), len(clean))
         tried = clean & (np.arange(len(clean)) < limit)
-        robust, record = runner.attack(name, attack, tried)
+        robust, record = runner.attack(name, attack, tried, keep=headline)
         bounded = is_bounded(attack)
         results[name] = {
             **record,
-            **_share("robust_accuracy", "interval", robust[:limit]),
+            **_accuracy("robust_accuracy", "interval", robust[:limit]),
             "examples": limit,
             "bounded": bounded,
         }
@@ -264,11 +282,11 @@ def _under_attack(
             worst[:limit] &= robust[:limit]
     names = "worst_case_accuracy", "worst_case_interval"
     any_bounded = any(result["bounded"] for result in results.values())
-    found = _share(*names, worst) if any_bounded else dict.fromkeys(names)
+    found = _accuracy(*names, worst) if any_bounded else dict.fromkeys(names)
     return {"attacks": results, **found}
 
 
-def _share(name: str, interval: str, correct: Any) -> dict[str, Any]:
+def _accuracy(name: str, interval: str, correct: Any) -> dict[str, Any]:
     count, total = int(correct.sum()), len(correct)
     low, high = wilson(count, total)
     return {name: count / total, interval: [round(low, 6), round(high, 6)]}

@@ -1,8 +1,8 @@
 """What an evaluation knows so far, on disk, so that it can be killed at any moment.
 
-Of every attack: which examples it was given, how many of them are done, which it broke. An attack
-is known by its full configuration and by the examples that it was given, so that a changed
-configuration begins anew and an unchanged one is never run twice.
+Of every attack: which examples it was given, how many of them are done, which it broke. An
+evaluation is known by its classifier, data and seed, an attack by its whole description and by the
+examples that it was given, so that whatever changes begins anew and nothing is run twice.
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
+from rlfat_tf.attacks import Attack
+from rlfat_tf.evaluation.description import describe, names_other_code
+from rlfat_tf.evaluation.identity import digest
+from rlfat_tf.evaluation.recognition import KnownClassifiers, damaged, read_arrays
 from rlfat_tf.storage.files import replacing, write_text
 
 FILE = "state.json"
 
 
 @dataclasses.dataclass
-class Progress:
+class AttackProgress:
     """How far one attack has come.
 
     Attributes:
@@ -37,56 +42,97 @@ class Progress:
     seconds: float = 0.0
 
 
-class State:
+class EvaluationProgress:
     """Progress of all attacks, kept in a folder or, without one, in memory only.
+
+    Attributes:
+        misclassified: The numbers of the examples that are misclassified as they are; None until
+            that is known. It is kept, because a classifier that draws at random would give other
+            examples to the attacks when the evaluation goes on.
 
     Args:
         folder: Where to keep it; None for memory only. Every identity has a folder of its own
-            within, so that evaluations of several models or seeds do not meet.
-        identity: What the evaluation is of: model, data, seed. As JSON.
+            within, so that evaluations of several classifiers or seeds do not meet.
+        identity: What the evaluation is of: classifier, data, seed. As JSON.
+        known: Names the classifiers that attacks bring.
+
+    Raises:
+        ValueError: If what is there cannot be read.
     """
 
-    def __init__(self, folder: Path | None, identity: dict[str, Any]):
-        self._identity = identity
-        self._folder = None if folder is None else folder / _digest(json.dumps(identity).encode())
-        self._attacks: dict[str, Progress] = {}
+    def __init__(self, folder: Path | None, identity: dict[str, Any], known: KnownClassifiers):
+        self.misclassified: list[int] | None = None
+        self._identity, self._known = identity, known
+        self._folder = None if folder is None else folder / _digest(json.dumps(identity))
+        self._attacks: dict[str, AttackProgress] = {}
         path = None if self._folder is None else self._folder / FILE
         if path is not None and path.is_file():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            self._attacks = {key: Progress(**value) for key, value in stored["attacks"].items()}
+            self.misclassified = stored["misclassified"]
+            self._attacks = {k: AttackProgress(**v) for k, v in stored["attacks"].items()}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise damaged(path, error) from None
 
-    @staticmethod
-    def key(name: str, attack: Any, examples: Any) -> str:
-        """Returns the name under which the progress of an attack on some examples is kept."""
-        return f"{name}-{_digest(repr(attack).encode() + np.asarray(examples, np.int64).tobytes())}"
+    def key(self, name: str, attack: Attack, examples: Any, trace: Callable[[], Any]) -> str:
+        """Returns the name under which the progress of an attack on some examples is kept.
 
-    def progress(self, key: str) -> Progress:
+        Args:
+            name: Of the attack.
+            attack: The attack.
+            examples: The numbers of the examples that it is given.
+            trace: Traces the attack. An attack that is not this library's is known by its graph as
+                well, because whoever writes one changes its code as often as its arguments.
+        """
+        if self._folder is None:  # nothing is ever found again
+            return f"{name} {len(self._attacks)}"
+        description = describe(attack, self._known.name_of)
+        code = digest(trace()) if names_other_code(description) else ""
+        whole = json.dumps([name, description, code])
+        rows = np.asarray(examples, np.int64).tobytes()
+        return f"{re.sub(r'[^A-Za-z0-9_-]', '-', name)[:40]}-{_digest(whole, rows)}"
+
+    def of(self, key: str) -> AttackProgress:
         """Returns how far an attack has come."""
-        return self._attacks.setdefault(key, Progress())
+        return self._attacks.setdefault(key, AttackProgress())
 
-    def kept_images(self, key: str) -> Any:
-        """Returns the adversarial images that were kept for pictures, or None."""
+    def kept_images(self, key: str) -> tuple[Any, Any] | None:
+        """Returns the numbers of examples and their adversarial images, or None.
+
+        Raises:
+            ValueError: If what is there cannot be read.
+        """
         path = self._images(key)
         if path is None or not path.is_file():
             return None
-        with np.load(path, allow_pickle=False) as file:
-            return file["images"]
+        rows, images = read_arrays(path, "rows", "images")
+        return rows, images
 
-    def save(self, key: str, images: Any = None) -> None:
-        """Writes everything known, after the images that go with it."""
+    def keep_images(self, key: str, rows: Any, images: Any) -> None:
+        """Writes adversarial images of the examples with these numbers, for pictures."""
         path = self._images(key)
-        if self._folder is None or path is None:
-            return
-        if images is not None:
+        if path is not None:
             with replacing(path) as written:
-                np.savez(written, images=images)
+                np.savez(written, rows=rows, images=images)
+
+    def save(self) -> None:
+        """Writes everything known but the images, which are written before."""
+        if self._folder is None:
+            return
         attacks = {key: dataclasses.asdict(value) for key, value in self._attacks.items()}
-        state = {"identity": self._identity, "attacks": attacks}
+        state = {
+            "identity": self._identity,
+            "misclassified": self.misclassified,
+            "attacks": attacks,
+        }
         write_text(self._folder / FILE, json.dumps(state))
 
     def _images(self, key: str) -> Path | None:
         return None if self._folder is None else self._folder / f"{key}.npz"
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
+def _digest(text: str, data: bytes = b"") -> str:
+    return hashlib.sha256(text.encode() + data).hexdigest()[:16]

@@ -15,145 +15,161 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.base import Attack, is_correct
 from rlfat_tf.core import random
+from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.evaluation.classifier import Classifier
-from rlfat_tf.evaluation.progress import State
+from rlfat_tf.evaluation.progress import EvaluationProgress
+from rlfat_tf.evaluation.step import AttackStep
 
 # Called with (what runs, examples done, examples to do, examples still robust, seconds).
-Watch = Callable[[str, int, int, int, float], None]
-TOLERANCE = 1e-4
+OnProgress = Callable[[str, int, int, int, float], None]
 
 
 class AttackRunner:
-    """A classifier, test examples, and what is known of them.
+    """Runs attacks on a classifier and test examples, and keeps what is known of them.
+
+    Attributes:
+        kept: By name of the attack, adversarial versions of the first examples, float32 NumPy
+            [keep, H, W, C]; an example that the attack was not given is in them as it is.
 
     Args:
-        classifier: Whom to runner.
+        classifier: The classifier to attack.
         images: float32 [n, H, W, C] in [0, 1].
         labels: Integers [n].
         batch_size: How many examples are attacked at once.
         seed: Of all attacks.
-        state: Where progress is kept.
+        progress: Where progress is kept.
         keep: How many of the first examples' adversarial images are kept, for pictures.
-        watch: Is told of progress.
+        on_progress: Called after every batch.
     """
 
     def __init__(
         self,
         classifier: Classifier,
-        images: Any,
-        labels: Any,
+        images: Images,
+        labels: Labels,
         *,
         batch_size: int,
         seed: int,
-        state: State,
+        progress: EvaluationProgress,
         keep: int = 0,
-        watch: Watch | None = None,
+        on_progress: OnProgress | None = None,
     ):
         self.classifier = classifier
         self.images, self.labels = images, labels
-        self.state = state
+        self.progress = progress
         self.kept: dict[str, Any] = {}
         self._batch_size, self._seed = batch_size, seed
-        self._keep, self._watch = keep, watch or (lambda *_: None)
+        self._keep, self._on_progress = keep, on_progress or (lambda *_: None)
+        # Traced here, because TensorFlow warns of many functions that are made by the same lines.
         self._predict = tf.function(
             classifier.logits_fn, input_signature=[tf.TensorSpec([None, *images.shape[1:]])]
+        ).get_concrete_function()
+
+    def logits(self, images: Images) -> Any:
+        """Returns the logits of any number of images, a NumPy array."""
+        return np.concatenate(
+            [self._predict(tf.constant(b)).numpy() for b in self._batches(images)]
         )
 
-    def logits(self, images: Any) -> Any:
-        """Returns the logits of any number of images, a NumPy array."""
-        batches = range(0, len(images), self._batch_size)
-        parts = [self._predict(images[i : i + self._batch_size]).numpy() for i in batches]
-        return np.concatenate(parts)
+    def _batches(self, rows: Any) -> list[Any]:
+        """Returns an array in parts of the size of a batch."""
+        return [rows[i : i + self._batch_size] for i in range(0, len(rows), self._batch_size)]
 
     def clean(self) -> Any:
         """Returns which examples are correctly classified as they are, bool [n]."""
-        return is_correct(self.logits(self.images), self.labels).numpy()
+        if self.progress.misclassified is None:
+            correct = is_correct(self.logits(self.images), self.labels).numpy()
+            self.progress.misclassified = np.flatnonzero(~correct).tolist()
+            self.progress.save()
+        correct = np.ones(len(self.labels), bool)
+        correct[self.progress.misclassified] = False
+        return correct
 
-    def attack(self, name: str, attack: Attack, robust: Any) -> tuple[Any, dict[str, Any]]:
+    def attack(
+        self, name: str, attack: Attack, robust: Any, *, keep: bool = True
+    ) -> tuple[Any, dict[str, Any]]:
         """Attacks the examples that are still robust.
 
         Args:
             name: Of the attack, in reports and as part of its seed.
             attack: The attack; one with ``components`` runs part by part.
             robust: Which examples to attack, bool [n].
+            keep: Whether its adversarial images are kept.
 
         Returns:
             Which examples are robust afterwards, bool [n], and a record of the run.
         """
+        size = self._keep if keep else 0
         parts = getattr(attack, "components", None)
         if parts is None:
-            return self._run(name, name, attack, robust)
-        records, kept = {}, self.images[: self._keep]
-        for part, component in parts.items():
-            before = robust
-            robust, records[part] = self._run(f"{name}/{part}", part, component, robust)
-            broken = (before & ~robust)[: self._keep]
-            kept = np.where(broken[:, None, None, None], self.kept[f"{name}/{part}"], kept)
-        self.kept[name] = kept
-        record = {"attack": repr(attack), "seconds": sum(r["seconds"] for r in records.values())}
-        return robust, {**record, "components": records}
+            robust, record, kept = self._run(name, name, attack, robust, size)
+        else:
+            records, kept = {}, self.images[:size]
+            for part, component in parts.items():
+                given = robust[:size, None, None, None]
+                robust, records[part], found = self._run(
+                    f"{name}/{part}", part, component, robust, size
+                )
+                kept = np.where(given, found, kept)
+            seconds = sum(record["seconds"] for record in records.values())
+            record = {"attack": repr(attack), "seconds": seconds, "components": records}
+        if keep:
+            self.kept[name] = kept
+        return robust, record
 
-    def _run(self, name: str, draw: str, attack: Attack, robust: Any) -> tuple[Any, dict[str, Any]]:
+    def _run(
+        self, name: str, draw: str, attack: Attack, robust: Any, size: int
+    ) -> tuple[Any, dict[str, Any], Any]:
+        """Runs one attack; returns what it left robust, its record, and ``size`` images."""
         given = np.flatnonzero(robust)
-        key = self.state.key(name.replace("/", "-"), attack, given)
-        progress = self.state.progress(key)
-        stored = self.state.kept_images(key)
-        kept = self.images[: self._keep].copy() if stored is None else stored
-        step = self._compile(attack, draw)
+        seed = random.as_seed(self._seed).fold(random.number(draw))
+        step = AttackStep(name, attack, self.classifier, self.images.shape[1:], seed)
+        key = self.progress.key(name, attack, given, step.graph)
+        progress = self.progress.of(key)
+        kept = self._kept_images(key, step, given[: progress.done], size)
         while progress.done < len(given):
             begin = time.perf_counter()
             rows = given[progress.done : progress.done + self._batch_size]
-            found, correct, sizes = (
-                t.numpy() for t in step(self.images[rows], self.labels[rows], rows)
-            )
-            self._check(name, attack, found, sizes)
-            wrong = ~correct
+            found, correct, sizes = step(self.images[rows], self.labels[rows], rows)
             progress.done += len(rows)
-            progress.broken += rows[wrong].tolist()
-            progress.norms += [round(float(size), 6) for size in sizes[wrong, 1]]
+            progress.broken += rows[~correct].tolist()
+            progress.norms += [round(float(norm), 6) for norm in sizes[~correct, 1]]
             progress.seconds = round(progress.seconds + time.perf_counter() - begin, 3)
-            early = rows < self._keep
+            early = rows < size
             kept[rows[early]] = found[early]
-            self.state.save(key, kept if early.any() else None)
+            if early.any():
+                done = given[: progress.done]
+                self.progress.keep_images(key, done[done < size], kept[done[done < size]])
+            self.progress.save()
             left = len(given) - len(progress.broken)
-            self._watch(name, progress.done, len(given), left, progress.seconds)
-        self.kept[name] = kept
+            self._on_progress(name, progress.done, len(given), left, progress.seconds)
         after = robust.copy()
         after[progress.broken] = False
-        return after, {
+        record = {
             "attack": repr(attack),
             "examples": len(given),
             "broken": len(progress.broken),
             "median_l2": round(float(np.median(progress.norms)), 6) if progress.norms else None,
             "seconds": progress.seconds,
         }
+        return after, record, kept
 
-    def _compile(self, attack: Attack, draw: str) -> Any:
-        """Makes one graph of the attack, the second look at what it found, and its size."""
-        seed = random.as_seed(self._seed).fold(random.number(draw))
-        shape = [None, *self.images.shape[1:]]
+    def _kept_images(self, key: str, step: AttackStep, done: Any, size: int) -> Any:
+        """Returns adversarial images of the first examples, made again where none were kept.
 
-        def step(images: Any, labels: Any, rows: Any) -> Any:
-            numbered = seed._replace(examples=rows)
-            found = attack(self.classifier.logits_fn, images, labels, seed=numbered)
-            # What a gradient that is no number leads to is no image; it counts as not found.
-            found = tf.where(tf.math.is_finite(found), found, images)
-            delta = tf.reshape(found - images, [tf.shape(images)[0], -1])
-            sizes = [tf.reduce_max(tf.abs(delta), -1), tf.norm(delta, axis=-1)]
-            correct = is_correct(self.classifier.logits_fn(found), labels)
-            return found, correct, tf.stack(sizes, -1)
-
-        signature = [tf.TensorSpec(shape), *[tf.TensorSpec([None], tf.int32)] * 2]
-        return tf.function(step, input_signature=signature)
-
-    @staticmethod
-    def _check(name: str, attack: Attack, found: Any, sizes: Any) -> None:
-        """Refuses to count points outside of the threat model."""
-        size = sizes[:, 0 if getattr(attack, "norm", "linf") == "linf" else 1].max()
-        inside = size <= getattr(attack, "epsilon", np.inf) + TOLERANCE
-        if not (inside and found.min() >= 0 and found.max() <= 1):
-            raise RuntimeError(
-                f"The attack {name} left its ball or [0, 1]: perturbation {size:g}, pixels from "
-                f"{found.min():g} to {found.max():g}. Its result would not count; this is an error "
-                f"in {attack!r}."
-            )
+        An evaluation without pictures keeps none. Draws go with the example, so the same attack
+        makes them again.
+        """
+        kept, wanted = self.images[:size].copy(), done[done < size]
+        stored = self.progress.kept_images(key)
+        if stored is not None:
+            numbers, images = stored
+            early = numbers < size
+            kept[numbers[early]] = images[early]
+            wanted = np.setdiff1d(wanted, numbers)
+        for rows in self._batches(wanted):
+            kept[rows] = step(self.images[rows], self.labels[rows], rows)[0]
+        if len(wanted):
+            done = done[done < size]
+            self.progress.keep_images(key, done, kept[done])
+        return kept

@@ -68,7 +68,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         seed=config.seed or 0,
         report_dir=config.folder,
         keep=PICTURED if config.pictures else 0,
-        watch=Progress(),
+        on_progress=Progress(),
     )
     report = {
         **run_plan(
@@ -86,7 +86,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         "config": dataclasses.asdict(config),
     }
     if defended is not None:
-        report["inference"] = adaptive.judge_forms(
+        report["inference"] = adaptive.evaluate_forms(
             defended,
             images,
             labels,
@@ -97,7 +97,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
             report_dir=config.folder,
             batch_size=config.batch_size,
             seed=config.seed or 0,
-            watch=Progress(),
+            on_progress=Progress(),
         )
     figures = {}
     if config.pictures:

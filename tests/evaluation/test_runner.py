@@ -1,4 +1,4 @@
-"""Judging batch by batch: packing, interruption and batch size change nothing."""
+"""Evaluating batch by batch: packing, interruption and batch size change nothing."""
 
 import json
 
@@ -9,7 +9,8 @@ import tensorflow as tf
 from rlfat_tf import attacks
 from rlfat_tf.attacks.base import Attack, Bounded
 from rlfat_tf.evaluation.classifier import as_classifier
-from rlfat_tf.evaluation.progress import FILE, State
+from rlfat_tf.evaluation.progress import FILE, EvaluationProgress
+from rlfat_tf.evaluation.recognition import KnownClassifiers
 from rlfat_tf.evaluation.runner import AttackRunner
 from tests import reference
 
@@ -29,9 +30,9 @@ class Two(Attack):
 
 def runner(folder=None, **changes):
     arguments = {"batch_size": 8, "seed": 3, "keep": 10, **changes}
-    identity = {"model": "m", "data": "d", "seed": arguments["seed"]}
-    state = State(folder, identity)
-    return AttackRunner(as_classifier(NET), IMAGES, LABELS, state=state, **arguments)
+    known = KnownClassifiers(folder and folder / "classifiers", IMAGES)
+    progress = EvaluationProgress(folder, {"seed": arguments["seed"]}, known)
+    return AttackRunner(as_classifier(NET), IMAGES, LABELS, progress=progress, **arguments)
 
 
 def test_clean_accuracy():
@@ -89,22 +90,22 @@ def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
     expected, record = whole.attack("two", Two(), whole.clean())
     calls = []
 
-    def watch(*progress):
+    def on_progress(*progress):
         calls.append(progress)
         if len(calls) == after:
             raise Killed
 
-    first = runner(tmp_path, watch=watch)
+    first = runner(tmp_path, on_progress=on_progress)
     with pytest.raises(Killed):
         first.attack("two", Two(), first.clean())
-    second = runner(tmp_path, watch=lambda *progress: calls.append(progress))
+    second = runner(tmp_path, on_progress=lambda *progress: calls.append(progress))
     robust, resumed = second.attack("two", Two(), second.clean())
     np.testing.assert_array_equal(robust, expected)
     np.testing.assert_allclose(second.kept["two"], whole.kept["two"], atol=1e-6)
     for part, once in record["components"].items():
         again = resumed["components"][part]
         assert {**again, "seconds": 0} == {**once, "seconds": 0}
-    third = runner(tmp_path, watch=lambda *progress: calls.append(progress))
+    third = runner(tmp_path, on_progress=lambda *progress: calls.append(progress))
     before = len(calls)
     third.attack("two", Two(), third.clean())
     assert len(calls) == before, "what is done is not done again"
@@ -115,7 +116,7 @@ def test_states_of_other_seeds_and_attacks_do_not_meet(tmp_path):
     robust, _ = one.attack("name", WEAK, one.clean())
     calls = []
     for seed, attack in ((4, WEAK), (3, WEAK.replace(steps=3))):
-        other = runner(tmp_path, seed=seed, watch=lambda *progress: calls.append(progress))
+        other = runner(tmp_path, seed=seed, on_progress=lambda *progress: calls.append(progress))
         before = len(calls)
         other.attack("name", attack, other.clean())
         assert len(calls) > before
@@ -144,7 +145,7 @@ def test_no_example_left_to_attack():
 
 def test_progress_is_told():
     told = []
-    one = runner(watch=lambda *progress: told.append(progress))
+    one = runner(on_progress=lambda *progress: told.append(progress))
     robust, _ = one.attack("name", WEAK, one.clean())
     assert [done for _, done, *_ in told] == [8, 16, 24, 32, 34]
     assert {total for _, _, total, *_ in told} == {34}
@@ -158,8 +159,10 @@ def test_the_classifier_is_traced_once_per_attack():
         traces.append(tf.executing_eagerly())
         return NET(images)
 
-    state = State(None, {})
-    one = AttackRunner(as_classifier(logits_fn), IMAGES, LABELS, batch_size=7, seed=0, state=state)
+    progress = EvaluationProgress(None, {}, KnownClassifiers(None, IMAGES))
+    one = AttackRunner(
+        as_classifier(logits_fn), IMAGES, LABELS, batch_size=7, seed=0, progress=progress
+    )
     one.clean()
     assert traces == [False]
     one.attack("name", WEAK, np.arange(40) < 31)
@@ -175,3 +178,67 @@ def test_what_is_no_number_is_not_found():
     robust, record = one.attack("broken", Broken(norm="linf", epsilon=0.1), one.clean())
     np.testing.assert_array_equal(robust, one.clean())
     assert record["broken"] == 0
+
+
+def test_pictures_that_were_not_kept_are_made_again(tmp_path):
+    expected = runner()
+    expected.attack("two", Two(), expected.clean())
+    assert np.abs(expected.kept["two"] - IMAGES[:10]).max() > 0.02
+    without = runner(tmp_path, keep=0)
+    _, first = without.attack("two", Two(), without.clean())
+    told = []
+    for keep in (4, 10):
+        later = runner(tmp_path, keep=keep, on_progress=lambda *progress: told.append(progress))
+        _, record = later.attack("two", Two(), later.clean())
+        np.testing.assert_allclose(later.kept["two"], expected.kept["two"][:keep], atol=1e-6)
+        assert record == first and told == [], "nothing is evaluated again"
+
+
+def test_pictures_of_an_evaluation_that_was_killed_without_them(tmp_path):
+    def stop(*_):
+        raise Killed
+
+    expected = runner()
+    expected.attack("name", STRONG, expected.clean())
+    first = runner(tmp_path, keep=0, batch_size=4, on_progress=stop)
+    with pytest.raises(Killed):
+        first.attack("name", STRONG, first.clean())
+    second = runner(tmp_path)
+    second.attack("name", STRONG, second.clean())
+    np.testing.assert_allclose(second.kept["name"], expected.kept["name"], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [FILE, "*.npz", "classifiers/*.npz"])
+def test_damaged_progress_is_one_sentence(tmp_path, name):
+    def once():
+        known = KnownClassifiers(tmp_path / "classifiers", IMAGES)
+        known.name_of(as_classifier(NET))
+        one = runner(tmp_path)
+        one.attack("name", WEAK, one.clean())
+
+    once()
+    (path,) = [p for p in tmp_path.rglob(name) if "/" in name or p.parent.name != "classifiers"]
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(ValueError, match=r"cannot be read .* Delete the folder"):
+        once()
+
+
+class Mine(Attack):
+    """An attack of one's own, whose code changes between two evaluations."""
+
+    epsilon: float = 0.1
+    shift = 0.0
+
+    def run(self, logits_fn, images, labels, seed, unroll):
+        return tf.clip_by_value(images + self.shift, 0, 1)
+
+
+def test_changed_code_of_an_attack_is_another_attack(tmp_path, monkeypatch):
+    found = []
+    told = []
+    for shift in (0.02, 0.1, 0.02):
+        one = runner(tmp_path, keep=40, on_progress=lambda *progress: told.append(progress))
+        monkeypatch.setattr(Mine, "shift", shift)
+        one.attack("mine", Mine(), one.clean())
+        found.append((float(np.abs(one.kept["mine"] - IMAGES).max()), len(told)))
+    assert found == [(pytest.approx(0.02), 5), (pytest.approx(0.1), 10), (pytest.approx(0.02), 10)]

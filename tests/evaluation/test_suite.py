@@ -10,7 +10,7 @@ from rlfat_tf.run.eval_config import EvalConfig
 from tests import reference
 
 AVERAGING = ("fgsm", "mim", "pgd", "cw", "transfer", "apgd_ce", "apgd_dlr", "apgd_t")
-SOURCE = type("Source", (), {"name": "net", "fingerprint": "0", "logits_fn": None})()
+SOURCE = type("Source", (), {"name": "net", "logits_fn": None})()
 
 
 @pytest.mark.parametrize("name", AVERAGING)
