@@ -9,6 +9,7 @@ Example::
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Callable
 
@@ -38,6 +39,9 @@ def load(
     test_examples: int | None = None,
     image_size: int | None = None,
     skip_unreadable: bool = False,
+    background: str = "white",
+    channels: int | None = None,
+    test_only: bool = False,
 ) -> DataSet:
     """Loads a data set into memory.
 
@@ -55,6 +59,10 @@ def load(
             aspect ratio); None leaves the images as they are.
         skip_unreadable: Leave out images of a folder that cannot be read, with a warning, instead
             of refusing the folder.
+        background: Of a folder's images that have transparent pixels, the colour behind them:
+            ``"white"`` or ``"black"``.
+        channels: Of a folder's images: 3, or 1 for grey ones; None means 1 where all are grey.
+        test_only: Read the test part only; the training part then has no examples.
 
     Returns:
         The data set.
@@ -65,12 +73,28 @@ def load(
         ValueError: If the name or a number is wrong, or the data do not fit the arguments.
     """
     options = Options(
-        data_dir, download, train_examples, test_examples, image_size, skip_unreadable
+        data_dir=data_dir,
+        download=download,
+        train_examples=train_examples,
+        test_examples=test_examples,
+        image_size=image_size,
+        skip_unreadable=skip_unreadable,
+        background=background,
+        channels=channels,
+        test_only=test_only,
     )
     options.check()
+    data_set = _loader(name)(options)
+    if test_only and len(data_set.train):  # not every loader looks at this option
+        none = Arrays.none(data_set.image_shape)
+        data_set = dataclasses.replace(data_set, train=none, validation=None)
+    return data_set
+
+
+def _loader(name: str) -> Callable[[Options], DataSet]:
     prefix, colon, rest = name.partition(":")
     if colon and rest and prefix in PREFIXES:
-        return PREFIXES[prefix](rest, options)
+        return functools.partial(PREFIXES[prefix], rest)
     if name not in DATASETS:
         raise unknown(
             "data set",
@@ -79,7 +103,7 @@ def load(
             "Others: tfds:<name>[/<config>] for TensorFlow Datasets, folder:<path> for a folder "
             "of class folders.",
         )
-    return DATASETS[name](options)
+    return DATASETS[name]
 
 
 __all__ = [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,12 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: Any) -> Arrays:
+    @classmethod
+    def none(cls, image_shape: Sequence[int]) -> Arrays:
+        """Returns no examples, of an image shape."""
+        return cls(np.empty((0, *image_shape), np.uint8), np.empty((0,), np.int64))
+
+    def take(self, index: np.ndarray | slice) -> Arrays:
         """Returns the examples of an index vector or a slice."""
         return Arrays(self.images[index], self.labels[index])
 
@@ -46,10 +51,14 @@ class DataSet:
     """A data set for classification.
 
     Attributes:
-        train: The training examples.
-        test: The test examples, of the same image shape.
+        train: The training examples; none where only the test part was asked for.
+        test: The test examples, of the same image shape; at least one.
         num_classes: At least 2; every label is in [0, num_classes).
         class_names: One name for each class.
+        validation: The validation examples, where the set brings some; else a part of the
+            training examples can be set aside by :func:`split`.
+        content: For each part that was looked at, a line that tells its content from any other.
+            Empty for sets whose name says it all.
 
     Raises:
         ValueError: If the parts do not fit together.
@@ -59,6 +68,8 @@ class DataSet:
     test: Arrays
     num_classes: int
     class_names: tuple[str, ...]
+    validation: Arrays | None = None
+    content: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
@@ -68,12 +79,19 @@ class DataSet:
                 f"Expected {self.num_classes} class names, one for each class; received "
                 f"{len(self.class_names)}."
             )
-        if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            raise ValueError(
-                "Expected training and test images of one shape; received "
-                f"{self.train.images.shape[1:]} and {self.test.images.shape[1:]}."
-            )
-        for part, arrays in (("training", self.train), ("test", self.test)):
+        parts = {"training": self.train, "test": self.test}
+        if self.validation is not None:
+            parts["validation"] = self.validation
+        if not len(self.test):
+            raise ValueError("Expected at least one test image; received none.")
+        for part, arrays in parts.items():
+            if self.test.images.shape[1:] != arrays.images.shape[1:]:
+                raise ValueError(
+                    f"Expected {part} and test images of one shape; received "
+                    f"{arrays.images.shape[1:]} and {self.test.images.shape[1:]}."
+                )
+            if not len(arrays):
+                continue
             low, high = int(arrays.labels.min()), int(arrays.labels.max())
             if low < 0 or high >= self.num_classes:
                 raise ValueError(
@@ -84,15 +102,15 @@ class DataSet:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image."""
-        height, width, channels = self.train.images.shape[1:]
+        height, width, channels = self.test.images.shape[1:]
         return height, width, channels
 
 
 def from_arrays(
-    train_images: Any,
-    train_labels: Any,
-    test_images: Any,
-    test_labels: Any,
+    train_images: npt.ArrayLike,
+    train_labels: npt.ArrayLike,
+    test_images: npt.ArrayLike,
+    test_labels: npt.ArrayLike,
     *,
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
@@ -116,6 +134,8 @@ def from_arrays(
     """
     train = Arrays(_as_images(train_images), np.asarray(train_labels))
     test = Arrays(_as_images(test_images), np.asarray(test_labels))
+    if not len(train):
+        raise ValueError("Expected at least one image for training; received none.")
     if num_classes is None:
         highest = max(int(train.labels.max()), int(test.labels.max()))
         num_classes = len(class_names) if class_names is not None else highest + 1
@@ -155,7 +175,7 @@ def split(arrays: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays | 
     return arrays.take(np.sort(order[count:])), arrays.take(np.sort(order[:count]))
 
 
-def _as_images(images: Any) -> np.ndarray:
+def _as_images(images: npt.ArrayLike) -> np.ndarray:
     """Turns other floats into float32, and leaves every other type to the check."""
     images = np.asarray(images)
     return images.astype(np.float32) if images.dtype.kind == "f" else images
@@ -168,14 +188,16 @@ def _check_images(images: np.ndarray) -> None:
             "Expected images of shape [examples, height, width, channels]; received shape "
             f"{images.shape}.{hint}"
         )
-    if 0 in images.shape:
-        raise ValueError(f"Expected at least one image and pixel; received shape {images.shape}.")
+    if 0 in images.shape[1:]:
+        raise ValueError(f"Expected at least one pixel; received shape {images.shape}.")
     if images.dtype == np.uint8:
         return
     if images.dtype != np.float32:
         raise ValueError(
             f"Expected uint8 images, or floats in [0, 1]; received dtype {images.dtype}."
         )
+    if not len(images):
+        return
     low, high = float(images.min()), float(images.max())
     if not np.isfinite([low, high]).all():
         raise ValueError("Expected finite pixel values; received NaN or infinity.")

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from rlfat_tf.core.addons import tfa
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Tensor
 
 CROP_PADDING = 4
 
@@ -29,16 +30,16 @@ class Augmentation(NamedTuple):
         check: Called once, before training; raises if the augmentation cannot run here.
     """
 
-    draw: Callable[[Any, tuple[int, int, int], Any], Any]
-    apply: Callable[[Any, Any], Any]
+    draw: Callable[[int, tuple[int, int, int], Tensor], Tensor]
+    apply: Callable[[Tensor, Tensor], Tensor]
     check: Callable[[], Any] = lambda: None
 
 
-def _draw_flip(n: Any, image_shape: tuple[int, int, int], seed: Any) -> Any:
+def _draw_flip(n: int, image_shape: tuple[int, int, int], seed: Tensor) -> Tensor:
     return tf.random.stateless_uniform([n], seed) < 0.5
 
 
-def flip(images: Any, flips: Any) -> Any:
+def flip(images: Tensor, flips: Tensor) -> Tensor:
     """Mirrors images left to right.
 
     Args:
@@ -50,11 +51,11 @@ def flip(images: Any, flips: Any) -> Any:
     return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
-def _draw_crop(n: Any, image_shape: tuple[int, int, int], seed: Any) -> Any:
+def _draw_crop(n: int, image_shape: tuple[int, int, int], seed: Tensor) -> Tensor:
     return tf.random.stateless_uniform([n, 2], seed, 0, 2 * CROP_PADDING + 1, tf.int32)
 
 
-def crop(images: Any, offsets: Any) -> Any:
+def crop(images: Tensor, offsets: Tensor) -> Tensor:
     """Pads images with 4 zeros on each side and cuts windows of the old size out of them.
 
     Args:
@@ -70,18 +71,18 @@ def crop(images: Any, offsets: Any) -> Any:
     return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
-def _draw_centre(n: Any, image_shape: tuple[int, int, int], seed: Any) -> Any:
+def _draw_centre(n: int, image_shape: tuple[int, int, int], seed: Tensor) -> Tensor:
     # Drawn as fractions, because the bounds of integer draws must be one number.
     place = tf.random.stateless_uniform([n, 2], seed)
     return tf.cast(place * tf.constant(image_shape[:2], tf.float32), tf.int32)
 
 
-def _half_side(images: Any) -> int:
+def _half_side(images: Tensor) -> int:
     """Half the side of the square to cut out, which is half as long as the image's shorter side."""
     return max(1, min(images.shape[1:3]) // 4)
 
 
-def cutout(images: Any, centres: Any) -> Any:
+def cutout(images: Tensor, centres: Tensor) -> Tensor:
     """Sets a square to zero (DeVries & Taylor, "Improved Regularization with Cutout", 2017).
 
     The square's side is half the image's shorter side (rounded down to an even number); where it
@@ -93,7 +94,7 @@ def cutout(images: Any, centres: Any) -> Any:
     """
     half = _half_side(images)
 
-    def covered(size: int, centre: Any) -> Any:
+    def covered(size: int, centre: Tensor) -> Tensor:
         position = tf.range(size)
         return (position >= centre[:, None] - half) & (position < centre[:, None] + half)
 
@@ -107,7 +108,7 @@ def _check_tfa() -> Any:
     return tfa("The augmentation 'tfa:cutout' (use 'cutout' instead)")
 
 
-def tfa_cutout(images: Any, centres: Any) -> Any:
+def tfa_cutout(images: Tensor, centres: Tensor) -> Tensor:
     """The same as :func:`cutout`, by ``tfa.image.cutout``; needs TensorFlow Addons."""
     return _check_tfa().image.cutout(images, 2 * _half_side(images), centres)
 

@@ -1,30 +1,37 @@
-"""``folder:<path>``: a folder of class folders with PNG, JPEG, GIF or BMP files."""
+"""``folder:<path>``: a folder of class folders with image files."""
 
 from __future__ import annotations
 
-import hashlib
+import concurrent.futures
+import functools
+import itertools
 import warnings
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from rlfat_tf.core.types import Tensor
+from rlfat_tf.data import content
 from rlfat_tf.data.arrays import Arrays, DataSet
-from rlfat_tf.data.reading import Options, Unreadable, read, reason, resize
+from rlfat_tf.data.decode import decode
+from rlfat_tf.data.layout import list_folder
+from rlfat_tf.data.listing import File, Listing, straddling_tracks
+from rlfat_tf.data.reading import Options, Unreadable, check_budget, resize
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
-TEST_NAMES = ("test", "val", "validation")
+SHOWN = 10  # unreadable files that a message names
+CHUNK = 64  # images that may wait for their place in the array
 
 
 def load(path: str, options: Options) -> DataSet:
-    """Loads ``<path>/train/<class>/*.png`` and ``<path>/test/<class>/*.png``.
+    """Loads ``<path>/train/<class>/*``, ``<path>/test/<class>/*`` and, if there, ``val``.
 
-    ``val`` or ``validation`` stand in for a missing ``test``. If there is only one level,
-    ``<path>/<class>/*.png``, every fifth file of the sorted list becomes a test example. Classes
-    are numbered in the order of their names. The files of a part are put in a fixed mixed order
-    (that of a digest of their names), so that the first N are of all classes. Images are read as
-    RGB; where all are grey they get one channel.
+    ``val``, ``valid`` or ``validation`` stand in for a missing ``test``. If there is only one
+    level, ``<path>/<class>/*``, about a fifth of every class becomes the test part, by a digest of
+    the files' names. Classes are numbered in the order of their names. The files of a part are put
+    in a fixed mixed order (that of a digest of class and name), so that the first N are of all
+    classes. Images are read as RGB; where all are grey they get one channel.
 
     Args:
         path: The folder; ``~`` is expanded.
@@ -36,130 +43,153 @@ def load(path: str, options: Options) -> DataSet:
 
     Raises:
         FileNotFoundError: If the folder or a part of it does not exist.
-        ValueError: If there are no images, classes differ between the parts, a class has none, a
-            file cannot be read (and ``skip_unreadable`` is not given), or the images differ in
+        ValueError: If there are no images, classes differ between the parts, a class has none,
+            files cannot be read (and ``skip_unreadable`` is not given), or the images differ in
             size and ``image_size`` is not given.
     """
-    root = Path(path).expanduser()
-    train_files, test_files = _parts(root)
-    classes = sorted({file.parent.name for file in train_files})
-    foreign = sorted({file.parent.name for file in test_files} - set(classes))
-    if foreign:
-        raise ValueError(f"The test part of {path!r} has classes that train lacks: {foreign}.")
-    parts = []
-    for part, files in (("train", train_files), ("test", test_files)):
-        parts.append(_part(part, sorted(files, key=_digest), classes, options))
-    if all(_grey(arrays.images) for arrays in parts):
-        parts = [Arrays(arrays.images[..., :1].copy(), arrays.labels) for arrays in parts]
-    return DataSet(parts[0], parts[1], len(classes), tuple(classes))
+    listing = list_folder(path)
+    if listing.left_out:
+        warnings.warn(f"Left out of {listing.root!r}: {'; '.join(listing.left_out)}.", stacklevel=3)
+    files = {p: f for p, f in listing.parts.items() if p == "test" or not options.test_only}
+    contents = {part: content.digests(of_part) for part, of_part in files.items()}
+    if not options.test_only:
+        _warn_of_twins(listing, contents)
+    arrays = _read_parts(files, listing.class_names, options)
+    grey = all(_grey(part.images) for part in arrays.values())
+    if options.channels == 1 and not grey:
+        raise ValueError(f"Expected grey images, of one channel; those of {path!r} have colours.")
+    if grey and options.channels != 3:
+        arrays = {
+            part: Arrays(of_part.images[..., :1].copy(), of_part.labels)
+            for part, of_part in arrays.items()
+        }
+    return DataSet(
+        arrays.get("train", Arrays.none(arrays["test"].images.shape[1:])),
+        arrays["test"],
+        len(listing.class_names),
+        listing.class_names,
+        arrays.get("validation"),
+        {part: content.describe(of_part, contents[part]) for part, of_part in files.items()},
+    )
 
 
-def _parts(root: Path) -> tuple[list[Path], list[Path]]:
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(root)!r} to read images from.")
-    if (root / "train").is_dir():
-        for name in TEST_NAMES:
-            if (root / name).is_dir():
-                return _files(root / "train"), _files(root / name)
-        raise FileNotFoundError(
-            f"{str(root)!r} has a folder 'train' but no 'test' (or 'val') beside it."
-        )
-    files = _files(root)
-    return [file for i, file in enumerate(files) if i % 5 != 4], files[4::5]
-
-
-def _files(folder: Path) -> list[Path]:
-    every = sorted(file for file in folder.glob("*/*") if file.is_file())
-    files = [file for file in every if file.suffix.lower() in SUFFIXES]
-    if not files:
-        raise ValueError(
-            f"Expected images {str(folder)!r}/<class>/<name> with one of the endings "
-            f"{', '.join(SUFFIXES)}; found none."
-        )
-    classes = {folder.name for folder in folder.iterdir() if folder.is_dir()}
-    empty = sorted(c for c in classes - {file.parent.name for file in files} if c[0] not in "._")
-    if empty:
-        raise ValueError(
-            f"Expected images of every class; {str(folder)!r} has none in {', '.join(empty)}. Add "
-            "them, or remove the empty folders."
-        )
-    others = [file.suffix.lower() for file in set(every) - set(files) if file.name[0] != "."]
-    if others:
+def _warn_of_twins(listing: Listing, contents: Mapping[str, Mapping[File, bytes]]) -> None:
+    """Warns of test images that are training images too, or nearly."""
+    for part in ("test", "validation"):
+        twins = content.shared(contents.get(part, {}), contents["train"])
+        if twins:
+            one, other = twins[0]
+            warnings.warn(
+                f"{len(twins)} of the {len(listing.parts[part])} files of the {part} part are "
+                f"identical to files of the training part, for instance {one.path!r} and "
+                f"{other.path!r}. Remove one of each pair: an image that was trained on tests "
+                "nothing.",
+                stacklevel=4,
+            )
+    tracks, name = straddling_tracks(listing) if listing.flat else (0, "")
+    if tracks:
         warnings.warn(
-            f"Left out {len(others)} files in {str(folder)!r} whose endings are not "
-            f"{', '.join(SUFFIXES)} but {', '.join(sorted(map(repr, set(others))))}.",
-            stacklevel=2,
+            f"{tracks} groups of images whose names differ in their last number alone, for "
+            f"instance {name!r}, are in both the training and the test part of {listing.root!r}. "
+            "If they are frames of one video or track, they are nearly the same images, and the "
+            "test accuracy is too high. Make the parts yourself: train/<class>/<name> and "
+            "test/<class>/<name>.",
+            stacklevel=4,
         )
-    return files
 
 
-def _digest(file: Path) -> bytes:
-    return hashlib.sha256(f"{file.parent.name}/{file.name}".encode()).digest()
-
-
-def _decode(name: Any) -> Any:
-    return tf.io.decode_image(tf.io.read_file(name), channels=3, expand_animations=False)
-
-
-def _part(part: str, files: list[Path], classes: list[str], options: Options) -> Arrays:
-    """Reads one part of the data set; what cannot be read is named, or left out."""
-    chosen = files[: options.number(part, len(files))]
-    labels = [classes.index(file.parent.name) for file in chosen]
-    try:
-        return Arrays(*_read([str(file) for file in chosen], labels, options.image_size))
-    except Unreadable:  # slow, but it names the files
-        faults = {file: fault for file in chosen if (fault := _fault(file)) is not None}
-        if not faults:
-            raise
-    first, fault = next(iter(faults.items()))
-    others = f" (and {len(faults) - 1} other files)" if len(faults) > 1 else ""
-    message = f"{str(first)!r} cannot be read as an image{others}: {fault}."
-    if not options.skip_unreadable:
+def _read_parts(
+    parts: Mapping[str, Sequence[File]], class_names: Sequence[str], options: Options
+) -> dict[str, Arrays]:
+    """Reads the parts; the files of all of them that cannot be read are named at once."""
+    number = {name: label for label, name in enumerate(class_names)}
+    faults: dict[str, str] = {}
+    read = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\b")  # of damage that does no harm
+        for part, files in parts.items():
+            read[part] = _read(part, files, options, faults)
+    if faults and not options.skip_unreadable:
         raise ValueError(
-            f"{message} Repair or remove them, or leave them out with --skip_unreadable."
+            f"{_listed(faults)} Repair or remove them, or leave them out with --skip_unreadable."
         )
-    warnings.warn(f"{message} Left out.", stacklevel=2)
-    return _part(part, [file for file in files if file not in faults], classes, options)
+    if faults:
+        warnings.warn(f"{_listed(faults)} Left out.", stacklevel=4)
+    arrays = {}
+    for part, (images, files) in read.items():
+        options.number(part, len(files))  # fewer than wanted may be left
+        labels = np.array([number[file.class_name] for file in files], np.int64)
+        arrays[part] = Arrays(images, labels)
+    return arrays
 
 
-def _read(names: list[str], labels: list[int], size: int | None) -> tuple[np.ndarray, np.ndarray]:
-    shape = [size, size, 3] if size is not None else _shape(names[0])
-
-    def pair(name: Any, label: Any) -> Any:
-        image = _decode(name)
-        if size is None:
-            same = tf.reduce_all(tf.equal(tf.shape(image), shape))
-            with tf.control_dependencies([tf.debugging.Assert(same, [name])]):
-                image = tf.identity(image)
-        return tf.ensure_shape(resize(image, size), shape), label
-
-    pairs = tf.data.Dataset.from_tensor_slices((names, np.asarray(labels, np.int64)))
-    try:
-        return read(pairs.map(pair, num_parallel_calls=tf.data.AUTOTUNE), len(names))
-    except Unreadable:
-        for name in names:  # slow, but it names the file
-            if size is None and _shape(name) != shape:
-                raise ValueError(
-                    f"Images differ in size: {names[0]!r} has shape {shape}, {name!r} has shape "
-                    f"{_shape(name)}. Say what size to bring them to: --image_size={shape[0]}, "
-                    "for instance."
-                ) from None
-        raise
+def _listed(faults: Mapping[str, str]) -> str:
+    listed = [f"{path!r} ({fault})" for path, fault in faults.items()]
+    more = f", and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    files = "1 file" if len(listed) == 1 else f"{len(listed)} files"
+    return f"{files} cannot be read as images: {', '.join(listed[:SHOWN])}{more}."
 
 
-def _shape(name: str) -> list[int]:
-    try:
-        return list(_decode(name).shape)
-    except tf.errors.OpError as error:
-        raise Unreadable(reason(error)) from None
+def _read(
+    part: str, files: Sequence[File], options: Options, faults: dict[str, str]
+) -> tuple[np.ndarray, list[File]]:
+    """Reads the first images of a part that can be read, and notes the faults of the others.
+
+    Returns:
+        uint8 images [N, H, W, 3], and the files they are of.
+    """
+    wanted, size = options.number(part, len(files)), options.image_size
+    images = np.empty((0, 1, 1, 3), np.uint8)
+    good: list[File] = []
+    if size is not None:
+        check_budget(wanted, (size, size, 3))
+
+    def read(file: File) -> np.ndarray | Unreadable:
+        try:
+            with open(file.path, "rb") as stored:
+                return _resized(decode(stored.read(), options.background), size)
+        except Unreadable as fault:
+            return fault
+        except OSError as error:
+            return Unreadable(error.strerror or str(error))
+
+    rest = iter(files)
+    with concurrent.futures.ThreadPoolExecutor(content.THREADS) as pool:
+        while len(good) < wanted:
+            some = list(itertools.islice(rest, min(CHUNK, wanted - len(good))))
+            if not some:
+                break
+            for file, image in zip(some, pool.map(read, some)):
+                if isinstance(image, Unreadable):
+                    faults[file.path] = str(image)
+                    continue
+                if not good:
+                    check_budget(wanted, image.shape)
+                    images = np.empty((wanted, *image.shape), np.uint8)
+                if image.shape != images.shape[1:]:
+                    raise ValueError(
+                        f"Images differ in size: {good[0].path!r} has shape {images.shape[1:]}, "
+                        f"{file.path!r} has shape {image.shape}. Say what size to bring them to: "
+                        f"--image_size={images.shape[1]}, for instance."
+                    )
+                images[len(good)] = image
+                good.append(file)
+    return images[: len(good)], good
 
 
-def _fault(file: Path) -> str | None:
-    try:
-        _shape(str(file))
-    except Unreadable as error:
-        return str(error)
-    return None
+def _resized(image: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None or image.shape[:2] == (size, size):
+        return image
+    with tf.device("CPU"):
+        result: np.ndarray = _resizer(size)(image).numpy()
+    return result
+
+
+@functools.cache
+def _resizer(size: int) -> Callable[[Tensor], Tensor]:
+    """Returns the resizing as one graph for images of all shapes."""
+    signature = [tf.TensorSpec([None, None, 3], tf.uint8)]
+    return tf.function(lambda image: resize(image, size), input_signature=signature)
 
 
 def _grey(images: np.ndarray) -> bool:

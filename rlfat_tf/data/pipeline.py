@@ -7,11 +7,10 @@ by computing it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from rlfat_tf.core import random
+from rlfat_tf.core.types import Images, Labels, Tensor
 from rlfat_tf.data import augment as augmentations
 from rlfat_tf.data.arrays import Arrays
 
@@ -72,7 +71,7 @@ def training_batches(
     images, labels = _tensors(arrays)
     start_epoch, start_batch = divmod(start_step, steps)
 
-    def epoch_batches(epoch: Any) -> tf.data.Dataset:
+    def epoch_batches(epoch: Tensor) -> tf.data.Dataset:
         root = random.as_seed(seed).fold(epoch)
         index = tf.random.experimental.stateless_shuffle(tf.range(total), root.fold(_ORDER).value)
         draws = tuple(
@@ -84,7 +83,7 @@ def training_batches(
         rows = (index, *(tf.gather(draw, index) for draw in draws))
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
 
-    def batch(index: Any, *draws: Any) -> Any:
+    def batch(index: Tensor, *draws: Tensor) -> tuple[Images, Labels]:
         some = tf.gather(images, index)
         for augmentation, draw in zip(chain, draws):
             some = augmentation.apply(some, draw)
@@ -131,13 +130,13 @@ def _check(arrays: Arrays, batch_size: int) -> None:
         raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
 
 
-def _tensors(arrays: Arrays) -> tuple[Any, Any]:
+def _tensors(arrays: Arrays) -> tuple[Tensor, Labels]:
     """Puts the arrays into host memory once; tf.data captures tensors by reference."""
     with tf.device("CPU"):
         return tf.constant(arrays.images), tf.constant(arrays.labels, tf.int32)
 
 
-def _to_float(images: Any) -> Any:
+def _to_float(images: Tensor) -> Images:
     return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Tensor
+
 MAX_BYTES = 16 * 2**30
 READ_BATCH = 512
+BACKGROUNDS = ("white", "black")  # of transparent pixels
 
 
 class Unreadable(ValueError):
     """The files of a data set are incomplete or damaged."""
 
 
-def reason(error: Any) -> str:
+def reason(error: tf.errors.OpError) -> str:
     """Returns what a TensorFlow error says, without where in the graph it was raised."""
     return str(error.message).rpartition("}} ")[2].partition(" [Op:")[0]
 
@@ -29,9 +33,16 @@ class Options(NamedTuple):
     test_examples: int | None = None
     image_size: int | None = None
     skip_unreadable: bool = False
+    background: str = "white"
+    channels: int | None = None
+    test_only: bool = False
 
     def check(self) -> None:
-        """Raises ValueError for a count or a size that is not positive."""
+        """Raises ValueError for a value that is out of its range."""
+        if self.background not in BACKGROUNDS:
+            raise unknown("background", self.background, BACKGROUNDS)
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"Expected channels to be 1 or 3; received {self.channels}.")
         for name in ("train_examples", "test_examples", "image_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -41,13 +52,13 @@ class Options(NamedTuple):
         """Returns how many examples of a part to read.
 
         Args:
-            part: ``"train"`` or ``"test"``.
+            part: ``"train"`` or ``"test"``; of ``"validation"`` all are read.
             available: How many there are.
 
         Raises:
             ValueError: If there are none, or more are wanted than there are.
         """
-        wanted = self.train_examples if part == "train" else self.test_examples
+        wanted = {"train": self.train_examples, "test": self.test_examples}.get(part)
         if available < 1:
             raise ValueError(f"The {part} part of this data set has no examples.")
         if wanted is not None and wanted > available:
@@ -69,7 +80,7 @@ def check_budget(count: int, shape: tuple[int, ...]) -> None:
         )
 
 
-def resize(images: Any, size: int | None) -> Any:
+def resize(images: Tensor, size: int | None) -> Tensor:
     """Resizes to a square, bilinear and antialiased; the aspect ratio is not kept.
 
     Args:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Tensor
 from rlfat_tf.data.arrays import Arrays, DataSet
 from rlfat_tf.data.reading import READ_BATCH, Options, Unreadable, read, resize
 
@@ -43,15 +44,21 @@ def load(name: str, options: Options) -> DataSet:
     features = builder.info.features
     shape = _image_shape(name, features[image_key], options.image_size)
 
-    def finish(image: Any, label: Any) -> Any:
+    def finish(image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         return tf.ensure_shape(resize(image, options.image_size), shape), label
 
-    parts = []
+    parts = {"train": Arrays.none(shape)}
+    content = {}
     for part, split_name in zip(("train", "test"), _splits(name, builder.info)):
+        if part == "train" and options.test_only:
+            continue
         pairs, available = _pairs(builder, split_name, (image_key, label_key), finish)
-        parts.append(Arrays(*read(pairs, options.number(part, available))))
+        parts[part] = Arrays(*read(pairs, options.number(part, available)))
+        content[part] = f"{available} examples of {builder.info.full_name}, {split_name}"
     label = features[label_key]
-    return DataSet(parts[0], parts[1], label.num_classes, tuple(label.names))
+    return DataSet(
+        parts["train"], parts["test"], label.num_classes, tuple(label.names), content=content
+    )
 
 
 def _import_tfds() -> Any:
@@ -169,7 +176,10 @@ def _splits(name: str, info: Any) -> tuple[str, str]:
 
 
 def _pairs(
-    builder: Any, split_name: str, keys: tuple[str, str], finish: Callable[[Any, Any], Any]
+    builder: Any,
+    split_name: str,
+    keys: tuple[str, str],
+    finish: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
 ) -> tuple[tf.data.Dataset, int]:
     """Returns a split's (image, label) pairs in the order of the files, and how many there are."""
     tfds = _import_tfds()
@@ -196,7 +206,7 @@ def _pairs(
     return pairs, builder.info.splits[split_name].num_examples
 
 
-def _slice(records: tf.data.Dataset, skip: Any, take: Any) -> tf.data.Dataset:
+def _slice(records: tf.data.Dataset, skip: Tensor, take: Tensor) -> tf.data.Dataset:
     return records.skip(tf.cast(skip, tf.int64)).take(tf.cast(take, tf.int64))
 
 

@@ -15,6 +15,7 @@ from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.core import transforms
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import STARTS
+from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.methods import METHODS, atld, local_global
 from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
@@ -55,6 +56,9 @@ class TrainConfig:
         False, "Leave out images of a folder that cannot be read, with a warning."
     )
     image_size: int | None = option(None, "Resize images to this many pixels a side.")
+    background: str = option(
+        "white", "Colour behind transparent pixels of a folder's images.", choices=BACKGROUNDS
+    )
     train_examples: int | None = option(None, "Use the first N training examples only.")
     test_examples: int | None = option(None, "Use the first N test examples only.", identity=False)
     validation_fraction: float = option(
@@ -200,12 +204,17 @@ class TrainConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields that decide what the run computes, apart from its length."""
+        """The fields that decide what the run computes, apart from its length.
+
+        Of a folder of images its content decides, not its place; it is compared when it is read.
+        """
         fields = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.metadata["identity"]
         }
+        if self.dataset.startswith("folder:"):
+            fields["dataset"] = "folder:"
         if self.lr_schedule == "cosine":  # its shape depends on where it ends
             fields.update(epochs=self.epochs, train_steps=self.train_steps)
         return fields

@@ -12,6 +12,7 @@ from rlfat_tf.attacks.autoattack import COMPONENTS, VERSIONS
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.losses import ATTACK_LOSSES
 from rlfat_tf.core.norms import NORMS
+from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
 from rlfat_tf.run.config import TrainConfig, option
@@ -36,6 +37,14 @@ class EvalConfig:
     data_dir: str | None = option(None, "Folder of prepared TFDS data sets.")
     download: bool = option(True, "Whether a missing data set may be downloaded.")
     image_size: int | None = option(None, "Resize images to this many pixels a side.")
+    skip_unreadable: bool | None = option(
+        None, "Leave out images of a folder that cannot be read; default: as the run, or refuse."
+    )
+    background: str | None = option(
+        None,
+        "Colour behind transparent pixels of a folder's images; default: the run's, or white.",
+        choices=BACKGROUNDS,
+    )
     test_examples: int | None = option(None, "Use the first N test examples only.")
     batch_size: int = option(128, "Examples attacked at once; changes speed, not results.")
     seed: int | None = option(None, "Seed of the attacks; default: the run's.")
@@ -174,9 +183,8 @@ class EvalConfig:
         checkpoint.model_path(self.workdir, self.checkpoint)  # complains before anything else
         text = (Path(self.workdir) / "config.json").read_text(encoding="utf-8")
         run = TrainConfig.from_json(text)
-        known: dict[str, Any] = {
-            name: getattr(run, name) for name in ("dataset", "data_dir", "image_size", "seed")
-        }
+        names = ("dataset", "data_dir", "image_size", "skip_unreadable", "background", "seed")
+        known: dict[str, Any] = {name: getattr(run, name) for name in names}
         known["epsilon"] = (run.epsilon,)
         found = {name: value for name, value in known.items() if getattr(self, name) is None}
         if self.protocol == "paper":

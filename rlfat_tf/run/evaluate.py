@@ -11,7 +11,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf import data
 from rlfat_tf.evaluation import adaptive
 from rlfat_tf.evaluation.classifier import load_classifier
 from rlfat_tf.evaluation.evaluate import as_arrays, make_runner, run_plan
@@ -19,6 +18,7 @@ from rlfat_tf.evaluation.plan import make_plan
 from rlfat_tf.evaluation.report import evidence
 from rlfat_tf.evaluation.report.writing import refuse_to_replace, show, write_report
 from rlfat_tf.methods.inference import FORMS
+from rlfat_tf.run import dataset
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.storage import checkpoint
 
@@ -51,13 +51,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         adaptive.check_discriminator(defended)
     source = None if config.source_model is None else load_classifier(config.source_model)
     plan = make_plan(config.attacks, config.epsilon or (), config.norm, config.settings(source))
-    data_set = data.load(
-        str(config.dataset),
-        data_dir=config.data_dir,
-        download=config.download,
-        test_examples=config.test_examples,
-        image_size=config.image_size,
-    )
+    data_set = dataset.load_for_evaluation(config, classifier.image_shape)
     images, labels = as_arrays(data_set.test)
     runner = make_runner(
         classifier,
@@ -80,6 +74,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
             limits=config.limits,
         ),
         "dataset": config.dataset,
+        "data": dict(data_set.content),
         "batch_size": config.batch_size,
         "machine": f"{platform.machine()}, {len(tf.config.list_physical_devices('GPU'))} GPUs",
         "command": shlex.join(sys.argv),

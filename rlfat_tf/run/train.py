@@ -14,7 +14,6 @@ import functools
 import json
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from rlfat_tf.core.types import Strategy
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
-from rlfat_tf.run import callbacks, optimizers
+from rlfat_tf.run import callbacks, dataset, optimizers
 from rlfat_tf.run.builders import build_model
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.distribution import (
@@ -110,19 +109,10 @@ def _run_until_told(
 ) -> dict[str, Any]:
     workdir = Path(config.run_dir)
     keras.utils.set_random_seed(config.seed)
-    data_set = data.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        download=config.download,
-        train_examples=config.train_examples,
-        test_examples=config.test_examples,
-        image_size=config.image_size,
-        skip_unreadable=config.skip_unreadable,
-    )
-    train, validation = data_set.train, None
-    if config.validation_fraction:
-        train, validation = data.split(train, config.validation_fraction, config.seed)
-    check_classes(train, data_set.class_names)
+    data_set, train, validation = dataset.load_for_training(config)
+    check_agreement(strategy, data=dataset.fingerprint(data_set))
+    if is_chief(strategy):
+        dataset.check_same_data(workdir, data_set)
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
     total_steps = config.train_steps or (config.epochs or 0) * steps_per_epoch
     with strategy.scope():
@@ -133,6 +123,7 @@ def _run_until_told(
             f"The run in {shared} has {progress['step']} steps already, more than the "
             f"{total_steps} asked for: its length may only grow."
         )
+    dataset.write_record(workdir, data_set)
     write_config(workdir, config)
     check_agreement(strategy, step=progress["step"], length=total_steps)
     if not is_chief(strategy):
@@ -170,28 +161,6 @@ def _run_until_told(
     if is_chief(strategy):
         show(config, summary)
     return summary
-
-
-def check_classes(train: data.Arrays, class_names: tuple[str, ...]) -> None:
-    """Warns of classes of which there is no training example.
-
-    Raises:
-        ValueError: If there are examples of one class only.
-    """
-    present = set(train.labels.tolist())
-    missing = [name for i, name in enumerate(class_names) if i not in present]
-    if len(class_names) - len(missing) < 2:
-        raise ValueError(
-            f"Expected training examples of at least 2 classes; all {len(train)} are of one. Use "
-            "more examples (--train_examples)."
-        )
-    if missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        warnings.warn(
-            f"There is no training example of {len(missing)} of the {len(class_names)} classes: "
-            f"{shown}.",
-            stacklevel=2,
-        )
 
 
 def export_is_due(workdir: Path) -> bool:

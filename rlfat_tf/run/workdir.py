@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -102,9 +103,22 @@ def check_shared(workdir: Path, seconds: float = 60.0) -> None:
 
 
 def write_config(workdir: Path, config: TrainConfig) -> None:
-    """Writes ``config.json`` and ``flags.cfg``."""
+    """Writes ``config.json`` and ``flags.cfg``, which can be used from any folder."""
+    config = with_absolute_paths(config)
     write_text(workdir / "config.json", config.to_json() + "\n")
     write_text(workdir / "flags.cfg", config.to_flags())
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Returns the configuration as it can be used from any folder of this machine."""
+    changes: dict[str, Any] = {}
+    prefix, _, path = config.dataset.partition(":")
+    if prefix == "folder":
+        changes["dataset"] = f"folder:{Path(path).expanduser().resolve()}"
+        changes["workdir"] = str(Path(config.run_dir).resolve())  # its default is made of the name
+    if config.data_dir is not None and "://" not in config.data_dir:
+        changes["data_dir"] = str(Path(config.data_dir).expanduser().resolve())
+    return dataclasses.replace(config, **changes)
 
 
 def restore_progress(workdir: Path, robust: AdversarialModel) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from PIL import Image
 
 from rlfat_tf import data
-from rlfat_tf.run import train
+from rlfat_tf.run import data_checks, train
 from tests.runs import config, damages
 
 
@@ -17,8 +17,8 @@ def write_images(root, classes=("cat", "dog"), count=5, shape=(6, 5, 3)):
             for i in range(count):
                 path = root / part / name / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                image = np.full(shape, 100 * index + i, np.uint8)
-                path.write_bytes(tf.io.encode_png(image).numpy())
+                image = np.full(shape, 100 * index + i + 50 * (part == "test"), np.uint8)
+                Image.fromarray(image).save(path)
     return root
 
 
@@ -74,23 +74,41 @@ def test_a_data_set_that_is_being_prepared_is_not_there_yet(tmp_path):
 
 
 @pytest.mark.parametrize("size", [None, 4])
-def test_corrupt_images_are_refused_or_left_out(tmp_path, size):
+def test_corrupt_images_are_refused_or_left_out(tmp_path, capfd, size):
     root = write_images(tmp_path)
     whole = data.load(f"folder:{root}", image_size=size)
     (root / "train" / "cat" / "empty.png").write_bytes(b"")
     half = root / "train" / "dog" / "half.png"
     half.write_bytes((root / "train" / "dog" / "0.png").read_bytes()[:-30])
-    message = r"(empty|half).png' cannot be read as an image \(and 1 other files\): \w"
-    with pytest.raises(ValueError, match=f"{message}.*--skip_unreadable"):
-        data.load(f"folder:{root}", image_size=size)
-    with pytest.warns(UserWarning, match=f"{message}.* Left out"):
-        loaded = data.load(f"folder:{root}", image_size=size, skip_unreadable=True)
+    (root / "test" / "cat" / "page.png").write_bytes(b"<html>not found</html>")
+    faults = [r"dog/half.png' \(image file is truncated", r"cat/empty.png' \(the file is empty\)",
+              r"test/cat/page.png' \(it is no image in one of the formats"]  # fmt: skip
+    for fault in faults:  # all of them at once, those of the test part too
+        message = f"^3 files cannot be read as images: .*{fault}"
+        with pytest.raises(ValueError, match=f"{message}.*--skip_unreadable"):
+            data.load(f"folder:{root}", image_size=size)
+        with pytest.warns(UserWarning, match=f"{message}.* Left out"):
+            loaded = data.load(f"folder:{root}", image_size=size, skip_unreadable=True)
     np.testing.assert_array_equal(loaded.train.images, whole.train.images)
+    np.testing.assert_array_equal(loaded.test.images, whole.test.images)
+    skipping = {"image_size": size, "skip_unreadable": True}
     with pytest.warns(UserWarning, match="Left out"):
-        first = data.load(
-            f"folder:{root}", image_size=size, skip_unreadable=True, train_examples=10
-        )
+        first = data.load(f"folder:{root}", train_examples=10, **skipping)
     np.testing.assert_array_equal(first.train.images, whole.train.images)
+    with pytest.raises(ValueError, match="but the train part has 10"), pytest.warns(UserWarning):
+        data.load(f"folder:{root}", train_examples=11, **skipping)
+    assert capfd.readouterr().err == ""
+
+
+def test_of_many_corrupt_images_some_are_named(tmp_path):
+    root = write_images(tmp_path, count=20)
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="^80 files cannot .*, and 70 more. Repair") as refusal:
+        data.load(f"folder:{root}")
+    assert str(refusal.value).count("the file is empty") == 10
+    with pytest.raises(ValueError, match="The train part .* no examples"), pytest.warns():
+        data.load(f"folder:{root}", skip_unreadable=True)
 
 
 def test_a_class_without_an_example(tmp_path):
@@ -101,7 +119,7 @@ def test_a_class_without_an_example(tmp_path):
     labels = np.array([0, 2, 2])
     arrays = data.Arrays(np.zeros([3, 2, 2, 1], np.float32), labels)
     with pytest.warns(UserWarning, match="no training example of 1 of the 3 classes: b"):
-        train.check_classes(arrays, ("a", "b", "c"))
+        data_checks.check_classes(arrays, ("a", "b", "c"))
 
 
 def test_one_class_only(tmp_path):
@@ -109,7 +127,7 @@ def test_one_class_only(tmp_path):
         data.load(f"folder:{write_images(tmp_path, classes=('cat',))}")
     arrays = data.Arrays(np.zeros([3, 2, 2, 1], np.float32), np.array([2, 2, 2]))
     with pytest.raises(ValueError, match="at least 2 classes; all 3 are of one"):
-        train.check_classes(arrays, ("a", "b", "c"))
+        data_checks.check_classes(arrays, ("a", "b", "c"))
 
 
 def test_nan_pixels():

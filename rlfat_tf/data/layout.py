@@ -1,0 +1,198 @@
+"""Which folders are the parts of a data set and which are its classes.
+
+Understood are ``<root>/train/<class>/*`` with ``test`` or ``val`` beside ``train``, and
+``<root>/<class>/*``; each may lie in a folder that wraps it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+from rlfat_tf.data.decode import SUFFIXES
+from rlfat_tf.data.listing import File, Listing, make_file, split
+from rlfat_tf.data.tree import Tree, scan
+
+# Names of parts, in lower case: as the whole name, or else as a word of it (Final_Training).
+PART_NAMES = {
+    "train": ("train", "training", "trainset"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing", "testset"),
+}
+
+
+def list_folder(path: str) -> Listing:
+    """Makes the index of a folder; no file is opened.
+
+    Raises:
+        FileNotFoundError: If the folder or a part of it does not exist.
+        ValueError: If there are no images, a class has none, the test or the validation part has
+            classes that the training part lacks, or it cannot be told which folder is which.
+    """
+    root = os.path.expanduser(path)
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"There is no folder {root!r} to read images from.")
+    tree = _unwrap(scan(root))
+    found = _find_parts(tree)
+    if not found:
+        return _flat(tree)
+    folders = {part: _unwrap(folder, into_parts=True) for part, folder in found.items()}
+    parts = {part: _files(_classes(folder, part)) for part, folder in folders.items()}
+    class_names = _class_names(parts["train"])
+    for part, files in parts.items():
+        foreign = sorted({file.class_name for file in files} - set(class_names))
+        if foreign:
+            raise ValueError(
+                f"The {part} part {folders[part].path!r} has classes that train lacks: {foreign}. "
+                "Classes are matched by the names of their folders; capitals count."
+            )
+    used = [_classes(folder, part) for part, folder in folders.items()]
+    unused = [folder for folder in tree.folders if folder not in found.values()]
+    left_out = _left_out((tree, *folders.values()), [c for part in used for c in part], unused)
+    if "test" not in parts:
+        parts["test"] = parts.pop("validation")
+    ordered = {part: tuple(sorted(files, key=lambda f: f.key)) for part, files in parts.items()}
+    return Listing(tree.path, class_names, ordered, False, left_out)
+
+
+def _flat(tree: Tree) -> Listing:
+    classes = _classes(tree, "train")
+    unused = [folder for folder in tree.folders if folder not in classes]
+    parts: dict[str, list[File]] = {"train": [], "test": []}
+    for class_name in _class_names(_files(classes)):
+        train, test = split([f for f in _files(classes) if f.class_name == class_name])
+        parts["train"] += train
+        parts["test"] += test
+    ordered = {part: tuple(sorted(files, key=lambda f: f.key)) for part, files in parts.items()}
+    left_out = _left_out((tree,), classes, unused)
+    return Listing(tree.path, _class_names(_files(classes)), ordered, True, left_out)
+
+
+def part_of(name: str) -> str | None:
+    """Returns the part that a folder of this whole name holds; None if it names no part."""
+    return next((part for part, names in PART_NAMES.items() if name.lower() in names), None)
+
+
+def _words_of(name: str) -> str | None:
+    """As :func:`part_of`, by a word of the name."""
+    parts = {part_of(word) for word in re.split(r"[^A-Za-z]+", name)} - {None}
+    return parts.pop() if len(parts) == 1 else None
+
+
+def _holds_classes(folder: Tree) -> bool:
+    return any(sub.images for sub in _unwrap(folder, into_parts=True).folders)
+
+
+def _unwrap(tree: Tree, into_parts: bool = False) -> Tree:
+    """Returns the folder in which classes or parts are: this, or one that it merely wraps.
+
+    Args:
+        tree: The folder.
+        into_parts: Whether the one folder in it is opened even if it looks like a part.
+    """
+    inside = [folder for folder in tree.folders if folder.total]
+    if len(inside) != 1 or inside[0].images or tree.images:
+        return tree
+    if not into_parts and _words_of(inside[0].name) and _holds_classes(inside[0]):
+        return tree
+    return _unwrap(inside[0], into_parts)
+
+
+def _find_parts(tree: Tree) -> dict[str, Tree]:
+    """Returns the folders of the parts; nothing where the folders are classes."""
+    classes = [f for f in tree.folders if f.images and not _words_of(f.name)]
+    # A folder called train is a class if most of its images lie in it as those of its siblings do.
+    holding = [
+        f
+        for f in tree.folders
+        if _holds_classes(f) and not (classes and len(f.images) > f.images_below)
+    ]
+    found: dict[str, Tree] = {}
+    for part in PART_NAMES:
+        named = [f for f in holding if part_of(f.name) == part]
+        named = named or [f for f in holding if _words_of(f.name) == part]
+        if len(named) > 1:
+            raise ValueError(
+                f"{tree.path!r} has several folders that may be the {part} part: "
+                f"{', '.join(repr(f.name) for f in named)}. Rename or remove all but one."
+            )
+        if named:
+            found[part] = named[0]
+    if classes and "train" not in found:
+        return {}
+    if not found:
+        loose = [f.name for f in tree.folders if f.images]
+        if loose and not classes:
+            raise ValueError(
+                f"Expected class folders; {tree.path!r} has images directly in "
+                f"{', '.join(map(repr, loose))}, which are names of parts. Sort the images: "
+                "train/<class>/<name> and test/<class>/<name>."
+            )
+        return {}
+    if "train" not in found or len(found) == 1:
+        here, missing = ("train", "test") if "train" in found else (min(found), "train")
+        name = found[here].name
+        raise FileNotFoundError(
+            f"{tree.path!r} has a folder {name!r} but no {missing!r}"
+            + (" (or 'val')" if missing == "test" else "")
+            + " with class folders beside it. Add it; or give "
+            f"folder:{found[here].path}, a fifth of which then is the test part."
+        )
+    return found
+
+
+def _classes(folder: Tree, part: str) -> list[Tree]:
+    """Returns the class folders of a part."""
+    classes = [sub for sub in folder.folders if sub.images]
+    if not classes:
+        loose = f"; there are {len(folder.images)} in no class folder" if folder.images else ""
+        deeper = folder.images_below
+        loose += f"; there are {deeper} in deeper folders" if deeper else ""
+        raise ValueError(
+            f"Expected images {folder.path!r}/<class>/<name> with one of the endings "
+            f"{', '.join(SUFFIXES)}; found none{loose}."
+        )
+    empty = [
+        f"{sub.name}" + (f" ({sub.total} in folders below it)" if sub.total else "")
+        for sub in folder.folders
+        if not sub.images and sub.name[0] != "_" and not (_words_of(sub.name) and sub.total)
+    ]
+    if empty and part == "train":
+        raise ValueError(
+            f"Expected images of every class; {folder.path!r} has none in {', '.join(empty)}. Add "
+            "them, or remove the empty folders."
+        )
+    return classes
+
+
+def _files(classes: Iterable[Tree]) -> list[File]:
+    return [
+        make_file(folder.path, folder.name, name, size)
+        for folder in classes
+        for name, size in folder.images
+    ]
+
+
+def _class_names(files: Iterable[File]) -> tuple[str, ...]:
+    return tuple(sorted({file.class_name for file in files}))
+
+
+def _left_out(parts: Iterable[Tree], classes: list[Tree], unused: list[Tree]) -> tuple[str, ...]:
+    """Says what of the folder is not used."""
+    around = {id(folder): folder for folder in parts}.values()
+    used = [*around, *classes]
+    endings = sorted({repr(suffix) for folder in used for suffix in folder.others})
+    counts = {
+        f"files with other endings ({', '.join(endings)})": sum(
+            sum(folder.others.values()) for folder in used
+        ),
+        "broken links": sum(folder.broken for folder in used),
+        "images in folders below the class folders": sum(c.images_below for c in classes),
+        "images in no class folder": sum(len(folder.images) for folder in around),
+    }
+    said = [f"{count} {what}" for what, count in counts.items() if count]
+    for folder in unused:
+        if folder.total:
+            said.append(f"the folder {folder.name!r} ({folder.total} images)")
+    return tuple(said)

@@ -1,0 +1,73 @@
+"""What is said of the data of a run before it trains on them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlfat_tf import data
+
+IMBALANCE = 20  # images of the largest class for one of the smallest, above which a run warns
+SHOWN = 5
+
+
+def warn_of_flip(dataset: str, augment: str) -> None:
+    """Warns of mirrored images where nobody has said that this keeps their meaning."""
+    if dataset.startswith("folder:") and "flip" in augment:
+        warnings.warn(
+            f"--augment={augment} mirrors images left to right, which changes the meaning of text "
+            "and of signs that point to a side. If the images have such, use --augment=none or "
+            "--augment=cutout.",
+            stacklevel=3,
+        )
+
+
+def check_classes(train: data.Arrays, class_names: Sequence[str]) -> None:
+    """Warns of classes of which there is no training example.
+
+    Raises:
+        ValueError: If there are examples of one class only.
+    """
+    counts = np.bincount(train.labels, minlength=len(class_names))
+    missing = [name for name, count in zip(class_names, counts) if not count]
+    if len(class_names) - len(missing) < 2:
+        raise ValueError(
+            f"Expected training examples of at least 2 classes; all {len(train)} are of one. Use "
+            "more examples (--train_examples)."
+        )
+    if missing:
+        warnings.warn(
+            f"There is no training example of {len(missing)} of the {len(class_names)} classes: "
+            f"{shortened(missing)}.",
+            stacklevel=3,
+        )
+
+
+def warn_of_classes(data_set: data.DataSet) -> None:
+    """Warns of classes that the test part lacks, and of classes of very different sizes."""
+    names, size = data_set.class_names, len(data_set.class_names)
+    tested = np.bincount(data_set.test.labels, minlength=size)
+    missing = [name for name, count in zip(names, tested) if not count]
+    if missing:
+        warnings.warn(
+            f"There is no test image of {len(missing)} of the {size} classes: "
+            f"{shortened(missing)}. The test accuracy says nothing of them.",
+            stacklevel=3,
+        )
+    counts = np.bincount(data_set.train.labels, minlength=size)
+    present = np.where(counts, counts, counts.max())
+    most, fewest = int(counts.argmax()), int(present.argmin())
+    if counts[most] > IMBALANCE * counts[fewest]:
+        warnings.warn(
+            f"The class {names[most]!r} has {counts[most]} training images and {names[fewest]!r} "
+            f"{counts[fewest]}, more than {IMBALANCE} to 1: accuracy is mostly that of the large "
+            "classes, and small ones may never be predicted.",
+            stacklevel=3,
+        )
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Joins names, of many the first."""
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,227 @@
+"""The data of a run: loaded, looked at, recorded, and compared with those the run began with."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlfat_tf import data
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.data_checks import check_classes, shortened, warn_of_classes, warn_of_flip
+from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.storage.files import write_text
+from rlfat_tf.storage.saved_model import CLASS_NAMES
+
+RECORD = "data.json"
+
+
+def load_for_training(
+    config: TrainConfig,
+) -> tuple[data.DataSet, data.Arrays, data.Arrays | None]:
+    """Loads the data of a run, and warns of what is wrong with them.
+
+    Returns:
+        The data set, its training examples without those set aside for validation, and those: the
+        set's own validation part, where it has one, or else a random part of the training examples;
+        None if ``validation_fraction`` is 0.
+    """
+    data_set = data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        download=config.download,
+        train_examples=config.train_examples,
+        test_examples=config.test_examples,
+        image_size=config.image_size,
+        skip_unreadable=config.skip_unreadable,
+        background=config.background,
+    )
+    train, validation = data_set.train, None
+    if config.validation_fraction and data_set.validation is not None:
+        validation = data_set.validation
+    elif config.validation_fraction:
+        train, validation = data.split(train, config.validation_fraction, config.seed)
+    check_classes(train, data_set.class_names)
+    warn_of_classes(data_set)
+    warn_of_flip(config.dataset, config.augment)
+    return data_set, train, validation
+
+
+def fingerprint(data_set: data.DataSet) -> int:
+    """Returns a number that data of other content or other classes do not share, but by chance."""
+    return zlib.crc32(json.dumps(_record(data_set), sort_keys=True).encode())
+
+
+def write_record(workdir: Path, data_set: data.DataSet) -> None:
+    """Writes ``data.json``: the classes of a run and what identifies the content of its data."""
+    write_text(workdir / RECORD, json.dumps(_record(data_set), indent=2) + "\n")
+
+
+def _record(data_set: data.DataSet) -> dict[str, Any]:
+    return {
+        "class_names": list(data_set.class_names),
+        "image_shape": list(data_set.image_shape),
+        "content": dict(data_set.content),
+    }
+
+
+def read_record(workdir: Path) -> dict[str, Any] | None:
+    """Returns what ``data.json`` holds; None if there is none.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    path = workdir / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "class_names": [str(name) for name in record["class_names"]],
+            "image_shape": [int(side) for side in record["image_shape"]],
+            "content": {str(part): str(line) for part, line in record["content"].items()},
+        }
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is not what a run has written ({error}). Remove it if you know that the data "
+            "are those of this run: the next training makes it anew."
+        ) from error
+
+
+def check_same_data(workdir: Path, data_set: data.DataSet) -> None:
+    """Refuses to go on with a run on other data than it began with.
+
+    Raises:
+        ValueError: If classes or content are others.
+    """
+    there = read_record(workdir)
+    if there is None:
+        if (workdir / "config.json").is_file():
+            print(
+                f"The run in {workdir} was begun by a version that kept no record of its data: "
+                "whether they are the same is not checked.",
+                flush=True,
+            )
+        return
+    differences = _differences(there, _record(data_set))
+    if differences:
+        raise ValueError(
+            f"The data of the run in {workdir} have changed: {'; '.join(differences)}. Choose "
+            "another --workdir, or bring the data back to what they were."
+        )
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    said = []
+    lost = sorted(set(there["class_names"]) - set(here["class_names"]))
+    new = sorted(set(here["class_names"]) - set(there["class_names"]))
+    if new:
+        said.append(f"there are new classes ({shortened(new)})")
+    if lost:
+        said.append(f"classes are gone ({shortened(lost)})")
+    for part, line in here["content"].items():
+        if there["content"].get(part, line) != line:
+            said.append(f"the {part} part had {there['content'][part]}, and has {line} now")
+    if not said and there["class_names"] != here["class_names"]:
+        said.append("the classes have another order")
+    if not said and there["image_shape"] != here["image_shape"]:
+        said.append(f"images had shape {there['image_shape']}, and have {here['image_shape']} now")
+    return said
+
+
+def load_for_evaluation(
+    config: EvalConfig, image_shape: Sequence[int | None] | None
+) -> data.DataSet:
+    """Loads the test part on which a model is evaluated; its classes are numbered as the model's.
+
+    Args:
+        config: The evaluation, completed.
+        image_shape: Of the images that the model takes; None if that is not known.
+
+    Raises:
+        ValueError: If there are test images of classes that the model does not know.
+    """
+    channels = image_shape[-1] if image_shape is not None and len(image_shape) == 3 else None
+    data_set = data.load(
+        str(config.dataset),
+        data_dir=config.data_dir,
+        download=config.download,
+        test_examples=config.test_examples,
+        image_size=config.image_size,
+        skip_unreadable=bool(config.skip_unreadable),
+        background=config.background or "white",
+        channels=channels if channels in (1, 3) else None,
+        test_only=True,
+    )
+    record = None if config.workdir is None else read_record(Path(config.workdir))
+    names = _class_names(Path(config.path)) if record is None else record["class_names"]
+    if names is not None:
+        data_set = match_classes(data_set, names)
+    if record is not None and _kind(config.dataset) == _kind(_dataset_of_run(config)):
+        there, here = record["content"].get("test"), data_set.content.get("test")
+        if here is not None and there not in (None, here):
+            warnings.warn(
+                f"The test part of {config.dataset} is not the one of this run, which had "
+                f"{there}: it has {here} now. Images that the run was trained on may be among "
+                "them.",
+                stacklevel=2,
+            )
+    return data_set
+
+
+def _kind(dataset: str | None) -> str:
+    """The name of a data set; folders, which may be moved and renamed, are of one kind."""
+    return "folder:" if str(dataset).startswith("folder:") else str(dataset)
+
+
+def _dataset_of_run(config: EvalConfig) -> str:
+    text = (Path(str(config.workdir)) / "config.json").read_text(encoding="utf-8")
+    return TrainConfig.from_json(text).dataset
+
+
+def _class_names(path: Path) -> list[str] | None:
+    """Returns the class names that a SavedModel, or that of a run, brings."""
+    for assets in (path / "assets", path / "export" / "assets"):
+        if (assets / CLASS_NAMES).is_file():
+            return (assets / CLASS_NAMES).read_text(encoding="utf-8").splitlines()
+    return None
+
+
+def match_classes(data_set: data.DataSet, class_names: Sequence[str]) -> data.DataSet:
+    """Numbers the classes of a data set as a model does, which may know more of them.
+
+    Args:
+        data_set: Whose test part is evaluated.
+        class_names: The classes of the model, in the order of its outputs.
+
+    Raises:
+        ValueError: If there are test images of a class that is not among them.
+    """
+    number = {_composed(name): label for label, name in enumerate(class_names)}
+    found = [number.get(_composed(name), -1) for name in data_set.class_names]
+    labels = np.array(found, data_set.test.labels.dtype)[data_set.test.labels]
+    unknown = [data_set.class_names[i] for i in np.unique(data_set.test.labels[labels < 0])]
+    if unknown:
+        raise ValueError(
+            f"Expected images of the classes that the model has learned: "
+            f"{shortened(class_names)}; received some of {shortened(unknown)}. Classes are "
+            "matched by name: rename or remove the folders of those that the model does not know."
+        )
+    return data.DataSet(
+        data.Arrays.none(data_set.image_shape),
+        data.Arrays(data_set.test.images, labels),
+        len(class_names),
+        tuple(class_names),
+        content=data_set.content,
+    )
+
+
+def _composed(name: str) -> str:
+    """A name as it is in a SavedModel, which keeps one blank for any white space."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))

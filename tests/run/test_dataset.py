@@ -1,0 +1,214 @@
+"""The data of a run: what is said of them, and that no run goes on or is evaluated on others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlfat_tf import data
+from rlfat_tf.run import data_checks, dataset, evaluate, train
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.eval_config import EvalConfig
+from tests import runs
+
+COLOURS = {"blue": 40, "green": 120, "red": 200}
+
+
+def write(root, parts=(("train", 8), ("test", 4)), names=COLOURS):
+    """Images of three shades of grey, which a network tells apart after a few steps."""
+    for part, count in parts:
+        for name in names:
+            (root / part / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                values = np.random.RandomState(i + 100 * len(part)).randint(-9, 9, (8, 8))
+                image = (COLOURS.get(name, 200) + values).astype(np.uint8)
+                Image.fromarray(image).save(root / part / name / f"{i}.png")
+    return root
+
+
+def config(workdir, root, **changes):
+    settings = {
+        "dataset": f"folder:{root}", "train_examples": None, "test_examples": None,
+        "batch_size": 8, "validation_fraction": 0.0, "epochs": 12, "epsilon": 0.01,
+        "learning_rate": 0.01, "checkpoint_every": 0,
+    }  # fmt: skip
+    return runs.config(workdir, **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run on a folder, which was named by a path relative to another folder."""
+    folder = tmp_path_factory.mktemp("made")
+    write(folder / "photos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        summary = train.run(config("run", "photos"))
+    assert summary["test_accuracy"] > 0.9
+    return folder
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy of it, whose files can be changed."""
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def evaluation(run, **changes):
+    settings = {
+        "attacks": "clean", "pictures": False, "checks": False, "workdir": str(run / "run"),
+        "report_dir": str(run / "report"), "dataset": f"folder:{run / 'photos'}",
+    }  # fmt: skip
+    return EvalConfig(**{**settings, **changes})
+
+
+def test_a_relative_path_is_kept_as_one_that_works_from_anywhere(made, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    kept = TrainConfig.from_json((made / "run" / "config.json").read_text())
+    assert kept.dataset == f"folder:{made / 'photos'}" and kept.workdir == str(made / "run")
+    assert kept.identity == config(made / "run", "photos").identity
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = evaluate.run(evaluation(made, dataset=None, report_dir=str(tmp_path / "report")))
+    assert report["clean_accuracy"] == 1.0 and report["examples"] == 12
+    assert report["data"]["test"].startswith("12 files, ")
+
+
+def test_a_run_is_found_again_by_its_flags_and_from_a_moved_folder(run, monkeypatch, capsys):
+    monkeypatch.chdir(run)
+    shutil.move(run / "photos", run / "moved")
+    summary = json.loads((run / "run" / "summary.json").read_text())
+    assert train.run(config("run", "moved")) == summary
+    assert "Resuming" not in capsys.readouterr().out
+
+
+def test_a_run_does_not_go_on_with_other_data(run):
+    before = (run / "run" / "config.json").read_bytes()
+    photos, longer = run / "photos", config(run / "run", run / "photos", epochs=13)
+    (photos / "train" / "red" / "0.png").rename(photos / "train" / "red" / "x.png")
+    with pytest.raises(ValueError, match="have changed: the train part had 24 files, .*--workdir"):
+        train.run(longer)
+    (photos / "train" / "red" / "x.png").rename(photos / "train" / "red" / "0.png")
+    for part in ("train", "test"):
+        (photos / part / "red").rename(photos / part / "amber")
+    message = r"there are new classes \(amber\); classes are gone \(red\); the train"
+    with pytest.raises(ValueError, match=message):
+        train.run(longer)
+    assert (run / "run" / "config.json").read_bytes() == before
+    for part in ("train", "test"):
+        (photos / part / "amber").rename(photos / part / "red")
+    assert train.run(longer)["steps"] == 39
+
+
+def test_a_run_without_a_record_goes_on_with_a_note(run, capsys):
+    (run / "run" / "data.json").unlink()
+    train.run(config(run / "run", run / "photos", epochs=13))
+    assert "kept no record of its data" in capsys.readouterr().out
+    assert dataset.read_record(run / "run")["class_names"] == sorted(COLOURS)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"class_names": 3}'])
+def test_a_damaged_record_is_told(tmp_path, text):
+    (tmp_path / "data.json").write_text(text)
+    with pytest.raises(ValueError, match="data.json is not what a run has written .*Remove it"):
+        dataset.read_record(tmp_path)
+
+
+def test_classes_are_matched_by_name(run):
+    photos = run / "photos"
+    for part in ("train", "test"):
+        shutil.rmtree(photos / part / "green")
+        (photos / part / "zinc").mkdir()
+    write(photos, parts=(("train", 2),), names=("amber",))  # trained on later: no test image
+    Image.new("L", (8, 8), 90).save(photos / "train" / "zinc" / "0.png")
+    with pytest.warns(UserWarning, match="test part of folder:.* is not the one of this run"):
+        report = evaluate.run(evaluation(run))
+    assert report["clean_accuracy"] == 1.0 and report["examples"] == 8
+    (photos / "test" / "red").rename(photos / "test" / "amber")
+    with pytest.raises(ValueError, match="learned: blue, green, red; received some of amber.*name"):
+        evaluate.run(evaluation(run))
+
+
+def test_classes_of_a_saved_model_are_matched_by_name(tmp_path):
+    names = ["b  c", "a", "d"]
+    set_of_two = data.from_arrays(
+        np.zeros([2, 2, 2, 1], np.uint8), [0, 1], np.zeros([3, 2, 2, 1], np.uint8), [0, 1, 1],
+        class_names=["a", "b c"],
+    )  # fmt: skip
+    matched = dataset.match_classes(set_of_two, names)
+    assert matched.test.labels.tolist() == [1, 0, 0]
+    assert matched.class_names == tuple(names) and matched.num_classes == 3
+    for folder in (tmp_path / "assets", tmp_path / "export" / "assets"):
+        folder.mkdir(parents=True)
+        (folder / "class_names.txt").write_text("b c\na\nd\n")
+        assert dataset._class_names(tmp_path) == ["b c", "a", "d"]
+        shutil.rmtree(folder)
+    assert dataset._class_names(tmp_path) is None
+
+
+def test_eval_reads_no_training_image_and_skips_as_its_run(run, capfd):
+    photos = run / "photos"
+    (photos / "test" / "red" / "0.png").write_bytes(b"")
+    for path in (photos / "train").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="^1 file cannot be read .*--skip_unreadable"):
+        evaluate.run(evaluation(run))
+    with pytest.warns(UserWarning, match="Left out"):
+        report = evaluate.run(evaluation(run, skip_unreadable=True))
+    assert report["examples"] == 11
+    path = run / "run" / "config.json"
+    of_run = {**json.loads(path.read_text()), "skip_unreadable": True}
+    path.write_text(json.dumps(of_run))
+    assert evaluation(run).completed().skip_unreadable is True
+    assert evaluation(run, skip_unreadable=False).completed().skip_unreadable is False
+
+
+def test_eval_takes_the_channels_that_the_model_takes(run):
+    Image.new("RGB", (8, 8), "red").save(run / "photos" / "test" / "red" / "0.png")
+    with pytest.raises(ValueError, match="Expected grey images"):
+        evaluate.run(evaluation(run))
+
+
+def test_the_sets_own_validation_part_is_used(tmp_path):
+    root = write(tmp_path, parts=(("train", 4), ("test", 2), ("valid", 1)))
+    data_set, of_train, validation = dataset.load_for_training(
+        config(tmp_path, root, validation_fraction=0.1, augment="none")
+    )
+    assert (len(of_train), len(data_set.test), len(validation)) == (12, 6, 3)
+    without = dataset.load_for_training(config(tmp_path, root, augment="none"))
+    assert without[2] is None and len(without[1]) == 12
+
+
+def test_what_is_said_at_the_start(tmp_path):
+    write(tmp_path, parts=(("train", 2), ("test", 1)), names=("blue", "red"))
+    write(tmp_path, parts=(("train", 41),), names=("green",))
+    said = (
+        r"--augment=crop_flip mirrors .*--augment=none|no test image of 1 of the 3 classes: green"
+    )
+    said += r"|'green' has 41 training images and 'blue' 2, more than 20 to 1"
+    with pytest.warns(UserWarning, match=said) as warned:
+        dataset.load_for_training(config(tmp_path, tmp_path, augment="crop_flip"))
+    assert len(warned) == 3
+
+
+def test_nothing_is_said_where_there_is_nothing_to_say(tmp_path):
+    write(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset.load_for_training(config(tmp_path, tmp_path, augment="none"))
+        data_checks.warn_of_flip("cifar10", "flip")
+
+
+def test_the_background_is_part_of_a_run(tmp_path):
+    one = config(tmp_path, tmp_path)
+    assert one.identity != dataclasses.replace(one, background="black").identity
+    assert one.identity == config(tmp_path, tmp_path / "elsewhere").identity
+    assert one.identity != dataclasses.replace(one, dataset="digits").identity
+    with pytest.raises(ValueError, match="background"):
+        config(tmp_path, tmp_path, background="green")
