@@ -12,10 +12,9 @@ from absl import flags
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rlfat_tf.run import cli, recipes
+from rlfat_tf.run import cli, recipes, schedules
 from rlfat_tf.run.builders import method_arguments
 from rlfat_tf.run.config import TrainConfig
-from rlfat_tf.run.optimizers import learning_rate
 
 FIELDS = [field.name for field in dataclasses.fields(TrainConfig)]
 REFUSALS = (ValueError, flags.Error)
@@ -65,7 +64,8 @@ def check_usable(config):
     assert TrainConfig.from_json(config.to_json()) == config
     assert config.run_dir
     method_arguments(config)
-    learning_rate(config, 10, config.train_steps or 10 * config.epochs)
+    length = config.train_steps or 10 * config.epochs
+    schedules.parse(config.lr_schedule).build(config.learning_rate, 10, length)
 
 
 @quick

@@ -19,6 +19,7 @@ from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.methods import METHODS, atld, local_global
 from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
+from rlfat_tf.run import schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
 
 PRECISIONS = ("float32", "bfloat16")
@@ -118,12 +119,15 @@ class TrainConfig:
     optimizer: str = option("adam", "adam, adamw, sgd; tfa:<Name> on the addons stack.")
     learning_rate: float = option(1e-3, "Learning rate at the start.")
     lr_schedule: str = option(
-        "constant", "constant, cosine, or step:<epoch>,<epoch>,...: times 0.1 at each epoch."
+        "constant",
+        "constant; cosine or cosine:warmup=<epochs>; step:<epoch>,<epoch>,...: times 0.1 at each; "
+        "onecycle:<part of the run up to the peak>[,by=epoch]; cyclic:<part>: a triangle.",
     )
     weight_decay: float = option(
         0.0, "Coupled L2 penalty, as in the papers; for adamw its decoupled decay."
     )
     momentum: float = option(0.9, "Momentum of sgd.")
+    nesterov: bool = option(False, "Nesterov's momentum in sgd.")
     ema: float = option(
         0.0, "Decay of a moving average of the weights, which is evaluated; 0: off."
     )
@@ -190,7 +194,7 @@ class TrainConfig:
             self._check(name, "a number in [0, 1)", lambda v: 0 <= v < 1)
         self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
         check_epsilon(self.epsilon, "linf")
-        schedule_boundaries(self.lr_schedule)
+        schedules.parse(self.lr_schedule)
 
     def _check(self, name: str, expected: str, accept: Any) -> None:
         value = getattr(self, name)
@@ -215,7 +219,7 @@ class TrainConfig:
         }
         if self.dataset.startswith("folder:"):
             fields["dataset"] = "folder:"
-        if self.lr_schedule == "cosine":  # its shape depends on where it ends
+        if schedules.parse(self.lr_schedule).depends_on_the_end:
             fields.update(epochs=self.epochs, train_steps=self.train_steps)
         return fields
 
@@ -263,25 +267,3 @@ def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
         kinds.append("float")
     if not set(kinds) & set(expected):
         raise ValueError(f"Expected --{field.name} to be of type {field.type}; received {value!r}.")
-
-
-def schedule_boundaries(lr_schedule: str) -> list[float] | None:
-    """Returns the epochs at which the learning rate falls; None for the other schedules.
-
-    Raises:
-        ValueError: If there is no such schedule.
-    """
-    if lr_schedule in ("constant", "cosine"):
-        return None
-    kind, _, text = lr_schedule.partition(":")
-    try:
-        epochs = [float(epoch) for epoch in text.split(",")] if kind == "step" else []
-    except ValueError:
-        epochs = []
-    if not epochs or epochs != sorted(set(epochs)) or not 0 < epochs[0] <= epochs[-1] < LIMIT:
-        raise ValueError(
-            "Expected --lr_schedule to be constant, cosine or step:<epoch>,<epoch>,... with "
-            "rising epochs above 0 and below 2**31, for instance step:75,90; received "
-            f"{lr_schedule!r}."
-        )
-    return epochs

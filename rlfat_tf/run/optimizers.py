@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name."""
+"""Optimizers by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from rlfat_tf.core import addons
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.run.config import TrainConfig, schedule_boundaries
+from rlfat_tf.run import schedules
+from rlfat_tf.run.config import TrainConfig
 
 ADAM_EPSILON = 1e-8  # TensorFlow 1's default, with which RLFAT was trained; Keras has 1e-7
 
@@ -22,7 +23,7 @@ def _adamw(config: TrainConfig, rate: Any, **ema: Any) -> Any:
 
 
 def _sgd(config: TrainConfig, rate: Any, **ema: Any) -> Any:
-    return keras.optimizers.SGD(rate, momentum=config.momentum, **ema)
+    return keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=config.nesterov, **ema)
 
 
 OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
@@ -48,32 +49,20 @@ def check_optimizer(config: TrainConfig) -> None:
         raise unknown("optimizer", config.optimizer, OPTIMIZERS, hint)
 
 
-def learning_rate(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> Any:
-    """Returns the learning rate, or the schedule of it by step."""
-    schedules = keras.optimizers.schedules
-    if config.lr_schedule == "constant":
-        return config.learning_rate
-    if config.lr_schedule == "cosine":
-        return schedules.CosineDecay(config.learning_rate, total_steps)
-    epochs = schedule_boundaries(config.lr_schedule) or []
-    boundaries = [round(epoch * steps_per_epoch) for epoch in epochs]
-    values = [config.learning_rate * 0.1**i for i in range(len(epochs) + 1)]
-    return schedules.PiecewiseConstantDecay(boundaries, values)
-
-
 def build(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> Any:
     """Builds the optimizer of a run.
 
     Args:
         config: The run.
         steps_per_epoch: Steps of an epoch, for schedules given in epochs.
-        total_steps: Where the cosine schedule ends.
+        total_steps: Where schedules end that depend on the length of the run.
 
     Returns:
         A Keras optimizer, or on the addons stack TensorFlow Addons' one of that name.
     """
     check_optimizer(config)
-    rate = learning_rate(config, steps_per_epoch, total_steps)
+    schedule = schedules.parse(config.lr_schedule)
+    rate = schedule.build(config.learning_rate, steps_per_epoch, total_steps)
     if config.optimizer.startswith("tfa:"):
         name = config.optimizer[len("tfa:") :]
         return _tfa(getattr(addons.tfa("").optimizers, name), config, rate)
