@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -23,7 +24,28 @@ tf.config.set_logical_device_configuration(
 _key_bases = itertools.count(step=1000)
 tf.distribute.MirroredStrategy._collective_key_base = property(lambda self: next(_key_bases))
 
-from rlfat_tf.core.compat import KERAS_3  # noqa: E402  (it may initialise TensorFlow)
+
+def _attributes_of_keras() -> dict[tuple[str, str], object]:
+    """Whatever stands in Keras's modules and in the classes that they define."""
+    tf.keras.Model  # noqa: B018 - imports Keras
+    found: dict[tuple[str, str], object] = {}
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "keras":
+            for key, value in list(vars(module).items()):
+                found[name, key] = value
+                if isinstance(value, type) and value.__module__.startswith("keras."):
+                    owner = f"{value.__module__}.{value.__qualname__}"
+                    found.update({(owner, each): of for each, of in vars(value).items()})
+    return found
+
+
+_before = _attributes_of_keras()
+import rlfat_tf  # noqa: E402, F401 - it may initialise TensorFlow
+from rlfat_tf.core.compat import KERAS_3  # noqa: E402
+
+_after = _attributes_of_keras()
+CHANGED_IN_KERAS = [key for key, value in _before.items() if _after.get(key) is not value]
+del _before, _after
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

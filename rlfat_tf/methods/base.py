@@ -15,7 +15,7 @@ the optimizers add the gradients of the replicas, so this is right on one device
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
@@ -24,6 +24,7 @@ from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.model import Model
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import ATTACK_BN, attack_forward
 from rlfat_tf.storage.saved_model import export_saved_model
@@ -66,7 +67,7 @@ class Objective(NamedTuple):
     adversarial_logits: Any = None
 
 
-class AdversarialModel(compat.Model):
+class AdversarialModel(Model):
     """Base of the training methods: a Keras model around a classifier.
 
     ``call`` returns the classifier's logits, so that ``predict`` and ``evaluate`` work as with any
@@ -125,22 +126,41 @@ class AdversarialModel(compat.Model):
         self.model = model
         for part, value in (parts or {}).items():
             setattr(self, part, value)
-        self.attack: Any = self._default_attack(attack)
+        self.attack = attack
         if self.attack is not None:
             checks.warn_of_random_layers(model)
         self.eval_attack: Any = self._default_eval_attack(eval_attack)
         self.attack_bn = attack_bn
         self.seed = int(seed)
         self.weight_decay = float(weight_decay)
+        self._untracked = _Untracked()
         self.regularizer = regularizer
-        if regularizer is not None:
-            regularizer.embedding(model)  # complains now, not in the first step
-            self.terms = (*self.terms, regularizer.term)
-        self._untracked = _Untracked(
-            {key: keras.metrics.Mean(name=key) for key in ("loss", *self.terms, "adv_accuracy")}
-        )
         if model.built:
             self.build(compat.input_shape(model))
+
+    @property
+    def attack(self) -> Any:
+        """The attack of training; what one that is set leaves open is filled as by the class."""
+        return self._attack
+
+    @attack.setter
+    def attack(self, attack: Attack | None) -> None:
+        self._attack = self._default_attack(attack)
+
+    @property
+    def regularizer(self) -> Any:
+        """The further term of the objective, or None."""
+        return self._regularizer
+
+    @regularizer.setter
+    def regularizer(self, regularizer: Any) -> None:
+        own = type(self).terms
+        if regularizer is not None:
+            regularizer.embedding(self.model)  # complains now, not in the first step
+            own = (*own, regularizer.term)
+        self._regularizer, self.terms = regularizer, own
+        with self.distribute_strategy.scope():
+            self._untracked.track(("loss", *own, "adv_accuracy"))
 
     @classmethod
     def make_attack(cls, *, epsilon: float, **settings: Any) -> Attack:
@@ -169,6 +189,16 @@ class AdversarialModel(compat.Model):
             self.model.build(input_shape)
         self.built = True
 
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """What the compiled optimizer trains: the classifier's, and of no other part."""
+        return list(self.model.trainable_variables)
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """See :attr:`trainable_variables`; Keras asks under both names."""
+        return list(self.model.trainable_weights)
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the classifier's logits [batch, classes] for images [batch, ...] in [0, 1]."""
         return self.model(inputs, training=training)
@@ -182,9 +212,10 @@ class AdversarialModel(compat.Model):
         XLA neither checks values nor draws the same numbers.
 
         Raises:
-            ValueError: If a loss is given, or an optimizer that scales the loss for float16.
+            ValueError: If a loss is given or a weight of it, a metric with the name of what the
+                method logs itself, or an optimizer that scales the loss for float16.
         """
-        checks.check_compile(self, optimizer, loss)
+        checks.check_compile(self, optimizer, loss=loss, metrics=metrics, **kwargs)
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics, **kwargs)
 
@@ -248,7 +279,8 @@ class AdversarialModel(compat.Model):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         images = checks.checked_images(images)
         labels = checks.checked_labels(labels, self.model)
-        seed = random.replica_seed(self.seed, TRAIN, self.optimizer.iterations)
+        step = compat.batches_seen(self.optimizer)
+        seed = random.replica_seed(self.seed, TRAIN, step)
         adversarial = self.adversarial_examples(images, labels, seed.fold(ATTACK_DRAW))
         with tf.GradientTape() as tape:
             result = self.batch_objective(images, adversarial, labels, seed, training=True)
@@ -256,9 +288,10 @@ class AdversarialModel(compat.Model):
             loss = tf.reduce_sum(per_example) / global_batch_size(per_example)
             penalty = self._penalty(per_example.dtype)
             loss += penalty / tf.distribute.get_strategy().num_replicas_in_sync
-        variables = self.model.trainable_variables
-        with checks.finite_or_stop(loss, self.optimizer.iterations):
-            gradients = tape.gradient(loss, variables)
+            scaled = compat.scaled_loss(self.optimizer, loss)
+        variables = self.trainable_variables
+        with checks.finite_or_stop(loss, step):
+            gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
         self.after_update(result, labels)
         self._track(result, per_example + penalty, labels, weights)
@@ -286,7 +319,7 @@ class AdversarialModel(compat.Model):
         """Weight decay and the classifier's own regularisers, one number for the whole batch."""
         penalty = tf.add_n([tf.cast(x, dtype) for x in self.model.losses] or [tf.zeros([], dtype)])
         if self.weight_decay:
-            squares = [tf.nn.l2_loss(v) for v in self.model.trainable_variables]
+            squares = [tf.nn.l2_loss(v) for v in self.trainable_variables]
             penalty += self.weight_decay * tf.cast(tf.add_n(squares), dtype)
         return penalty
 
@@ -354,7 +387,7 @@ class AdversarialModel(compat.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as it was compiled when it was saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        compat.build_optimizer(self.optimizer, self.model.trainable_variables)
+        compat.build_optimizer(self.optimizer, self.trainable_variables)
 
     def export(self, filepath: Any, **kwargs: Any) -> None:
         """Writes a SavedModel for serving; see :func:`rlfat_tf.export_saved_model`."""
@@ -364,8 +397,13 @@ class AdversarialModel(compat.Model):
 class _Untracked:
     """Hides the running means from Keras, which would save them among the model's weights."""
 
-    def __init__(self, trackers: dict[str, Any]):
-        self.trackers = trackers
+    def __init__(self) -> None:
+        self.trackers: dict[str, Any] = {}
+
+    def track(self, names: Sequence[str]) -> None:
+        """Drops the running means of other names, and makes those that there are not yet."""
+        new = {name: keras.metrics.Mean(name=name) for name in names if name not in self.trackers}
+        self.trackers = {name: {**new, **self.trackers}[name] for name in names}
 
 
 def _weighted(values: Any, weights: Any) -> Any:

@@ -131,13 +131,27 @@ def count_classes(model: Any) -> int:
     return int(model(compat.keras.Input(shape[1:]), training=False).shape[-1])
 
 
-def check_compile(model: Any, optimizer: Any, loss: Any) -> None:
-    """Refuses a loss (the method has its own) and optimizers that scale it."""
-    if loss is not None:
-        raise ValueError(
-            f"compile() received loss={loss!r}, but {type(model).__name__} defines its own "
-            "objective. Leave the loss out: compile(optimizer=..., metrics=['accuracy'])."
-        )
+def check_compile(model: Any, optimizer: Any, **others: Any) -> None:
+    """Refuses what ``compile`` would take and the step does not heed.
+
+    Raises:
+        ValueError: If there is a loss or a weight of it (the method has its own), a metric with the
+            name of what the method logs itself, or an optimizer that adapts a scale of the loss.
+    """
+    for name in ("loss", "loss_weights"):
+        if others.get(name) is not None:
+            raise ValueError(
+                f"compile() received {name}={others[name]!r}, but {type(model).__name__} defines "
+                f"its own objective. Leave the {name.replace('_', ' ')} out: "
+                "compile(optimizer=..., metrics=['accuracy'])."
+            )
+    for metric in tf.nest.flatten([others.get("metrics"), others.get("weighted_metrics")]):
+        name = getattr(metric, "name", getattr(metric, "__name__", metric))
+        if name in model.trackers:
+            raise ValueError(
+                f"compile() received a metric called {name!r}, but {type(model).__name__} logs a "
+                "value of its own under that name. Give the metric another name."
+            )
     if compat.is_loss_scaling(optimizer):
         raise ValueError(
             "compile() received an optimizer that scales the loss. That is for float16, in which "

@@ -20,6 +20,7 @@ from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.core import compat, losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.model import Model
 from rlfat_tf.methods.atld import natural_loss
 from rlfat_tf.storage.saved_model import export_saved_model
 
@@ -28,7 +29,7 @@ BACKWARDS = ("bpda", "smooth", "none")
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class InferenceTransform(compat.Model):
+class InferenceTransform(Model):
     """A classifier behind ATLD's inference transform.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rlfat_tf.core.compat import keras
+from rlfat_tf.core.compat import frugal_saving, keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.storage import archive
 from rlfat_tf.storage.files import replacing
@@ -111,7 +111,7 @@ def restore_state(path: Path, model: Any) -> dict[str, Any]:
 
 def save_model(path: Path, model: Any) -> None:
     """Writes a ``.keras`` file in one step."""
-    with replacing(path) as written:
+    with replacing(path) as written, frugal_saving():
         model.save(written)
 
 

@@ -23,7 +23,6 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core import compat, losses
-from rlfat_tf.core.compat import keras
 from rlfat_tf.storage.files import replacing_folder, write_text
 
 CLASS_NAMES = "class_names.txt"
@@ -83,23 +82,20 @@ def export_saved_model(
     def serve_uint8(images: Any) -> dict[str, Any]:
         return serve(tf.cast(images, tf.float32) / 255.0)
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
+    archive, root = compat.serving_archive(model)
     for name, function, dtype in (
         ("serving_default", serve, tf.float32),
         ("serving_uint8", serve_uint8, tf.uint8),
     ):
         signature = [tf.TensorSpec(shape, dtype, name="images")]
         archive.add_endpoint(name, function, input_signature=signature)
-    # Only Keras 3 can be asked to keep quiet.
-    quiet = {"verbose": verbose} if _can_be_quiet(archive) else {}
     with tempfile.TemporaryDirectory() as scratch, replacing_folder(path) as written:
         if class_names is not None:
             names = Path(scratch) / CLASS_NAMES
             lines = [" ".join(name.split()) + "\n" for name in class_names]
             names.write_text("".join(lines), encoding="utf-8")
-            _root(archive).class_names = tf.saved_model.Asset(str(names))
-        archive.write_out(str(written), **quiet)
+            root.class_names = tf.saved_model.Asset(str(names))
+        compat.write_archive(archive, written, verbose=verbose)
         if card_text is not None:
             (written / "assets.extra").mkdir()
             (written / "assets.extra" / MODEL_CARD).write_text(card_text, encoding="utf-8")
@@ -124,14 +120,5 @@ def _to_json(card: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _root(archive: Any) -> Any:
-    """Returns the object whose attributes are saved; Keras 3 keeps it within the archive."""
-    return getattr(archive, "_tf_trackable", archive)
-
-
 def _is_export(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
-
-
-def _can_be_quiet(archive: Any) -> bool:
-    return "verbose" in archive.write_out.__code__.co_varnames

@@ -1,0 +1,60 @@
+"""The only folder that knows which Keras runs: Keras 2.15 (with TensorFlow Addons) or Keras 3.
+
+Whatever the library needs from inside Keras stands here, and importing it changes nothing there.
+"""
+
+from rlfat_tf.core.compat.layers import (
+    batch_norm_layers,
+    compute_dtypes,
+    dtype_policy,
+    input_shape,
+    last_layer,
+    layers_of,
+    part_of,
+    synchronized_batch_norm,
+    variables_of,
+)
+from rlfat_tf.core.compat.model import (
+    ONLY_FIRST_REPLICA,
+    Model,
+    has_several_workers,
+    metrics_with_result,
+)
+from rlfat_tf.core.compat.optimizers import (
+    averaged_variables,
+    batches_seen,
+    build_optimizer,
+    is_loss_scaling,
+    optimizer_variables,
+    scaled_loss,
+)
+from rlfat_tf.core.compat.saving import frugal_saving, serving_archive, write_archive
+from rlfat_tf.core.compat.stack import KERAS_3, KERAS_VERSION, keras
+
+__all__ = [
+    "KERAS_3",
+    "KERAS_VERSION",
+    "ONLY_FIRST_REPLICA",
+    "Model",
+    "averaged_variables",
+    "batch_norm_layers",
+    "batches_seen",
+    "build_optimizer",
+    "compute_dtypes",
+    "dtype_policy",
+    "frugal_saving",
+    "has_several_workers",
+    "input_shape",
+    "is_loss_scaling",
+    "keras",
+    "last_layer",
+    "layers_of",
+    "metrics_with_result",
+    "optimizer_variables",
+    "part_of",
+    "scaled_loss",
+    "serving_archive",
+    "synchronized_batch_norm",
+    "variables_of",
+    "write_archive",
+]

@@ -1,0 +1,54 @@
+"""How Keras writes models: what it looks up for each, and what its archives for serving hold."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rlfat_tf.core.compat.stack import KERAS_3, keras
+from rlfat_tf.core.types import Model
+
+_skipped: dict[str, Any] = {}  # by the kind of object, for all savings of this process
+
+
+@contextlib.contextmanager
+def frugal_saving() -> Iterator[None]:
+    """Lets Keras 3 remember, while models are saved in this context, what every saving looks up.
+
+    Keras 3 (3.15 for one) stores the answer under another name than it asks for. So each saving of
+    a model with an optimizer makes an optimizer to look at, of which some 60 kB stay for good.
+    Outside of the context Keras is as it was.
+    """
+    if not KERAS_3:
+        yield
+        return
+    library = keras.src.saving.saving_lib
+    look_up = library.get_attr_skipset
+
+    def remembered(kind: str) -> Any:
+        if kind not in _skipped:
+            _skipped[kind] = look_up(kind)
+        return _skipped[kind]
+
+    library.get_attr_skipset = remembered
+    try:
+        yield
+    finally:
+        library.get_attr_skipset = look_up
+
+
+def serving_archive(model: Model) -> tuple[Any, Any]:
+    """Returns an ``ExportArchive`` of a model, and the object whose attributes are saved with it.
+
+    Keras 2 saves the archive itself, Keras 3 an object that it keeps within.
+    """
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    return archive, archive._tf_trackable if KERAS_3 else archive
+
+
+def write_archive(archive: Any, path: Path, *, verbose: bool) -> None:
+    """Writes a SavedModel. Only Keras 3 prints what it wrote, and can be asked to keep quiet."""
+    archive.write_out(str(path), **({"verbose": verbose} if KERAS_3 else {}))
