@@ -250,7 +250,7 @@ def check_logits(logits: Logits, name: str) -> None:
         ValueError: If the shape is unknown or not [batch, classes], or there is one class only.
     """
     shape = tf.TensorShape(logits.shape)
-    if shape.rank is None or shape[-1:].num_elements() is None:
+    if shape.rank is None or (shape.rank > 1 and shape[-1] is None):
         raise ValueError(
             f"Expected logits of shape [batch, classes]; {name} returns an output of shape "
             f"{shape}, as tf.numpy_function leaves it. State it: "

@@ -68,7 +68,7 @@ def as_classifier(model: Any) -> Classifier:
         return model
     if isinstance(model, keras.Model):
         return Classifier(
-            lambda images: losses.as_float(model(images, training=False)),
+            lambda images: losses.as_float(logits_in(model(images, training=False))),
             model.name,
             _image_shape(model),
             model,

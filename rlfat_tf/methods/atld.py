@@ -26,7 +26,7 @@ from rlfat_tf.attacks import Attack, FeatureScatter, LinfPGD
 from rlfat_tf.core import compat, losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.methods import checks
+from rlfat_tf.core.model_checks import count_classes
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 from rlfat_tf.methods.batch_norm import attack_forward
 from rlfat_tf.models.discriminator import latent_discriminator
@@ -77,7 +77,7 @@ class ATLD(AdversarialModel):
             raise unknown("form of the objective", objective_form, FORMS)
         losses.check_smoothing(label_smoothing)
         if discriminator is None:
-            discriminator = latent_discriminator(num_classes=checks.count_classes(model))
+            discriminator = latent_discriminator(num_classes=count_classes(model))
         super().__init__(model, parts={"discriminator": discriminator}, **kwargs)
         self.label_smoothing = float(label_smoothing)
         self.divergence_weight = float(divergence_weight)
@@ -115,7 +115,7 @@ class ATLD(AdversarialModel):
 
     def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
         """softCE(f(x'), smoothed y) + s * divergence_weight * mean_k (f(x') - f(x))_k^2."""
-        clean_logits = losses.as_float(self.model(batch.images, training=False))
+        clean_logits = self.logits(batch.images, training=False)
         if self.objective_form == "code":
             clean_logits = tf.stop_gradient(clean_logits)
         with tf.GradientTape(persistent=True) as tape:

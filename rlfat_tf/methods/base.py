@@ -22,11 +22,13 @@ import tensorflow as tf
 
 from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.core import compat, losses, random
+from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits, logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.model import Model
+from rlfat_tf.core.types import Images, Labels, Logits
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import ATTACK_BN, attack_forward
+from rlfat_tf.methods.checked_model import CheckedModel
 from rlfat_tf.storage.saved_model import export_saved_model
 
 TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
@@ -40,7 +42,8 @@ class Batch(NamedTuple):
         images: Clean images x, float32 [batch, ...] in [0, 1].
         adversarial: x', of the same shape; None if the method has no attack.
         labels: Integers [batch], or one-hot rows [batch, classes].
-        shuffle: Random Block Shuffle with this step's draw: a function from images to images.
+        shuffle: Random Block Shuffle, RBS in the equations: a function from images to images. A
+            step has one draw of it: whatever is shuffled in it is cut and put together alike.
         seed: For whatever else a method draws.
     """
 
@@ -67,7 +70,7 @@ class Objective(NamedTuple):
     adversarial_logits: Any = None
 
 
-class AdversarialModel(Model):
+class AdversarialModel(CheckedModel):
     """Base of the training methods: a Keras model around a classifier.
 
     ``call`` returns the classifier's logits, so that ``predict`` and ``evaluate`` work as with any
@@ -201,7 +204,11 @@ class AdversarialModel(Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the classifier's logits [batch, classes] for images [batch, ...] in [0, 1]."""
-        return self.model(inputs, training=training)
+        return logits_in(self.model(inputs, training=training))
+
+    def logits(self, images: Images, *, training: bool) -> Logits:
+        """Returns the classifier's logits [batch, classes], at least float32."""
+        return losses.as_float(logits_in(self.model(images, training=training)))
 
     def compile(
         self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **kwargs: Any
@@ -234,8 +241,10 @@ class AdversarialModel(Model):
         """Returns x' of the training attack, or None if the method has none."""
         if self.attack is None:
             return None
+        # Layers that update synchronised statistics cannot be in a loop, which TensorFlow forbids.
+        unroll = self.attack_bn != "eval"
         with attack_forward(self.model, self.attack_bn) as logits:
-            return self.attack(logits, images, labels, seed=seed, unroll=self.attack_bn != "eval")
+            return self.attack(logits, images, labels, seed=seed, unroll=unroll, checked=True)
 
     def shuffle(self, images: Any, seed: random.SeedLike) -> Any:
         """Random Block Shuffle of the images; the identity for methods without it."""
@@ -255,8 +264,9 @@ class AdversarialModel(Model):
         """Evaluates the objective on given adversarial images, with the RBS draw of the seed."""
 
         def logits(inputs: Any) -> Any:
-            found = losses.as_float(self.model(inputs, training=training))
-            return checks.checked_logits(found, self.model)
+            found = self.logits(inputs, training=training)
+            unsure = not isinstance(compat.last_layer(self.model), keras.layers.Dense)
+            return checked_logits(found, f"The model {self.model.name!r}", may_be_softmax=unsure)
 
         shuffle_seed = seed.fold(SHUFFLE_DRAW)
         shuffle = functools.partial(self.shuffle, seed=shuffle_seed)
@@ -277,8 +287,7 @@ class AdversarialModel(Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One optimisation step on a batch; see ``keras.Model.train_step``."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        images = checks.checked_images(images)
-        labels = checks.checked_labels(labels, self.model)
+        images, labels = self._checked(images, labels)
         step = compat.batches_seen(self.optimizer)
         seed = random.replica_seed(self.seed, TRAIN, step)
         adversarial = self.adversarial_examples(images, labels, seed.fold(ATTACK_DRAW))
@@ -300,20 +309,25 @@ class AdversarialModel(Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         """One evaluation step on a batch: the objective, clean and adversarial accuracy."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        images = checks.checked_images(images)
-        labels = checks.checked_labels(labels, self.model)
+        images, labels = self._checked(images, labels)
         seed = random.replica_seed(self.seed, TEST)
-        clean_logits = losses.as_float(self.model(images, training=False))
+        clean_logits = self.logits(images, training=False)
         adversarial = adversarial_logits = None
         if self.eval_attack is not None:
             with attack_forward(self.model, "eval") as logits:
-                adversarial = self.eval_attack(logits, images, labels, seed=seed.fold(ATTACK_DRAW))
-            adversarial_logits = losses.as_float(self.model(adversarial, training=False))
+                adversarial = self.eval_attack(
+                    logits, images, labels, seed=seed.fold(ATTACK_DRAW), checked=True
+                )
+            adversarial_logits = self.logits(adversarial, training=False)
         result = self.batch_objective(images, adversarial, labels, seed, training=False)
         result = result._replace(adversarial_logits=adversarial_logits)
         per_example = _weighted(result.loss, weights) + self._penalty(result.loss.dtype)
         self._track(result, per_example, labels, weights)
         return self._logs(result, images, labels, clean_logits, weights)
+
+    def _checked(self, images: Images, labels: Labels) -> tuple[Images, Labels]:
+        """Images and labels of a batch, checked here once for all that a step computes of them."""
+        return checked_images(images), checked_labels(labels, self.num_classes)
 
     def _penalty(self, dtype: Any) -> Any:
         """Weight decay and the classifier's own regularisers, one number for the whole batch."""

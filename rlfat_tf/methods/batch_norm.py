@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Callable
 
 import tensorflow as tf
 
 from rlfat_tf.core import compat
+from rlfat_tf.core.checks import logits_in
+from rlfat_tf.core.types import LogitsFn, Model
 
 ATTACK_BN = ("eval", "batch", "train")
 
 
 @contextlib.contextmanager
-def attack_forward(model: Any, mode: str) -> Iterator[Callable[[Any], Any]]:
+def attack_forward(model: Model, mode: str) -> Iterator[LogitsFn]:
     """Gives the forward pass that an attack uses.
 
     Args:
@@ -29,7 +30,7 @@ def attack_forward(model: Any, mode: str) -> Iterator[Callable[[Any], Any]]:
         A function from images to logits.
     """
     if mode == "eval":
-        yield lambda images: model(images, training=False)
+        yield lambda images: logits_in(model(images, training=False))
         return
     moving = [
         variable
@@ -37,6 +38,6 @@ def attack_forward(model: Any, mode: str) -> Iterator[Callable[[Any], Any]]:
         for variable in (layer.moving_mean, layer.moving_variance)
     ]
     before = [tf.identity(variable) for variable in moving] if mode == "batch" else []
-    yield lambda images: model(images, training=True)
+    yield lambda images: logits_in(model(images, training=True))
     for variable, value in zip(moving, before):
         variable.assign(value)

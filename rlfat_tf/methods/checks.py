@@ -1,7 +1,6 @@
-"""What a classifier, a compile call and a batch must be, and the messages when they are not.
+"""What a classifier and a call of compile must be for training, and the messages when they are not.
 
-The checks of values are operations of the compiled step: they stop the first step that sees a bad
-batch, before it changes a weight. XLA drops them.
+What examples and logits must be is in :mod:`rlfat_tf.core.checks`.
 """
 
 from __future__ import annotations
@@ -13,24 +12,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.core import compat, losses
-from rlfat_tf.core.checks import guarded
+from rlfat_tf.core import compat
+from rlfat_tf.core.checks import SOFTMAX
+from rlfat_tf.core.model_checks import check_model
+from rlfat_tf.core.types import Model, Optimizer, Tensor
 
 BATCH_NORM_PAGE = "docs/batch_normalization.md"
 RANDOM_LAYERS_PAGE = "docs/methods.md"
 NON_FINITE = "The loss is not finite:"
-SOFTMAX = (
-    "ends in a softmax, but logits are needed: attacks on probabilities find no gradient and look "
-    "harmless. Drop the softmax (Dense without an activation); for probabilities apply "
-    "tf.nn.softmax to the output of predict, or use export(), whose SavedModel returns both."
-)
-ONE_LOGIT = (
-    "has one output, but a logit for each class is needed. For two classes end in Dense(2), "
-    "without a sigmoid, and give labels 0 and 1."
-)
 
 
-def check_classifier(model: Any, attack_bn: str) -> None:
+def check_classifier(model: Model, attack_bn: str) -> None:
     """Refuses models that cannot be trained here, and warns of those that train badly.
 
     Raises:
@@ -38,25 +30,7 @@ def check_classifier(model: Any, attack_bn: str) -> None:
         ValueError: If it has several outputs or one logit, ends in a softmax or computes in
             float16.
     """
-    if not isinstance(model, compat.keras.Model):
-        raise TypeError(
-            f"Expected a Keras model that maps images to logits; received {type(model).__name__}. "
-            "A model of another Keras (tf_keras and keras are two) does not count as one."
-        )
-    outputs = getattr(model, "outputs", None) or []
-    if len(outputs) > 1:
-        raise ValueError(
-            f"Expected a classifier with one output, the logits; {model.name!r} has "
-            f"{len(outputs)}. An attack needs one loss: pass a model of the output to defend, "
-            "keras.Model(model.inputs, model.outputs[0])."
-        )
-    if outputs and len(outputs[0].shape) != 2:
-        raise ValueError(
-            f"Expected logits of shape [batch, classes]; the output of {model.name!r} has shape "
-            f"{tuple(outputs[0].shape)}."
-        )
-    if outputs and outputs[0].shape[-1] == 1:
-        raise ValueError(f"The model {model.name!r} {ONE_LOGIT}")
+    check_model(model)
     if ends_in_softmax(model):
         raise ValueError(f"The model {model.name!r} {SOFTMAX}")
     if "float16" in compat.compute_dtypes(model):
@@ -84,7 +58,7 @@ def check_classifier(model: Any, attack_bn: str) -> None:
         )
 
 
-def warn_of_random_layers(model: Any) -> None:
+def warn_of_random_layers(model: Model) -> None:
     """Warns of augmentation inside of the model: its passes see different images."""
     kinds = sorted({type(layer).__name__ for layer in compat.layers_of(model)})
     found = [kind for kind in kinds if kind.startswith("Rand")]
@@ -98,7 +72,7 @@ def warn_of_random_layers(model: Any) -> None:
         )
 
 
-def ends_in_softmax(model: Any) -> bool:
+def ends_in_softmax(model: Model) -> bool:
     """Tells whether the last layer is a softmax, in a model whose layers can be listed."""
     last = compat.last_layer(model)
     if isinstance(last, compat.keras.Model):
@@ -113,25 +87,21 @@ def ends_in_softmax(model: Any) -> bool:
     )
 
 
-def count_classes(model: Any) -> int:
-    """Returns the number of logits of a classifier.
+def check_trainable(model: Model) -> None:
+    """Refuses to train a model of which every weight is frozen.
 
     Raises:
-        ValueError: If it is not known yet.
+        ValueError: If it has weights, and none to train.
     """
-    outputs = getattr(model, "outputs", None)
-    if outputs:
-        return int(outputs[0].shape[-1])
-    shape = compat.input_shape(model)
-    if shape is None:
+    if model.weights and not model.trainable_weights:
         raise ValueError(
-            f"Expected a model whose number of classes is known, but {type(model).__name__} is not "
-            "built. Call it on a batch of images first: model(images)."
+            f"Expected weights to train, but all of {model.name!r} are frozen. Thaw the model, or "
+            "its last layers at least, and compile again: model.trainable = True. To measure a "
+            "frozen model use evaluate() or rlfat_tf.evaluation.evaluate."
         )
-    return int(model(compat.keras.Input(shape[1:]), training=False).shape[-1])
 
 
-def check_compile(model: Any, optimizer: Any, **others: Any) -> None:
+def check_compile(model: Model, optimizer: Optimizer, **others: Any) -> None:
     """Refuses what ``compile`` would take and the step does not heed.
 
     Raises:
@@ -159,79 +129,8 @@ def check_compile(model: Any, optimizer: Any, **others: Any) -> None:
         )
 
 
-def checked_images(images: Any) -> Any:
-    """Returns the images as float32 and stops the step if they are not in [0, 1].
-
-    Raises:
-        ValueError: While tracing, if they are not floats.
-    """
-    if isinstance(images, (dict, list, tuple)) or not images.dtype.is_floating:
-        received = type(images).__name__ if not hasattr(images, "dtype") else images.dtype.name
-        raise ValueError(
-            f"Expected one batch of float images in [0, 1]; received {received}. Convert 8-bit "
-            "images: tf.cast(images, tf.float32) / 255."
-        )
-    images = tf.cast(images, tf.float32)
-    message = "Expected images in [0, 1] (divide 8-bit images by 255); received values from"
-    inside = tf.reduce_all((images >= 0) & (images <= 1))
-    return guarded(images, inside, [message, tf.reduce_min(images), "to", tf.reduce_max(images)])
-
-
-def checked_labels(labels: Any, model: Any) -> Any:
-    """Returns the labels and stops the step if an integer label is not one of the classes.
-
-    Args:
-        labels: Integers [batch] or [batch, 1], or one-hot rows [batch, classes].
-        model: The classifier; its output shape tells the number of classes.
-
-    Raises:
-        ValueError: While tracing, if there are no labels or they have a wrong shape.
-    """
-    if labels is None:
-        raise ValueError("Expected batches of (images, labels); received images only.")
-    if labels.shape.rank not in (1, 2):
-        raise ValueError(
-            "Expected labels of shape [batch] (integers) or [batch, classes] (one-hot); received "
-            f"shape {labels.shape}."
-        )
-    outputs = getattr(model, "outputs", None)
-    classes = outputs[0].shape[-1] if outputs else None
-    if classes is None:
-        return labels
-    if losses.is_one_hot(labels):
-        if labels.shape[-1] != classes:
-            raise ValueError(
-                f"Expected one-hot labels with {classes} columns, as many as the model has "
-                f"logits; received {labels.shape[-1]}."
-            )
-        return labels
-    ids = losses.class_ids(labels)
-    inside = tf.reduce_all((ids >= 0) & (ids < classes))
-    message = f"Expected labels in 0 ... {classes - 1}; received values from"
-    return guarded(labels, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
-
-
-def checked_logits(logits: Any, model: Any) -> Any:
-    """Returns the logits and stops the step if they are probabilities.
-
-    That is for models whose last layer does not tell: subclassed ones, and functions in a Lambda.
-
-    Raises:
-        ValueError: While tracing, if there is one logit only.
-    """
-    if logits.shape[-1] == 1:
-        raise ValueError(f"The model {model.name!r} {ONE_LOGIT}")
-    if isinstance(compat.last_layer(model), compat.keras.layers.Dense):
-        return logits
-    # In bfloat16 probabilities add up to 1 only roughly; two rows of logits do not by chance.
-    sums_to_one = tf.abs(tf.reduce_sum(logits, -1) - 1) < 1e-2
-    several = tf.shape(logits)[0] > 1
-    probabilities = tf.reduce_all(logits >= 0) & tf.reduce_all(sums_to_one) & several
-    return guarded(logits, ~probabilities, [f"The model {model.name!r} {SOFTMAX}"])
-
-
 @contextlib.contextmanager
-def finite_or_stop(loss: Any, step: Any) -> Iterator[None]:
+def finite_or_stop(loss: Tensor, step: Tensor) -> Iterator[None]:
     """Stops the step if the loss is not finite, before anything made inside this context runs."""
     finite = tf.math.is_finite(loss)
     data = [NON_FINITE, loss, "at step", tf.convert_to_tensor(step)]

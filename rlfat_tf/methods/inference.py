@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.core import compat, losses
+from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.model import Model
@@ -76,7 +77,7 @@ class InferenceTransform(Model):
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """Returns the logits of the transformed images."""
-        return self.model(self.transform(inputs), training=False)
+        return logits_in(self.model(self.transform(inputs), training=False))
 
     def transform(self, images: Any) -> Any:
         """Returns the transformed images, of the same shape and in [0, 1]."""
@@ -86,7 +87,7 @@ class InferenceTransform(Model):
         inside = images if self.backward == "smooth" else tf.stop_gradient(images)
         with tf.GradientTape() as tape:
             tape.watch(inside)
-            logits = losses.as_float(self.model(inside, training=False))
+            logits = losses.as_float(logits_in(self.model(inside, training=False)))
             natural, _ = self.discriminator(logits, training=False)
             loss = natural_loss(natural, 1.0)
         gradient = tape.gradient(loss, inside)

@@ -75,10 +75,10 @@ def run(config: TrainConfig) -> dict[str, Any]:
         epsilon), ``seconds`` (of training), ``images_per_second``, ``steps``, versions and paths.
 
     Raises:
-        ValueError: If the configuration is wrong or its folder belongs to another run.
+        ValueError: If the configuration is wrong, its folder belongs to another run, or the loss is
+            not finite.
         signals.Interrupted: If a signal stopped the run, after a backup.
         distribution.WorkerLost: If another worker of the run is gone.
-        tf.errors.InvalidArgumentError: If the loss is not finite.
     """
     workdir = Path(config.run_dir)
     strategy = make_strategy(config.distribution)  # several machines must meet before all else
@@ -280,8 +280,8 @@ def explain(error: Exception, config: TrainConfig) -> str:
             f"or a smaller --model. TensorFlow says: {error.message}"
         )
     if isinstance(error, tf.errors.InvalidArgumentError):
-        if NON_FINITE not in text:
-            raise error
+        raise error
+    if NON_FINITE in text:
         return (
             f"{NON_FINITE} training stopped before the weights were changed by it. The backup and "
             f"the checkpoints in {config.run_dir} are from before. Lower --learning_rate, or look "

@@ -23,6 +23,7 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core import compat, losses
+from rlfat_tf.core.checks import logits_in
 from rlfat_tf.storage.files import replacing_folder, write_text
 
 CLASS_NAMES = "class_names.txt"
@@ -67,7 +68,7 @@ def export_saved_model(
     card_text = None if card is None else _to_json(card)
 
     def serve(images: Any) -> dict[str, Any]:
-        logits = losses.as_float(model(images, training=False))
+        logits = losses.as_float(logits_in(model(images, training=False)))
         if class_names is not None and len(class_names) != logits.shape[-1]:
             raise ValueError(
                 f"Expected a name for each of the {logits.shape[-1]} classes; received "

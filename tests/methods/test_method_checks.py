@@ -120,7 +120,7 @@ def test_several_outputs():
     inputs = keras.Input(SHAPE)
     flat = layers.Flatten()(inputs)
     model = keras.Model(inputs, [layers.Dense(3)(flat), layers.Dense(2)(flat)])
-    with pytest.raises(ValueError, match="one output, the logits.*has 2"):
+    with pytest.raises(ValueError, match="one output, the logits.*received 2 outputs"):
         PGDAT(model)
 
 

@@ -11,6 +11,7 @@ from rlfat_tf.core.compat.layers import (
     last_layer,
     layers_of,
     part_of,
+    symbolic_outputs,
     synchronized_batch_norm,
     variables_of,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "part_of",
     "scaled_loss",
     "serving_archive",
+    "symbolic_outputs",
     "synchronized_batch_norm",
     "variables_of",
     "write_archive",

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat.stack import KERAS_3, keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Layer, Model
@@ -18,11 +19,19 @@ def layers_of(model: Model) -> list[Layer]:
     return list(model._flatten_layers(include_self=False, recursive=True))
 
 
+def symbolic_outputs(model: Model) -> Any:
+    """Returns what a functional or Sequential model returns, symbolically; None if unknown."""
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        return None
+    return outputs[0] if len(outputs) == 1 else model.output  # a dictionary, if it was made so
+
+
 def last_layer(model: Model) -> Any:
     """Returns the layer or operation that a model's output comes from; None if unknown."""
-    outputs = getattr(model, "outputs", None)
-    if outputs:
-        return outputs[0]._keras_history[0]
+    outputs = symbolic_outputs(model)
+    if outputs is not None:
+        return logits_in(outputs)._keras_history[0]
     return model.layers[-1] if isinstance(model, keras.Sequential) and model.layers else None
 
 

@@ -1,0 +1,168 @@
+"""What a Keras model must be to be attacked, whether or not its layers can be read."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf.core import model_checks
+from rlfat_tf.core.compat import keras
+
+layers = keras.layers
+SHAPE = (8, 8, 3)
+
+
+def functional(outputs, **inputs):
+    image = keras.Input(SHAPE)
+    return keras.Model([image, *inputs.values()] if inputs else image, outputs(image))
+
+
+def logits(x, classes=3):
+    return layers.Dense(classes)(layers.Flatten()(x))
+
+
+REFUSED = {
+    "several inputs": (
+        lambda: functional(lambda x: logits(x), age=keras.Input((1,))),
+        "one input, the images; .* has 2. An attack moves one image",
+    ),
+    "several outputs": (
+        lambda: functional(lambda x: [logits(x), logits(x)]),
+        "one output, the logits.* received 2 outputs. .*keras.Model",
+    ),
+    "a dictionary without logits": (
+        lambda: functional(lambda x: {"a": logits(x), "b": logits(x)}),
+        r"received the entries \['a', 'b'\]",
+    ),
+    "one sigmoid": (lambda: functional(lambda x: logits(x, 1)), r"one output, .* Dense\(2\)"),
+    "logits [n, 1, 1, K]": (
+        lambda: functional(lambda x: layers.Conv2D(3, 8)(x)),
+        r"has shape \(None, 1, 1, 3\). End the model in Flatten",
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "message"), REFUSED.values(), ids=REFUSED)
+def test_models_that_are_no_classifiers_of_images(build, message):
+    with pytest.raises(ValueError, match=message):
+        model_checks.check_model(build())
+
+
+class Own(keras.Model):
+    """Its layers and outputs are known only when it is called."""
+
+    def __init__(self, last, before=lambda x: x):
+        super().__init__()
+        self.before, self.last, self.pool = before, last, layers.Conv2D(4, 3, name="stem")
+
+    def call(self, inputs):
+        return self.last(self.pool(self.before(inputs)))
+
+
+def flat(classes=3):
+    return keras.Sequential([layers.Flatten(), layers.Dense(classes)])
+
+
+ONLY_BY_TRIAL = {
+    "several outputs": (lambda x: (x, x), "received 2 outputs"),
+    "maps": (layers.Conv2D(3, 6), r"\(3, 1, 1, 3\). End the model in Flatten"),
+    "one sigmoid": (flat(1), r"one output, .* Dense\(2\)"),
+}
+
+
+@pytest.mark.parametrize(("last", "message"), ONLY_BY_TRIAL.values(), ids=ONLY_BY_TRIAL)
+def test_subclassed_models_are_tried_out(last, message):
+    model = Own(last)
+    model_checks.check_model(model)
+    with pytest.raises(ValueError, match=message):
+        model_checks.try_out(model, SHAPE)
+
+
+def test_logits_in_a_dictionary():
+    model = functional(lambda x: {"features": layers.Flatten()(x), "logits": logits(x)})
+    model_checks.check_model(model)
+    assert model_checks.symbolic_logits(model).shape == (None, 3)
+    assert model_checks.count_classes(model) == 3
+    assert model_checks.try_out(model, SHAPE).logits.shape == (3, 3)
+
+
+def front(*parts):
+    return keras.Sequential(
+        [keras.Input(SHAPE), *parts, layers.Conv2D(4, 3, name="stem"), layers.Flatten(), flat()]
+    )
+
+
+def adapted(scale):
+    layer = layers.Normalization()
+    layer.adapt(scale * np.random.default_rng(0).random((64, *SHAPE), np.float32))
+    return layer
+
+
+def nested(*parts):
+    inputs = keras.Input(SHAPE)
+    inner = keras.Sequential([keras.Input(SHAPE), *parts])
+    return keras.Model(inputs, logits(layers.Conv2D(4, 3, name="stem")(inner(inputs))))
+
+
+caffe = keras.applications.resnet50.preprocess_input
+zero_to_one = keras.applications.mobilenet_v2.preprocess_input
+SCALED_TWICE = {
+    "1/255": lambda: front(layers.Rescaling(1 / 255)),
+    "1/127.5 - 1": lambda: front(layers.Rescaling(1 / 127.5, -1.0)),
+    "adapted on 0 to 255": lambda: front(adapted(255.0)),
+    "ImageNet's means": lambda: front(
+        layers.Rescaling(1 / 255), layers.Normalization(mean=[0.5] * 3, variance=[0.05] * 3)
+    ),
+    "behind other layers": lambda: front(layers.ZeroPadding2D(), layers.Rescaling(1 / 255)),
+    "nested": lambda: nested(layers.Rescaling(1 / 255)),
+    "nested twice": lambda: nested(nested_part()),
+    "batch normalisation": lambda: front(layers.Rescaling(1 / 255), layers.BatchNormalization()),
+    "Lambda": lambda: front(layers.Lambda(lambda x: zero_to_one(x))),
+    "Lambda, caffe": lambda: front(layers.Lambda(lambda x: caffe(x))),
+    "in call": lambda: Own(flat(), before=lambda x: x / 255.0),
+    "layer in call": lambda: Own(flat(), before=layers.Rescaling(1 / 255)),
+    "frozen": lambda: frozen(front(layers.Rescaling(1 / 255))),
+}
+
+
+def nested_part():
+    return keras.Sequential([keras.Input(SHAPE), layers.Rescaling(1 / 255)])
+
+
+def frozen(model):
+    model.trainable = False
+    return model
+
+
+@pytest.mark.parametrize("build", SCALED_TWICE.values(), ids=SCALED_TWICE)
+def test_a_model_that_scales_images_of_0_to_255_itself(build):
+    model = build()
+    said = model_checks.try_out(model, SHAPE).scaling
+    assert "images of 0 to 255 itself" in said and "Rescaling(255.0) in front" in said
+    remedy = keras.Sequential([keras.Input(SHAPE), layers.Rescaling(255.0), model])
+    assert model_checks.try_out(remedy, SHAPE).scaling is None
+
+
+RIGHT = {
+    "as they are": lambda: front(),
+    "to [-1, 1]": lambda: front(layers.Rescaling(2.0, -1.0)),
+    "adapted on [0, 1]": lambda: front(adapted(1.0)),
+    "by image": lambda: front(layers.Lambda(tf.image.per_image_standardization)),
+    "pooled": lambda: front(layers.AveragePooling2D(2)),
+    "to 255": lambda: front(layers.Rescaling(255.0)),
+    "batch normalisation": lambda: front(layers.BatchNormalization()),
+    "all weights 0": lambda: constant(front()),
+    "small weights": lambda: constant(front(), 1e-4),
+    "in call": lambda: Own(flat()),
+}
+
+
+def constant(model, value=0.0):
+    model.set_weights([np.full_like(w, value) for w in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize("build", RIGHT.values(), ids=RIGHT)
+def test_models_for_images_in_0_to_1(build):
+    model = build()
+    assert model_checks.try_out(model, SHAPE).scaling is None
+    assert not any("call" in vars(layer) for layer in model.layers)  # nothing of ours stays
