@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 ROOT = Path(__file__).resolve().parents[1]
 # Two logical CPUs stand for two GPUs.
@@ -44,3 +46,12 @@ def test_code_of_the_readme(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "two replicas served" in done.stdout
     assert "val_adv_accuracy" in done.stdout
+
+
+def test_what_messages_tell_to_write_exists():
+    """``from tensorflow import keras``, as in the README, has not all that ``import keras`` has."""
+    texts = [path.read_text() for path in (ROOT / "rlfat_tf").rglob("*.py")]
+    names = {name for text in texts for name in re.findall(r"@keras\.([\w.]+)\(\)", text)}
+    assert names
+    for name in names:
+        functools.reduce(getattr, name.split("."), tf.keras)

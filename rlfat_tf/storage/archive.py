@@ -79,7 +79,7 @@ def _check_objects(path: Path, config: Any) -> None:
                 raise ValueError(
                     f"{path} is refused: it names {_name(entry)!r} of the module {module!r}, which "
                     "loading it would import. If you trust it, decorate that class or function "
-                    "with @keras.saving.register_keras_serializable() and import it first."
+                    "with @keras.utils.register_keras_serializable() and import it first."
                 )
             if "class_name" in entry:
                 _check_operation(path, entry)
