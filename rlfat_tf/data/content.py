@@ -56,5 +56,5 @@ def describe(files: Iterable[File], contents: Mapping[File, bytes]) -> str:
 
 def shared(some: Mapping[File, bytes], others: Mapping[File, bytes]) -> list[tuple[File, File]]:
     """Pairs the files of one part with a file of another part that has the very same content."""
-    known = {digest: file for file, digest in others.items() if digest}
+    known = {digest: file for file, digest in others.items() if digest and file.size}
     return [(file, known[digest]) for file, digest in some.items() if digest in known]

@@ -144,10 +144,15 @@ def _read(
     if size is not None:
         check_budget(wanted, (size, size, 3))
 
+    resizer = None if size is None else _resizer(size)  # made once, before the threads share it
+
     def read(file: File) -> np.ndarray | Unreadable:
         try:
             with open(file.path, "rb") as stored:
-                return _resized(decode(stored.read(), options.background), size)
+                image = decode(stored.read(), options.background)
+            if resizer is None or image.shape[:2] == (size, size):
+                return image
+            return np.asarray(resizer(image))
         except Unreadable as fault:
             return fault
         except OSError as error:
@@ -177,19 +182,16 @@ def _read(
     return images[: len(good)], good
 
 
-def _resized(image: np.ndarray, size: int | None) -> np.ndarray:
-    if size is None or image.shape[:2] == (size, size):
-        return image
-    with tf.device("CPU"):
-        result: np.ndarray = _resizer(size)(image).numpy()
-    return result
-
-
 @functools.cache
 def _resizer(size: int) -> Callable[[Tensor], Tensor]:
     """Returns the resizing as one graph for images of all shapes."""
-    signature = [tf.TensorSpec([None, None, 3], tf.uint8)]
-    return tf.function(lambda image: resize(image, size), input_signature=signature)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    def resizer(image: Tensor) -> Tensor:
+        with tf.device("CPU"):
+            return resize(image, size)
+
+    return resizer
 
 
 def _grey(images: np.ndarray) -> bool:

@@ -26,7 +26,9 @@ def write(root, parts=(("train", 8), ("test", 4)), names=COLOURS):
         for name in names:
             (root / part / name).mkdir(parents=True, exist_ok=True)
             for i in range(count):
-                values = np.random.RandomState(i + 100 * len(part)).randint(-9, 9, (8, 8))
+                values = np.random.RandomState(
+                    i + {"test": 100, "valid": 200}.get(part, 0)
+                ).randint(-9, 9, (8, 8))
                 image = (COLOURS.get(name, 200) + values).astype(np.uint8)
                 Image.fromarray(image).save(root / part / name / f"{i}.png")
     return root
@@ -35,8 +37,8 @@ def write(root, parts=(("train", 8), ("test", 4)), names=COLOURS):
 def config(workdir, root, **changes):
     settings = {
         "dataset": f"folder:{root}", "train_examples": None, "test_examples": None,
-        "batch_size": 8, "validation_fraction": 0.0, "epochs": 12, "epsilon": 0.01,
-        "learning_rate": 0.01, "checkpoint_every": 0,
+        "batch_size": 8, "validation_fraction": 0.0, "epochs": 16, "epsilon": 0.01,
+        "learning_rate": 0.003, "checkpoint_every": 0,
     }  # fmt: skip
     return runs.config(workdir, **{**settings, **changes})
 
@@ -74,7 +76,7 @@ def test_a_relative_path_is_kept_as_one_that_works_from_anywhere(made, monkeypat
     assert kept.dataset == f"folder:{made / 'photos'}" and kept.workdir == str(made / "run")
     assert kept.identity == config(made / "run", "photos").identity
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         report = evaluate.run(evaluation(made, dataset=None, report_dir=str(tmp_path / "report")))
     assert report["clean_accuracy"] == 1.0 and report["examples"] == 12
     assert report["data"]["test"].startswith("12 files, ")
@@ -90,7 +92,7 @@ def test_a_run_is_found_again_by_its_flags_and_from_a_moved_folder(run, monkeypa
 
 def test_a_run_does_not_go_on_with_other_data(run):
     before = (run / "run" / "config.json").read_bytes()
-    photos, longer = run / "photos", config(run / "run", run / "photos", epochs=13)
+    photos, longer = run / "photos", config(run / "run", run / "photos", epochs=17)
     (photos / "train" / "red" / "0.png").rename(photos / "train" / "red" / "x.png")
     with pytest.raises(ValueError, match="have changed: the train part had 24 files, .*--workdir"):
         train.run(longer)
@@ -103,12 +105,12 @@ def test_a_run_does_not_go_on_with_other_data(run):
     assert (run / "run" / "config.json").read_bytes() == before
     for part in ("train", "test"):
         (photos / part / "amber").rename(photos / part / "red")
-    assert train.run(longer)["steps"] == 39
+    assert train.run(longer)["steps"] == 51
 
 
 def test_a_run_without_a_record_goes_on_with_a_note(run, capsys):
     (run / "run" / "data.json").unlink()
-    train.run(config(run / "run", run / "photos", epochs=13))
+    train.run(config(run / "run", run / "photos", epochs=17))
     assert "kept no record of its data" in capsys.readouterr().out
     assert dataset.read_record(run / "run")["class_names"] == sorted(COLOURS)
 
@@ -200,7 +202,7 @@ def test_what_is_said_at_the_start(tmp_path):
 def test_nothing_is_said_where_there_is_nothing_to_say(tmp_path):
     write(tmp_path)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         dataset.load_for_training(config(tmp_path, tmp_path, augment="none"))
         data_checks.warn_of_flip("cifar10", "flip")
 
