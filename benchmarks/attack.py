@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import measure, peers
+from benchmarks.network_file import network_of
 from benchmarks.subject import Subject, logits_of, prepare, torch_copy
 from benchmarks.train_step import batch, network
 from rlfat_tf.attacks import PGD
@@ -59,9 +60,10 @@ def pgd(peer: str, net: str, steps: int, target: float, args: argparse.Namespace
         lambda x: model(x, training=False),
         input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)],
     )
-    net_, copy_fn = torch_copy(model) if peer == "torchattacks" else (None, None)
+    copied = network_of(model)
+    copy_fn = torch_copy(copied) if peer == "torchattacks" else None
     numbers = np.arange(BATCH, dtype=np.int32)
-    subject = Subject(logits_fn, images, labels, numbers, BATCH, 10, net_, copy_fn)
+    subject = Subject(logits_fn, images, labels, numbers, BATCH, 10, copied, copy_fn)
     settings = settings_of()
     attack = PGD(epsilon=EPSILON, steps=steps, step_size=STEP_SIZE, random_start="uniform")
     if peer in EAGER:
@@ -105,7 +107,7 @@ def trained(workdir: str, data_dir: str | None) -> tuple[Any, Subject]:
         workdir=workdir, data_dir=data_dir, checkpoint="best", test_examples=EXAMPLES
     )
     model, subject, _ = prepare(settings)
-    if subject.net is None:
+    if subject.copy_fn is None:
         raise ImportError("torch")
     return model, subject
 

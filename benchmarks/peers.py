@@ -6,13 +6,16 @@ What had to be set, because a default differs, is listed in README.md beside thi
 from __future__ import annotations
 
 import argparse
+import atexit
 import functools
+from collections.abc import Sequence
 from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.subject import Subject
+from benchmarks.torch_side import TorchSide
 from rlfat_tf.attacks import PGD
 from rlfat_tf.attacks.autoattack import AutoAttack
 from rlfat_tf.core import random
@@ -122,28 +125,26 @@ def cleverhans_pgd(subject: Subject, attack: Any, args: argparse.Namespace) -> t
 
 def torchattacks_pgd(subject: Subject, attack: Any, args: argparse.Namespace) -> tuple[str, Run]:
     """torchattacks' PGD on the network's copy."""
-    import torchattacks
-
-    if args.norm == "l2":
-        arguments = {"eps": args.epsilon, "alpha": attack.step_size, "steps": attack.steps}
-        return _torch_run("PGDL2", torchattacks.PGDL2(subject.net, **arguments), arguments)
+    kind = "PGDL2" if args.norm == "l2" else "PGD"
     arguments = {"eps": args.epsilon, "alpha": attack.step_size, "steps": attack.steps}
-    return _torch_run("PGD", torchattacks.PGD(subject.net, **arguments), arguments)
+    return described(kind, arguments), _torch_run(subject, kind, arguments)
 
 
-def _torch_run(name: str, attack: Any, arguments: dict[str, Any]) -> tuple[str, Run]:
-    """Moves arrays to PyTorch and back around an attack."""
-    import torch
-
-    def run(images: np.ndarray, labels: np.ndarray, _: np.ndarray) -> Any:
-        found = attack(
-            torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
-            torch.from_numpy(labels.astype(np.int64)),
-        )
-        return found.detach().numpy().transpose(0, 2, 3, 1)
-
+def described(kind: str, arguments: dict[str, Any]) -> str:
+    """Returns a call as one would write it."""
     listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    return f"{name}({listed})", run
+    return f"{kind}({listed})"
+
+
+def _torch_run(
+    subject: Subject, kind: str, arguments: dict[str, Any], parts: Sequence[Any] = ()
+) -> Run:
+    """Starts an attack of torchattacks on the network's copy."""
+    side = TorchSide(
+        "attack", subject.network, {}, kind=kind, arguments=arguments, parts=list(parts)
+    )
+    atexit.register(side.close)
+    return lambda images, labels, _: side(images=images, labels=labels)
 
 
 def torchattacks_part(name: str, ball: dict[str, Any], attack: Any, classes: int) -> dict[str, Any]:
@@ -162,34 +163,25 @@ def torchattacks_run(
     name: str, subject: Subject, attack: Any, args: argparse.Namespace
 ) -> tuple[str, Run]:
     """torchattacks' class of that name on the network's copy, with the parameters of ours."""
-    import torchattacks
-
-    kinds = {
-        "apgd_ce": torchattacks.APGD,
-        "apgd_t": torchattacks.APGDT,
-        "fab_t": torchattacks.FAB,
-        "square": torchattacks.Square,
-    }
+    kinds = {"apgd_ce": "APGD", "apgd_t": "APGDT", "fab_t": "FAB", "square": "Square"}
     norm = {"linf": "Linf", "l2": "L2"}[args.norm]
     ball = {"norm": norm, "eps": args.epsilon, "seed": args.seed, "n_restarts": 1}
 
-    def part(name: str, attack: Any) -> tuple[str, Any]:
-        arguments = torchattacks_part(name, ball, attack, subject.num_classes)
-        listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        return f"{kinds[name].__name__}({listed})", kinds[name](subject.net, **arguments)
+    def part(name: str, attack: Any) -> tuple[str, dict[str, Any]]:
+        return kinds[name], torchattacks_part(name, ball, attack, subject.num_classes)
 
-    if name == "autoattack":
-        parts = [part(*component) for component in attack.components.items()]
-        described = f"AutoAttack(version='standard') with [{', '.join(text for text, _ in parts)}]"
-        theirs = torchattacks.AutoAttack(
-            subject.net, norm=norm, eps=args.epsilon, n_classes=subject.num_classes, seed=args.seed
-        )
-        # Its own parts have 10 steps, and Square a shortened schedule: not standard AutoAttack's.
-        theirs._autoattack = torchattacks.MultiAttack([made for _, made in parts])
-    else:
-        described, theirs = part(name, attack)
-
-    return described, _torch_run(name, theirs, {})[1]
+    if name != "autoattack":
+        kind, arguments = part(name, attack)
+        return described(kind, arguments), _torch_run(subject, kind, arguments)
+    parts = [part(*component) for component in attack.components.items()]
+    arguments = {
+        "norm": norm, "eps": args.epsilon, "n_classes": subject.num_classes, "seed": args.seed,
+    }  # fmt: skip
+    text = ", ".join(described(*each) for each in parts)
+    return (
+        f"AutoAttack(version='standard') with [{text}]",
+        _torch_run(subject, "AutoAttack", arguments, parts),
+    )
 
 
 # By attack, the peers that have it.

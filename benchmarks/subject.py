@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.measure import say
+from benchmarks.network_file import Network, network_of
+from benchmarks.torch_side import TorchSide
 from rlfat_tf import data
 from rlfat_tf.evaluation.classifier import as_classifier
 from rlfat_tf.evaluation.identity import digest
@@ -31,8 +34,8 @@ class Subject:
         examples: int32 [n]: their places in the test set.
         total: Number of all test examples.
         num_classes: Number of logits.
-        net: The network's copy in PyTorch, None where PyTorch is missing.
-        copy_fn: From images as above to the copy's logits; None like ``net``.
+        network: What its copy in PyTorch is made of.
+        copy_fn: From images as above to the copy's logits; None where PyTorch is missing.
     """
 
     logits_fn: Any
@@ -41,7 +44,7 @@ class Subject:
     examples: np.ndarray
     total: int
     num_classes: int
-    net: Any
+    network: Network
     copy_fn: Any
 
 
@@ -77,7 +80,8 @@ def prepare(args: argparse.Namespace) -> tuple[Any, Subject, dict[str, Any]]:
     (chosen,) = np.nonzero(right(logits, labels))
     if not len(chosen):
         raise ValueError(f"The network classifies none of {len(labels)} test examples correctly.")
-    net, copy_fn = torch_copy(model)
+    network = network_of(model)
+    copy_fn = torch_copy(network)
     difference = None
     if copy_fn is not None:
         theirs = logits_of(copy_fn, images, args.batch_size)
@@ -94,7 +98,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, Subject, dict[str, Any]]:
         chosen.astype(np.int32),
         len(labels),
         logits.shape[-1],
-        net,
+        network,
         copy_fn,
     )
     shared = {
@@ -114,17 +118,11 @@ def prepare(args: argparse.Namespace) -> tuple[Any, Subject, dict[str, Any]]:
     return model, subject, shared
 
 
-def torch_copy(model: Any) -> tuple[Any, Any]:
-    """Returns the network's copy in PyTorch, and a function of NumPy images to its logits."""
+def torch_copy(network: Network) -> Any:
+    """Returns a function of NumPy images to the logits of the copy in PyTorch, or None."""
     try:
-        import torch
-
-        from benchmarks.torch_nets import copy_of
+        side = TorchSide("logits", network, {})
     except ImportError:
-        return None, None
-    net = copy_of(model)
-
-    def copy_fn(images: np.ndarray) -> np.ndarray:
-        return net(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
-
-    return net, copy_fn
+        return None
+    atexit.register(side.close)
+    return lambda images: side(images=np.asarray(images, np.float32))

@@ -1,6 +1,9 @@
 """Our residual networks in PyTorch, so that what is written for PyTorch meets the same network.
 
-    net = copy_of(model)        # float32, inference mode, images NCHW
+    net = copy_of(network_of(model))        # float32, inference mode, images NCHW
+
+Nothing here imports TensorFlow: with both in one process ``torch.compile`` ends in a segmentation
+fault where PyTorch brings Triton.
 
 Every layer has the name that it has in Keras, and weights move by name. The strided convolutions
 of ``wrn-<depth>-<width>`` pad both sides by one pixel in Keras too (``ZeroPadding2D``); those of
@@ -10,37 +13,30 @@ an even size pads the lower right only.
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from rlfat_tf.models import reference
-from rlfat_tf.models.common import units
+from benchmarks.network_file import STEM_WIDTH, Network
 
-STEM_WIDTH = 16
+SLOPE = 0.1  # of the reference's leaky ReLU
 
 
 class WideResNet(nn.Module):
     """The pre-activation network of :mod:`rlfat_tf.models.preact_resnet` with three stages.
 
     Args:
-        units_per_stage: n.
-        width: Multiplies the widths 16, 32 and 64 of the stages.
-        num_classes: Number of logits.
-        channels: Channels of an image.
+        network: What it is a copy of.
     """
 
     projects = True  # a shortcut that changes its shape is a convolution
     strided_padding = 1
 
-    def __init__(self, *, units_per_stage: int, width: int, num_classes: int, channels: int = 3):
+    def __init__(self, network: Network):
         super().__init__()
-        self.units = list(units((16 * width, 32 * width, 64 * width), units_per_stage))
-        layers: dict[str, nn.Module] = {"stem_conv": _conv(channels, STEM_WIDTH, 3, 1, 1)}
+        self.units = network.units
+        layers: dict[str, nn.Module] = {"stem_conv": _conv(network.channels, STEM_WIDTH, 3, 1, 1)}
         before = STEM_WIDTH
         for name, after, stride in self.units:
             padding = 1 if stride == 1 else self.strided_padding
@@ -52,7 +48,7 @@ class WideResNet(nn.Module):
             layers[f"{name}_conv2"] = _conv(after, after, 3, 1, 1)
             before = after
         layers["last_bn"] = nn.BatchNorm2d(before)
-        layers["logits"] = nn.Linear(before, num_classes)
+        layers["logits"] = nn.Linear(before, network.num_classes)
         self.layers = nn.ModuleDict(layers)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -91,7 +87,7 @@ class ReferenceWideResNet(WideResNet):
 
     def activate(self, x: torch.Tensor) -> torch.Tensor:
         """Leaky ReLU."""
-        return functional.leaky_relu(x, reference.SLOPE)
+        return functional.leaky_relu(x, SLOPE)
 
     def before_conv(self, x: torch.Tensor, stride: int) -> torch.Tensor:
         """Pads the lower right, as "SAME" does at stride 2 and an even size."""
@@ -109,59 +105,36 @@ class ReferenceWideResNet(WideResNet):
         return functional.pad(x, (0, 0, 0, 0, missing // 2, missing - missing // 2))
 
 
-FAMILIES: dict[str, tuple[type[WideResNet], int]] = {
-    r"wrn-([0-9]+)-([0-9]+)": (WideResNet, 4),
-    r"w([0-9]+)-([0-9]+)": (ReferenceWideResNet, 2),
-}
-
-
 def _conv(before: int, after: int, size: int, stride: int, padding: int) -> nn.Module:
     return nn.Conv2d(before, after, size, stride, padding=padding, bias=False)
 
 
-def trainable_copy_of(model: Any) -> WideResNet:
-    """Returns the PyTorch copy of a Keras ``wrn-<depth>-<width>`` or ``w<depth>-<width>``.
-
-    Raises:
-        ValueError: If the model is another network.
-    """
-    for pattern, (kind, more) in FAMILIES.items():
-        match = re.fullmatch(pattern, model.name)
-        if match:
-            depth, width = map(int, match.groups())
-            net = kind(
-                units_per_stage=(depth - more) // 6,
-                width=width,
-                num_classes=model.output_shape[-1],
-                channels=model.input_shape[-1],
-            )
-            move_weights(model, net)
-            return net
-    raise ValueError(
-        f"Expected a network wrn-<depth>-<width> or w<depth>-<width>; received {model.name!r}."
-    )
+def trainable_copy_of(network: Network) -> WideResNet:
+    """Returns the PyTorch copy of a Keras network."""
+    kind = WideResNet if network.name.startswith("wrn-") else ReferenceWideResNet
+    net = kind(network)
+    move_weights(network, net)
+    return net
 
 
-def copy_of(model: Any) -> WideResNet:
+def copy_of(network: Network) -> WideResNet:
     """Returns the copy for inference only; see :func:`trainable_copy_of`."""
-    return trainable_copy_of(model).eval().requires_grad_(False)
+    return trainable_copy_of(network).eval().requires_grad_(False)
 
 
-def move_weights(model: Any, net: WideResNet) -> None:
-    """Copies the weights of a Keras model into its PyTorch copy, layer by layer.
+def move_weights(network: Network, net: WideResNet) -> None:
+    """Copies the weights of a Keras network into its PyTorch copy, layer by layer.
 
     Raises:
         ValueError: If one of them has layers with weights, or shapes, that the other lacks.
     """
-    ours = {layer.name: layer for layer in model.layers if layer.weights}
-    if set(ours) != set(net.layers):
-        raise ValueError(
-            f"Expected the same layers; only one of both has {sorted(set(ours) ^ set(net.layers))}."
-        )
+    if set(network.weights) != set(net.layers):
+        only = sorted(set(network.weights) ^ set(net.layers))
+        raise ValueError(f"Expected the same layers; only one of both has {only}.")
     for name, theirs in net.layers.items():
-        weights = ours[name].get_weights()
+        weights = list(network.weights[name])
         if isinstance(theirs, nn.BatchNorm2d):
-            theirs.eps = ours[name].epsilon
+            theirs.eps = network.epsilons[name]
             targets = [theirs.weight, theirs.bias, theirs.running_mean, theirs.running_var]
         elif isinstance(theirs, nn.Linear):
             weights[0] = weights[0].T

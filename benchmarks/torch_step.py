@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from benchmarks.network_file import Network
 from benchmarks.torch_nets import trainable_copy_of
 
 METHODS = ("pgdat", "rlfat_p", "rlfat_t")
@@ -24,7 +25,7 @@ class TorchStep:
     """Trains the copy of a Keras network.
 
     Args:
-        model: The Keras network.
+        network: The Keras network.
         method: One of ``METHODS``.
         epsilon: Radius, maximum norm.
         steps: Of the attack.
@@ -35,7 +36,7 @@ class TorchStep:
 
     def __init__(
         self,
-        model: Any,
+        network: Network,
         *,
         method: str,
         epsilon: float,
@@ -44,7 +45,7 @@ class TorchStep:
         bfloat16: bool = False,
         compiled: bool = False,
     ):
-        self.net = trainable_copy_of(model).to(memory_format=torch.channels_last)
+        self.net = trainable_copy_of(network).to(memory_format=torch.channels_last)
         self.forward: Callable[[Any], Any] = torch.compile(self.net) if compiled else self.net
         self.method, self.epsilon, self.steps = method, epsilon, steps
         self.step_size, self.bfloat16 = step_size, bfloat16

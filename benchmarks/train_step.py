@@ -8,6 +8,7 @@ reference's code has it (``reference_loop.py``). Ours is what ``fit`` runs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 from typing import Any, Callable
 
@@ -16,6 +17,8 @@ import tensorflow as tf
 
 import rlfat_tf
 from benchmarks import measure
+from benchmarks.network_file import network_of
+from benchmarks.torch_side import TorchSide
 from rlfat_tf import models
 from rlfat_tf.core import compat, random
 from rlfat_tf.core.compat import keras
@@ -79,47 +82,41 @@ def against_torch(
     name: str, method: str, precision: str, target: float, args: argparse.Namespace
 ) -> measure.Row:
     """Ours against the identical step in PyTorch."""
-    import torch
-
-    from benchmarks.torch_step import TorchStep, tensors
-
     images, labels = batch()
     net = network(name, precision)
     robust = compiled(method, net)
     settings: dict[str, Any] = {"epsilon": EPSILON, "steps": STEPS, "step_size": STEP_SIZE}
     reduced = precision != "float32"
-    modes = {"torch eager": False, "torch.compile": True}
-    peers = {
-        mode: TorchStep(net, method=method, bfloat16=reduced, compiled=flag, **settings)
-        for mode, flag in modes.items()
-    }
-    x, y = tensors(images, labels)
     points = np.clip(images + EPSILON * np.sign(images - 0.5), 0, 1).astype(np.float32)
     before = net.get_weights()
     loss, rows, columns = our_loss(robust, images, points, labels)
     net.set_weights(before)
-    moved, _ = tensors(points, labels)
-    order = torch.from_numpy(rows), torch.from_numpy(columns)
-    check = TorchStep(net, method=method, bfloat16=reduced, **settings)
-    theirs = check.loss(x, moved, y, *order).item()
-    # In bfloat16 the two round at other places.
-    same = measure.close("loss on the same weights and x'", loss, theirs, 5e-2 if reduced else 1e-4)
-
-    def steps_of(peer: Any) -> Callable[[], None]:
-        def run() -> None:
-            for _ in range(args.steps):
-                peer(x, y)
-
-        return run
-
-    sides = {"ours": ours(robust, images, labels, args.steps)}
-    seconds = measure.interleaved(
-        {**sides, **{mode: steps_of(peer) for mode, peer in peers.items()}}, args.pairs
-    )
+    arrays = {"images": images, "labels": labels, "points": points}
+    arrays.update(rows=rows, columns=columns)
+    modes = {"torch eager": False, "torch.compile": True}
+    with contextlib.ExitStack() as running:
+        peers = {
+            mode: running.enter_context(
+                TorchSide(
+                    "step", network_of(net), arrays, repeat=args.steps, method=method,
+                    bfloat16=reduced, compiled=flag, **settings,
+                )
+            )
+            for mode, flag in modes.items()
+        }  # fmt: skip
+        theirs = peers["torch eager"].answer["loss"]
+        # In bfloat16 the two round at other places.
+        tolerance = 5e-2 if reduced else 1e-4
+        same = measure.close("loss on the same weights and x'", loss, theirs, tolerance)
+        sides: dict[str, Callable[[], Any]] = {
+            "ours": ours(robust, images, labels, args.steps),
+            **peers,
+        }
+        seconds = measure.interleaved(sides, args.pairs)
     return measure.faster(
         seconds,
         "ours",
-        list(peers),
+        list(modes),
         target=target,
         same=same,
         settings={**settings, "batch": BATCH, "network": NETS[name], "steps_per_run": args.steps},
