@@ -84,7 +84,7 @@ def overhead(method: str, args: argparse.Namespace) -> measure.Row:
     images, labels = batch()
     net = network(NET, "float32")
     attack = rlfat_tf.attacks.LinfPGD(epsilon=EPSILON, steps=STEPS, step_size=STEP_SIZE)
-    robust = METHODS[method](net, attack=None if method == "standard" else attack)
+    robust = METHODS[method](net, attack=None if METHODS[method].instead_of_an_attack else attack)
     robust.compile(optimizer=keras.optimizers.Adam(1e-3))
     steps = args.steps if PASSES[method].attack else 10 * args.steps
     floor = bare(net, tf.constant(images), tf.constant(labels), PASSES[method], steps)

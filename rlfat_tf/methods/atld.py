@@ -18,23 +18,25 @@ classifier plays against the discriminator, softCE(f(x'), y) - divergence_weight
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks import Attack, FeatureScatter, LinfPGD
+from rlfat_tf.attacks import Attack, LinfPGD
+from rlfat_tf.attacks.arguments import argument, check_epsilon, choice, count, number, size
 from rlfat_tf.core import compat, losses, norms, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.model_checks import count_classes
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 from rlfat_tf.methods.batch_norm import attack_forward
+from rlfat_tf.methods.options import flag_of, label_smoothing
 from rlfat_tf.models.discriminator import latent_discriminator
 
 FORMS = ("code", "game")
 
 
-def natural_loss(natural: Any, target: float) -> Any:
+def natural_loss(natural: Tensor, target: float) -> Tensor:
     """BCE(D, target), per example, of the discriminator's logits [batch, 1]."""
     natural = losses.as_float(natural)[:, 0]
     return tf.nn.sigmoid_cross_entropy_with_logits(target * tf.ones_like(natural), natural)
@@ -50,59 +52,52 @@ class ATLD(AdversarialModel):
     Args:
         model: A Keras model from float images in [0, 1] to logits.
         discriminator: From logits [batch, K] to (natural logit [batch, 1], class logits
-            [batch, K]); default: the released architecture.
-        label_smoothing: delta of the smoothed labels.
-        divergence_weight: 1/2 in the authors' code (CIFAR-100: 1/10).
-        discriminator_steps: Updates of the discriminator per step.
-        discriminator_learning_rate: Of its own SGD, momentum 0.9, coupled weight decay 2e-4.
-        objective_form: ``"code"`` or ``"game"``.
-        **kwargs: Those of :class:`AdversarialModel`.
+            [batch, K]); default: the released architecture. Its optimizer is an SGD of its own,
+            momentum 0.9, coupled weight decay 2e-4.
+        **kwargs: Those of :class:`AdversarialModel`; ``attack`` must stay None.
     """
 
     terms = ("adv_loss", "divergence_loss", "discriminator_loss")
+    instead_of_an_attack = "its examples are one step, of length epsilon, against the discriminator"
+    epsilon: float = argument(
+        8 / 255,
+        "Radius of the L-inf ball, in units of pixels in [0, 1].",
+        lambda method, name, value: check_epsilon(value, "linf"),
+    )
+    label_smoothing: float = label_smoothing()
+    divergence_weight: float = number(
+        0.5, "Weight of the divergence term, 0.1 in the authors' code for CIFAR-100.", at_least=0
+    )
+    discriminator_steps: int = flag_of(None, count(2, "Updates of the discriminator per step."))
+    discriminator_learning_rate: float = flag_of(
+        None, size(1e-3, "Learning rate of the discriminator's optimizer.")
+    )
+    objective_form: str = flag_of(
+        "atld_objective",
+        choice("code", FORMS, "The objective of the authors' code or the game of the paper."),
+    )
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        discriminator: Any = None,
-        label_smoothing: float = 0.5,
-        divergence_weight: float = 0.5,
-        discriminator_steps: int = 2,
-        discriminator_learning_rate: float = 1e-3,
-        objective_form: str = "code",
-        **kwargs: Any,
-    ):
-        if objective_form not in FORMS:
-            raise unknown("form of the objective", objective_form, FORMS)
-        losses.check_smoothing(label_smoothing)
+    def __init__(self, model: Model, *, discriminator: Model | None = None, **kwargs: Any):
         if discriminator is None:
             discriminator = latent_discriminator(num_classes=count_classes(model))
         super().__init__(model, parts={"discriminator": discriminator}, **kwargs)
-        self.label_smoothing = float(label_smoothing)
-        self.divergence_weight = float(divergence_weight)
-        self.discriminator_steps = int(discriminator_steps)
-        self.discriminator_learning_rate = float(discriminator_learning_rate)
-        self.objective_form = objective_form
         self.discriminator_optimizer = keras.optimizers.SGD(
             self.discriminator_learning_rate, momentum=0.9
         )
         compat.build_optimizer(self.discriminator_optimizer, discriminator.trainable_variables)
 
     @classmethod
-    def make_attack(cls, *, epsilon: float, **settings: Any) -> Attack:
-        """Returns what carries epsilon: the example itself needs the discriminator."""
-        return FeatureScatter(epsilon=epsilon)
+    def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
+        """Returns none: epsilon is an option of this method."""
+        return {}
 
-    def _default_attack(self, attack: Attack | None) -> Attack | None:
-        return FeatureScatter() if attack is None else attack
+    def default_eval_attack(self) -> Attack:
+        """Returns PGD of the same radius."""
+        return LinfPGD(epsilon=self.epsilon)
 
-    def _default_eval_attack(self, attack: Attack | None) -> Attack | None:
-        return LinfPGD(epsilon=self.attack.epsilon) if attack is None else attack
-
-    def adversarial_examples(self, images: Any, labels: Any, seed: random.SeedLike) -> Any:
+    def adversarial_examples(self, images: Images, labels: Labels, seed: random.SeedLike) -> Images:
         """Returns the latent manifold adversarial examples x'; labels are not read."""
-        ball, epsilon = norms.get("linf"), self.attack.epsilon
+        ball, epsilon = norms.get("linf"), self.epsilon
         with attack_forward(self.model, self.attack_bn) as forward:
             start = images + ball.random_start(images, epsilon, "uniform", seed)
             with tf.GradientTape() as tape:
@@ -113,7 +108,7 @@ class ATLD(AdversarialModel):
         delta = ball.project(start + step - images, epsilon)
         return tf.stop_gradient(tf.clip_by_value(images + delta, 0.0, 1.0))
 
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """softCE(f(x'), smoothed y) + s * divergence_weight * mean_k (f(x') - f(x))_k^2."""
         clean_logits = self.logits(batch.images, training=False)
         if self.objective_form == "code":
@@ -124,7 +119,7 @@ class ATLD(AdversarialModel):
             smoothed = losses.smooth_labels(batch.labels, adversarial_logits, self.label_smoothing)
             adv_loss = losses.cross_entropy(smoothed, adversarial_logits)
             distance = tf.reduce_mean(tf.square(adversarial_logits - clean_logits), -1)
-        judgement = self._judge(clean_logits, adversarial_logits)
+        told_apart = self._telling_apart(clean_logits, adversarial_logits)
         if self.objective_form == "code":
             slopes = [tape.gradient(loss, batch.adversarial) for loss in (adv_loss, distance)]
             # As printed, the signed maximum over the whole batch.
@@ -132,43 +127,48 @@ class ATLD(AdversarialModel):
             scale = tf.stop_gradient(tf.math.divide_no_nan(ce_slope, distance_slope))
             divergence = scale * distance
         else:
-            divergence = -judgement
+            divergence = -told_apart
         del tape
         terms = {
             "adv_loss": adv_loss,
             "divergence_loss": divergence,
-            "discriminator_loss": tf.stop_gradient(judgement),
+            "discriminator_loss": tf.stop_gradient(told_apart),
         }
         loss = adv_loss + self.divergence_weight * divergence
         return Objective(loss, terms, clean_logits, adversarial_logits)
 
-    def _judge(self, clean_logits: Any, adversarial_logits: Any) -> Any:
+    def _telling_apart(self, clean_logits: Logits, adversarial_logits: Logits) -> Tensor:
         """The discriminator's loss BCE(D(f(x)), 1) + BCE(D(f(x')), 0), in inference mode."""
         return natural_loss(self.discriminator(clean_logits, training=False)[0], 1.0) + (
             natural_loss(self.discriminator(adversarial_logits, training=False)[0], 0.0)
         )
 
-    def after_update(self, result: Objective, labels: Any) -> None:
+    def after_update(self, result: Objective, labels: Labels) -> None:
         """Updates the discriminator, on the logits that the classifier had in this step."""
         natural, adversarial = (
             tf.stop_gradient(z) for z in (result.clean_logits, result.adversarial_logits)
         )
         smoothed = losses.smooth_labels(labels, natural, self.label_smoothing)
         variables = self.discriminator.trainable_variables
-        size = tf.cast(tf.shape(natural)[0], natural.dtype)
-        size *= tf.distribute.get_strategy().num_replicas_in_sync
+        examples = tf.cast(tf.shape(natural)[0], natural.dtype)
+        examples *= tf.distribute.get_strategy().num_replicas_in_sync
         for _ in range(self.discriminator_steps):
             with tf.GradientTape() as tape:
                 loss = tf.zeros([], natural.dtype)
                 for latent, target in ((natural, 1.0), (adversarial, 0.0)):
-                    judgement, classes = self.discriminator(latent, training=True)
-                    loss += tf.reduce_sum(natural_loss(judgement, target)) / size
-                    loss += tf.reduce_sum(losses.cross_entropy(smoothed, classes)) / size
+                    told_apart, classes = self.discriminator(latent, training=True)
+                    loss += tf.reduce_sum(natural_loss(told_apart, target)) / examples
+                    loss += tf.reduce_sum(losses.cross_entropy(smoothed, classes)) / examples
                 decay = tf.add_n([tf.nn.l2_loss(v) for v in variables])
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync
                 loss += 2e-4 * tf.cast(decay, loss.dtype) / replicas
             gradients = tape.gradient(loss, variables)
             self.discriminator_optimizer.apply_gradients(zip(gradients, variables))
+
+    @property
+    def perturbation(self) -> str:
+        """See :attr:`AdversarialModel.perturbation`."""
+        return f"ATLD(epsilon={self.epsilon!r})"
 
     @property
     def state(self) -> list[Any]:
@@ -178,18 +178,8 @@ class ATLD(AdversarialModel):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        names = (
-            "label_smoothing",
-            "divergence_weight",
-            "discriminator_steps",
-            "discriminator_learning_rate",
-            "objective_form",
-        )
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
-        }
+        discriminator = keras.saving.serialize_keras_object(self.discriminator)
+        return {**super().get_config(), "discriminator": discriminator}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ATLD:
@@ -199,10 +189,13 @@ class ATLD(AdversarialModel):
             config["discriminator"] = keras.saving.deserialize_keras_object(
                 config["discriminator"], custom_objects=custom_objects
             )
+        written_by_0_1 = config.pop("attack", None)  # which kept epsilon in an attack
+        if written_by_0_1:
+            config["epsilon"] = written_by_0_1["config"]["epsilon"]
         return super().from_config(config, custom_objects)
 
 
-def _maximum_of_replicas(values: Any) -> Any:
+def _maximum_of_replicas(values: Tensor) -> Tensor:
     """Returns the greatest value of all replicas."""
     greatest = tf.reduce_max(values)
     context = tf.distribute.get_replica_context()

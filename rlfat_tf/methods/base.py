@@ -25,10 +25,16 @@ from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits, logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.types import Images, Labels, Logits
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Optimizer, Tensor
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import ATTACK_BN, attack_forward
 from rlfat_tf.methods.checked_model import CheckedModel
+from rlfat_tf.methods.options import (
+    checked_options,
+    docstring_with_options,
+    options_of,
+    signature_with_options,
+)
 from rlfat_tf.storage.saved_model import export_saved_model
 
 TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
@@ -40,17 +46,17 @@ class Batch(NamedTuple):
 
     Attributes:
         images: Clean images x, float32 [batch, ...] in [0, 1].
-        adversarial: x', of the same shape; None if the method has no attack.
+        adversarial: x', of the same shape; None if the method makes none.
         labels: Integers [batch], or one-hot rows [batch, classes].
         shuffle: Random Block Shuffle, RBS in the equations: a function from images to images. A
             step has one draw of it: whatever is shuffled in it is cut and put together alike.
         seed: For whatever else a method draws.
     """
 
-    images: Any
-    adversarial: Any
-    labels: Any
-    shuffle: Callable[[Any], Any]
+    images: Images
+    adversarial: Images | None
+    labels: Labels
+    shuffle: Callable[[Images], Images]
     seed: random.SeedLike = 0
 
 
@@ -64,10 +70,10 @@ class Objective(NamedTuple):
         adversarial_logits: The logits of the adversarial images as the loss sees them.
     """
 
-    loss: Any
-    terms: dict[str, Any]
-    clean_logits: Any = None
-    adversarial_logits: Any = None
+    loss: Tensor
+    terms: dict[str, Tensor]
+    clean_logits: Logits | None = None
+    adversarial_logits: Logits | None = None
 
 
 class AdversarialModel(CheckedModel):
@@ -97,21 +103,33 @@ class AdversarialModel(CheckedModel):
         name: Of the Keras model.
         parts: For subclasses: further models that become attributes, are saved with this one and
             must be there before it is built.
+        **options: What a method adds, declared in its class: :mod:`rlfat_tf.methods.options`.
 
     Raises:
-        ValueError: If the model has several outputs or one logit, ends in a softmax or computes in
-            float16.
+        TypeError: If an option is given that the method does not have.
+        ValueError: If the model has several inputs, outputs or one logit, ends in a softmax or
+            computes in float16, or if an option is out of its range.
     """
 
+    # What a method says of itself. The attack of its paper ascends this loss from this start:
     attack_loss = "ce"
     attack_start = "uniform"
+    # A method without an attack of training says here what it does instead.
+    instead_of_an_attack: str | None = None
+    # Whether its objective compares forward passes, so that they must see the same image.
+    compares_passes = True
     terms: tuple[str, ...] = ()
     # Which accuracies select the best epoch of a run: the second decides between equal first ones.
     selected_by = ("val_adv_accuracy", "val_accuracy")
 
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls.__doc__ = docstring_with_options(cls)
+        cls.__signature__ = signature_with_options(cls)
+
     def __init__(
         self,
-        model: Any,
+        model: Model,
         *,
         attack: Attack | None = None,
         eval_attack: Attack | None = None,
@@ -120,9 +138,12 @@ class AdversarialModel(CheckedModel):
         weight_decay: float = 0.0,
         regularizer: Any = None,
         name: str | None = None,
-        parts: Mapping[str, Any] | None = None,
+        parts: Mapping[str, Model] | None = None,
+        **options: Any,
     ):
         super().__init__(name=name, dtype="float32")
+        for option, value in checked_options(type(self), options).items():
+            setattr(self, option, value)
         if attack_bn not in ATTACK_BN:
             raise unknown("attack_bn", attack_bn, ATTACK_BN)
         checks.check_classifier(model, attack_bn)
@@ -130,9 +151,9 @@ class AdversarialModel(CheckedModel):
         for part, value in (parts or {}).items():
             setattr(self, part, value)
         self.attack = attack
-        if self.attack is not None:
+        if self.compares_passes:
             checks.warn_of_random_layers(model)
-        self.eval_attack: Any = self._default_eval_attack(eval_attack)
+        self.eval_attack: Any = self.default_eval_attack() if eval_attack is None else eval_attack
         self.attack_bn = attack_bn
         self.seed = int(seed)
         self.weight_decay = float(weight_decay)
@@ -148,7 +169,12 @@ class AdversarialModel(CheckedModel):
 
     @attack.setter
     def attack(self, attack: Attack | None) -> None:
-        self._attack = self._default_attack(attack)
+        self._attack = self.completed_attack(attack)
+
+    @property
+    def perturbation(self) -> str | None:
+        """What makes the adversarial examples of training, in words; None: nothing does."""
+        return None if self.attack is None else repr(self.attack)
 
     @property
     def regularizer(self) -> Any:
@@ -166,20 +192,42 @@ class AdversarialModel(CheckedModel):
             self._untracked.track(("loss", *own, "adv_accuracy"))
 
     @classmethod
-    def make_attack(cls, *, epsilon: float, **settings: Any) -> Attack:
-        """Returns the attack of training that the flags describe."""
-        return LinfPGD(epsilon=epsilon, **settings)
+    def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
+        """Returns the arguments that are attacks, as the flags of ``train.py`` describe them.
 
-    def _default_attack(self, attack: Attack | None) -> Attack | None:
-        """Fills what an attack leaves open with what the paper of the method says."""
+        Args:
+            epsilon: Of ``--epsilon``.
+            **settings: Of PGD: steps, step_size and random_start; None is what is left open.
+        """
+        return {"attack": LinfPGD(epsilon=epsilon, **settings)}
+
+    def completed_attack(self, attack: Attack | None) -> Attack | None:
+        """Returns the attack of training, or None of a method that has none.
+
+        Args:
+            attack: What it leaves open is filled with what the paper of the method says. None: the
+                method's default.
+
+        Raises:
+            ValueError: If one is given to a method that has none.
+        """
+        if self.instead_of_an_attack is not None:
+            if attack is not None:
+                raise ValueError(
+                    f"{type(self).__name__} has no attack of training: "
+                    f"{self.instead_of_an_attack}. Received {attack!r}. Use eval_attack for the "
+                    "attack of evaluate and of validation."
+                )
+            return None
         attack = LinfPGD() if attack is None else attack
         config = attack.get_config()
         defaults = {"loss": self.attack_loss, "random_start": self.attack_start}
         return attack.replace(**{k: v for k, v in defaults.items() if config.get(k, v) is None})
 
-    def _default_eval_attack(self, attack: Attack | None) -> Attack | None:
-        if attack is not None or self.attack is None:
-            return attack
+    def default_eval_attack(self) -> Attack | None:
+        """Returns the attack of evaluation where none is given; None: clean accuracy only."""
+        if self.attack is None:
+            return None
         defaults = {"loss": "ce", "random_start": "uniform"}
         config = self.attack.get_config()
         return self.attack.replace(**{k: v for k, v in defaults.items() if k in config})
@@ -202,7 +250,7 @@ class AdversarialModel(CheckedModel):
         """See :attr:`trainable_variables`; Keras asks under both names."""
         return list(self.model.trainable_weights)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Images, training: bool | None = None) -> Logits:
         """Returns the classifier's logits [batch, classes] for images [batch, ...] in [0, 1]."""
         return logits_in(self.model(inputs, training=training))
 
@@ -211,7 +259,7 @@ class AdversarialModel(CheckedModel):
         return losses.as_float(logits_in(self.model(images, training=training)))
 
     def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **kwargs: Any
+        self, optimizer: Optimizer = "rmsprop", loss: Any = None, metrics: Any = None, **kwargs: Any
     ) -> None:
         """Configures training as ``keras.Model.compile`` does; ``loss`` must stay None.
 
@@ -228,7 +276,7 @@ class AdversarialModel(CheckedModel):
 
     # The method.
 
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """The method's per-example loss.
 
         Args:
@@ -237,8 +285,14 @@ class AdversarialModel(CheckedModel):
         """
         raise TypeError(f"{type(self).__name__} does not implement objective().")
 
-    def adversarial_examples(self, images: Any, labels: Any, seed: random.SeedLike) -> Any:
-        """Returns x' of the training attack, or None if the method has none."""
+    def adversarial_examples(
+        self, images: Images, labels: Labels, seed: random.SeedLike
+    ) -> Images | None:
+        """Returns x' of checked images and labels; None if the method makes none.
+
+        A method whose examples need more than the classifier overrides this, and says in
+        ``instead_of_an_attack`` that it has no other.
+        """
         if self.attack is None:
             return None
         # Layers that update synchronised statistics cannot be in a loop, which TensorFlow forbids.
@@ -246,11 +300,11 @@ class AdversarialModel(CheckedModel):
         with attack_forward(self.model, self.attack_bn) as logits:
             return self.attack(logits, images, labels, seed=seed, unroll=unroll, checked=True)
 
-    def shuffle(self, images: Any, seed: random.SeedLike) -> Any:
+    def shuffle(self, images: Images, seed: random.SeedLike) -> Images:
         """Random Block Shuffle of the images; the identity for methods without it."""
         return images
 
-    def after_update(self, result: Objective, labels: Any) -> None:
+    def after_update(self, result: Objective, labels: Labels) -> None:
         """What a method trains beside the classifier, once a step; nothing by default."""
 
     @property
@@ -259,11 +313,16 @@ class AdversarialModel(CheckedModel):
         return [*compat.variables_of(self.model), *compat.optimizer_variables(self.optimizer)]
 
     def batch_objective(
-        self, images: Any, adversarial: Any, labels: Any, seed: random.Seed, training: bool
+        self,
+        images: Images,
+        adversarial: Images | None,
+        labels: Labels,
+        seed: random.Seed,
+        training: bool,
     ) -> Objective:
         """Evaluates the objective on given adversarial images, with the RBS draw of the seed."""
 
-        def logits(inputs: Any) -> Any:
+        def logits(inputs: Images) -> Logits:
             found = self.logits(inputs, training=training)
             unsure = not isinstance(compat.last_layer(self.model), keras.layers.Dense)
             return checked_logits(found, f"The model {self.model.name!r}", may_be_softmax=unsure)
@@ -329,7 +388,7 @@ class AdversarialModel(CheckedModel):
         """Images and labels of a batch, checked here once for all that a step computes of them."""
         return checked_images(images), checked_labels(labels, self.num_classes)
 
-    def _penalty(self, dtype: Any) -> Any:
+    def _penalty(self, dtype: Any) -> Tensor:
         """Weight decay and the classifier's own regularisers, one number for the whole batch."""
         penalty = tf.add_n([tf.cast(x, dtype) for x in self.model.losses] or [tf.zeros([], dtype)])
         if self.weight_decay:
@@ -337,7 +396,7 @@ class AdversarialModel(CheckedModel):
             penalty += self.weight_decay * tf.cast(tf.add_n(squares), dtype)
         return penalty
 
-    def _track(self, result: Objective, loss: Any, labels: Any, weights: Any) -> None:
+    def _track(self, result: Objective, loss: Tensor, labels: Labels, weights: Any) -> None:
         """Adds a batch to the running means of the epoch."""
         self.trackers["loss"].update_state(loss)
         for name, values in result.terms.items():
@@ -347,7 +406,7 @@ class AdversarialModel(CheckedModel):
             self.trackers["adv_accuracy"].update_state(predicted == losses.class_ids(labels))
 
     def _logs(
-        self, result: Objective, images: Any, labels: Any, clean_logits: Any, weights: Any
+        self, result: Objective, images: Images, labels: Labels, clean_logits: Any, weights: Any
     ) -> dict[str, Any]:
         """Returns the metrics that have a meaning in this step, and no others."""
         compiled = {}
@@ -385,6 +444,7 @@ class AdversarialModel(CheckedModel):
             "seed": self.seed,
             "weight_decay": self.weight_decay,
             "regularizer": serialize(self.regularizer) if self.regularizer else None,
+            **{option: getattr(self, option) for option in options_of(type(self))},
         }
 
     @classmethod
@@ -420,14 +480,14 @@ class _Untracked:
         self.trackers = {name: {**new, **self.trackers}[name] for name in names}
 
 
-def _weighted(values: Any, weights: Any) -> Any:
+def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
     """Multiplies per-example values with their sample weights, if there are any."""
     if weights is None:
         return values
     return values * tf.cast(tf.reshape(weights, [-1]), values.dtype)
 
 
-def global_batch_size(per_example: Any) -> Any:
+def global_batch_size(per_example: Tensor) -> Tensor:
     """Returns the number of examples of all replicas together, in the dtype of the losses."""
     size = tf.cast(tf.shape(per_example)[0], per_example.dtype)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync

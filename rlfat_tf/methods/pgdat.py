@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
-
 from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import LogitsFn
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 
 
@@ -18,7 +17,7 @@ class PGDAT(AdversarialModel):
 
     terms = ("adv_loss",)
 
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(x'), y)."""
         adversarial_logits = logits(batch.adversarial)
         adv_loss = losses.cross_entropy(batch.labels, adversarial_logits)

@@ -15,47 +15,29 @@ shuffled.
 
 from __future__ import annotations
 
-from typing import Any, Callable
-
+from rlfat_tf.attacks.arguments import choice, count, number
 from rlfat_tf.core import losses, random, transforms
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Images, LogitsFn
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 from rlfat_tf.methods.trades import TRADES
 
 
 class BlockShuffled(AdversarialModel):
-    """A method that block-shuffles its adversarial images.
+    """A method that block-shuffles its adversarial images."""
 
-    Args:
-        model: A Keras model from float images in [0, 1] to logits.
-        num_blocks: k of Random Block Shuffle.
-        block_shuffle: ``"batch"`` (one draw for the global batch, the reference), ``"image"`` or
-            ``"equal"``; see :func:`rlfat_tf.core.transforms.draw_blocks`.
-        **kwargs: Those of :class:`AdversarialModel`.
-    """
+    num_blocks: int = count(2, "k of Random Block Shuffle.")
+    block_shuffle: str = choice(
+        "batch",
+        transforms.BLOCK_SHUFFLES,
+        "One draw per batch, per image, or equal blocks.",
+    )
 
-    def __init__(
-        self, model: Any, *, num_blocks: int = 2, block_shuffle: str = "batch", **kwargs: Any
-    ):
-        if block_shuffle not in transforms.BLOCK_SHUFFLES:
-            raise unknown("block shuffle", block_shuffle, transforms.BLOCK_SHUFFLES)
-        if int(num_blocks) != num_blocks or num_blocks < 1:
-            raise ValueError(f"Expected num_blocks to be an integer >= 1; got {num_blocks}.")
-        super().__init__(model, **kwargs)
-        self.num_blocks = int(num_blocks)
-        self.block_shuffle = block_shuffle
-
-    def shuffle(self, images: Any, seed: random.SeedLike) -> Any:
+    def shuffle(self, images: Images, seed: random.SeedLike) -> Images:
         """Random Block Shuffle with the draw of the seed."""
         return transforms.random_block_shuffle(
             images, self.num_blocks, mode=self.block_shuffle, seed=seed
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        own = {"num_blocks": self.num_blocks, "block_shuffle": self.block_shuffle}
-        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -67,7 +49,7 @@ class RBSATP(BlockShuffled):
 
     terms = ("adv_loss",)
 
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(RBS(x')), y)."""
         shuffled_logits = logits(batch.shuffle(batch.adversarial))
         adv_loss = losses.cross_entropy(batch.labels, shuffled_logits)
@@ -78,11 +60,10 @@ class RBSATP(BlockShuffled):
 class RBSATT(BlockShuffled, TRADES):
     """The RLFL part of RLFAT_T alone: CE(f(x), y) + lambda KL(p(x) || p(RBS(x'))) (Eq. 8).
 
-    ``adv_accuracy`` of training is measured on RBS(x'), the images that the loss sees. Arguments
-    as :class:`BlockShuffled` and :class:`TRADES`.
+    ``adv_accuracy`` of training is measured on RBS(x'), the images that the loss sees.
     """
 
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(x), y) + lambda KL(p(x) || p(RBS(x')))."""
         clean_logits = logits(batch.images)
         shuffled_logits = logits(batch.shuffle(batch.adversarial))
@@ -98,21 +79,12 @@ class RBSATT(BlockShuffled, TRADES):
 
 @keras.saving.register_keras_serializable("rlfat_tf")
 class RLFATP(BlockShuffled):
-    """RLFAT_P (Eq. 10 with Eqs. 7 and 9).
-
-    Args:
-        model: A Keras model from float images in [0, 1] to logits.
-        eta: Weight of the logit alignment.
-        **kwargs: Those of :class:`BlockShuffled`.
-    """
+    """RLFAT_P (Eq. 10 with Eqs. 7 and 9)."""
 
     terms = ("adv_loss", "alignment_loss")
+    eta: float = number(0.5, "Weight of RLFAT's logit alignment.", at_least=0)
 
-    def __init__(self, model: Any, *, eta: float = 0.5, **kwargs: Any):
-        super().__init__(model, **kwargs)
-        self.eta = float(eta)
-
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(RBS(x')), y) + eta ||f(RBS(x')) - f(x')||^2."""
         shuffled_logits = logits(batch.shuffle(batch.adversarial))
         adversarial_logits = logits(batch.adversarial)
@@ -124,28 +96,15 @@ class RLFATP(BlockShuffled):
             adversarial_logits=adversarial_logits,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "eta": self.eta}
-
 
 @keras.saving.register_keras_serializable("rlfat_tf")
 class RLFATT(RBSATT):
-    """RLFAT_T (Eq. 10 with Eqs. 8 and 9).
-
-    Args:
-        model: A Keras model from float images in [0, 1] to logits.
-        eta: Weight of the logit alignment.
-        **kwargs: Those of :class:`RBSATT`.
-    """
+    """RLFAT_T (Eq. 10 with Eqs. 8 and 9)."""
 
     terms: tuple[str, ...] = ("clean_loss", "kl_loss", "alignment_loss")
+    eta: float = number(1.0, "Weight of RLFAT's logit alignment.", at_least=0)
 
-    def __init__(self, model: Any, *, eta: float = 1.0, **kwargs: Any):
-        super().__init__(model, **kwargs)
-        self.eta = float(eta)
-
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(x), y) + lambda KL(p(x) || p(RBS(x'))) + eta ||f(RBS(x')) - f(x')||^2."""
         transfer = super().objective(logits, batch)
         adversarial_logits = logits(batch.adversarial)
@@ -156,7 +115,3 @@ class RLFATT(RBSATT):
             transfer.clean_logits,
             adversarial_logits,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "eta": self.eta}

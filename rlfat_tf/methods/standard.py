@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
-from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import LogitsFn
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 
 
@@ -14,22 +15,20 @@ from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 class Standard(AdversarialModel):
     """Ordinary training, with the evaluation of the other methods.
 
-    Args:
-        model: A Keras model from float images in [0, 1] to logits.
-        eval_attack: The attack of ``evaluate`` and validation; without one there is no
-            ``adv_accuracy``.
-        **kwargs: Those of :class:`AdversarialModel`; ``attack`` must stay None.
+    Without an ``eval_attack`` there is no ``adv_accuracy``.
     """
 
     terms = ("clean_loss",)
     selected_by = ("val_accuracy", "val_adv_accuracy")  # the second is 0 in every epoch, or nearly
+    instead_of_an_attack = "it trains on clean images"
+    compares_passes = False
 
-    def _default_attack(self, attack: Attack | None) -> Attack | None:
-        if attack is not None:
-            raise ValueError("Standard training has no attack; received one. Use eval_attack.")
-        return None
+    @classmethod
+    def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
+        """Returns the attack of evaluation, which starts like that of the other methods."""
+        return {"eval_attack": LinfPGD(epsilon=epsilon, **{**settings, "random_start": "uniform"})}
 
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(x), y)."""
         clean_logits = logits(batch.images)
         clean_loss = losses.cross_entropy(batch.labels, clean_logits)

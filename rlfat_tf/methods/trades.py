@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
-
+from rlfat_tf.attacks.arguments import number
 from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import LogitsFn
 from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
 
 
@@ -15,22 +15,16 @@ class TRADES(AdversarialModel):
 
     In the attack p(x) is a constant; in the objective the gradient flows through both
     distributions (RLFAT paper, Eq. 6; authors' code).
-
-    Args:
-        model: A Keras model from float images in [0, 1] to logits.
-        trades_lambda: Weight of the KL term (beta in the TRADES code).
-        **kwargs: Those of :class:`AdversarialModel`.
     """
 
     attack_loss = "kl"
     attack_start = "gaussian"
     terms: tuple[str, ...] = ("clean_loss", "kl_loss")
+    trades_lambda: float = number(
+        6.0, "Weight of the KL term (beta in the TRADES code).", at_least=0
+    )
 
-    def __init__(self, model: Any, *, trades_lambda: float = 6.0, **kwargs: Any):
-        super().__init__(model, **kwargs)
-        self.trades_lambda = float(trades_lambda)
-
-    def objective(self, logits: Callable[[Any], Any], batch: Batch) -> Objective:
+    def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(x), y) + lambda KL(p(x) || p(x'))."""
         clean_logits = logits(batch.images)
         adversarial_logits = logits(batch.adversarial)
@@ -42,7 +36,3 @@ class TRADES(AdversarialModel):
             clean_logits,
             adversarial_logits,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "trades_lambda": self.trades_lambda}

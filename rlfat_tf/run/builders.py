@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from typing import Any
 
 from rlfat_tf import data, models
 from rlfat_tf.core import compat
-from rlfat_tf.methods import METHODS, AdversarialModel, Standard
+from rlfat_tf.methods import METHODS, AdversarialModel
+from rlfat_tf.methods.options import flags_of
 from rlfat_tf.methods.regularizers import LSP
 from rlfat_tf.run import optimizers
 from rlfat_tf.run.config import TrainConfig
 
-# Flags of some methods, and the arguments of their constructors.
-METHOD_FLAGS = {
-    "num_blocks": "num_blocks",
-    "block_shuffle": "block_shuffle",
-    "trades_lambda": "trades_lambda",
-    "eta": "eta",
-    "label_smoothing": "label_smoothing",
-    "divergence_weight": "divergence_weight",
-    "atld_objective": "objective_form",
-    "local_weight": "local_weight",
-    "global_weight": "global_weight",
-    "local_radius": "local_radius",
-    "local_variant": "variant",
-}
 ATTACK_FLAGS = {
     "attack_steps": "steps",
     "attack_step_size": "step_size",
@@ -55,24 +41,16 @@ def build_model(
 def method_arguments(config: TrainConfig) -> dict[str, Any]:
     """Returns what a run passes to the constructor of its method."""
     method = METHODS[config.method]
-    attack = method.make_attack(
-        epsilon=config.epsilon,
-        **{argument: getattr(config, flag) for flag, argument in ATTACK_FLAGS.items()},
-    )
+    settings = {argument: getattr(config, flag) for flag, argument in ATTACK_FLAGS.items()}
     arguments: dict[str, Any] = {
-        "attack": attack,
         "attack_bn": config.attack_bn,
         "seed": config.seed,
         "weight_decay": 0 if optimizers.decouples_weight_decay(config) else config.weight_decay,
+        **method.attacks_of_flags(epsilon=config.epsilon, **settings),
     }
-    if method is Standard:
-        start = attack.replace(random_start="uniform")
-        arguments.update(attack=None, eval_attack=start)
-    accepted = _accepted(method)
-    for flag, argument in METHOD_FLAGS.items():
-        value = getattr(config, flag)
-        if argument in accepted and value is not None:
-            arguments[argument] = value
+    for flag, option in flags_of(method).items():
+        if getattr(config, flag) is not None:  # else the method's own default
+            arguments[option] = getattr(config, flag)
     if config.regularizer == "lsp":
         arguments["regularizer"] = LSP(
             weight=config.lsp_weight,
@@ -84,17 +62,13 @@ def method_arguments(config: TrainConfig) -> dict[str, Any]:
     return arguments
 
 
-def _accepted(method: type[AdversarialModel]) -> set[str]:
-    """Returns the arguments that a method takes."""
-    return {name for c in method.__mro__ for name in inspect.signature(c).parameters}
-
-
 def warn_of_ignored_flags(config: TrainConfig) -> None:
     """Warns of flags that are not at their default, though nothing in the run reads them."""
-    accepted = _accepted(METHODS[config.method])
-    unused = [flag for flag, argument in METHOD_FLAGS.items() if argument not in accepted]
-    attack = METHODS[config.method].make_attack(epsilon=config.epsilon).get_config()
-    unused += [flag for flag, argument in ATTACK_FLAGS.items() if argument not in attack]
+    method = METHODS[config.method]
+    flags = dict.fromkeys(flag for other in METHODS.values() for flag in flags_of(other))
+    unused = [flag for flag in flags if flag not in (*flags_of(method), "epsilon")]
+    read = {name for a in method.attacks_of_flags(epsilon=0.1).values() for name in a.get_config()}
+    unused += [flag for flag, argument in ATTACK_FLAGS.items() if argument not in read]
     if config.regularizer != "lsp":
         unused += LSP_FLAGS
     default = TrainConfig()

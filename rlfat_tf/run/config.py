@@ -12,12 +12,12 @@ import re
 from typing import Any
 
 from rlfat_tf.attacks.arguments import check_epsilon
-from rlfat_tf.core import transforms
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import STARTS
 from rlfat_tf.data.reading import BACKGROUNDS
-from rlfat_tf.methods import METHODS, atld, local_global
+from rlfat_tf.methods import METHODS
 from rlfat_tf.methods.batch_norm import ATTACK_BN
+from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
 from rlfat_tf.run import schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
@@ -30,6 +30,27 @@ def option(default: Any, help: str, *, choices: Any = None, identity: bool = Tru
     """A field with its help; ``identity`` tells whether it decides what the run computes."""
     metadata = {"help": help, "choices": choices, "identity": identity}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def method_option(flag: str, default: Any = None) -> Any:
+    """A field for an option of methods, described and checked as they declare it.
+
+    Args:
+        flag: Its name on the command line.
+        default: None: each method's own.
+    """
+    declared = {
+        name: options_of(method)[flags_of(method)[flag]]
+        for name, method in METHODS.items()
+        if flag in flags_of(method)
+    }
+    one = next(iter(declared.values()))
+    text = f"{one.metadata['help'][:-1]}; of {', '.join(declared)}"
+    if default is None and one.default is not None:
+        defaults = dict.fromkeys(str(each.default) for each in declared.values())
+        text += f"; default {', '.join(defaults)}"
+    metadata = {"help": f"{text}.", "choices": one.metadata["choices"], "identity": True}
+    return dataclasses.field(default=default, metadata={**metadata, "check": one.metadata["check"]})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,32 +101,18 @@ class TrainConfig:
         None, "Start of the attack; default: the method's.", choices=STARTS
     )
     attack_bn: str = option("eval", "Batch normalisation during the attack.", choices=ATTACK_BN)
-    # The method.
-    num_blocks: int = option(2, "k of Random Block Shuffle.")
-    block_shuffle: str = option(
-        "batch",
-        "One draw per batch, per image, or equal blocks.",
-        choices=transforms.BLOCK_SHUFFLES,
-    )
-    eta: float | None = option(None, "Weight of RLFAT's logit alignment; default 0.5 (P), 1 (T).")
-    trades_lambda: float = option(6.0, "Weight of the KL term.")
-    label_smoothing: float | None = option(None, "Of feature_scattering and atld; default 0.5.")
-    divergence_weight: float | None = option(
-        None, "Weight of atld's divergence term; default 0.5, the authors' 0.1 for CIFAR-100."
-    )
-    atld_objective: str | None = option(
-        None, "Form of atld's objective; default: code.", choices=atld.FORMS
-    )
-    local_weight: float | None = option(None, "Weight of local_global's local term; default 1.")
-    global_weight: float | None = option(None, "Weight of local_global's global term; default 1.")
-    local_radius: float | None = option(
-        None, "Radius of local_global's balls; default: half of epsilon."
-    )
-    local_variant: str | None = option(
-        None,
-        "How local_global finds its local term; default: inner.",
-        choices=local_global.VARIANTS,
-    )
+    # The method; what each flag means and which values it takes is declared by the methods.
+    num_blocks: int = method_option("num_blocks", 2)
+    block_shuffle: str = method_option("block_shuffle", "batch")
+    eta: float | None = method_option("eta")
+    trades_lambda: float = method_option("trades_lambda", 6.0)
+    label_smoothing: float | None = method_option("label_smoothing")
+    divergence_weight: float | None = method_option("divergence_weight")
+    atld_objective: str | None = method_option("atld_objective")
+    local_weight: float | None = method_option("local_weight")
+    global_weight: float | None = method_option("global_weight")
+    local_radius: float | None = method_option("local_radius")
+    local_variant: str | None = method_option("local_variant")
     regularizer: str | None = option(
         None, "A term that composes with every method.", choices=tuple(REGULARIZERS)
     )
@@ -156,6 +163,9 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
             _check_type(field, value)
+            check = field.metadata.get("check")
+            if check and not choices and value is not None:
+                check(self, f"--{field.name}", value)
             if choices and value is not None and value not in choices:
                 raise unknown(f"value of --{field.name}:", value, choices)
         if (self.epochs is None) == (self.train_steps is None):
@@ -179,18 +189,12 @@ class TrainConfig:
         for name in ("attack_step_size", "learning_rate"):
             self._check(name, "a finite number above 0", lambda v: 0 < v < math.inf)
         for name in (
-            "eta",
-            "trades_lambda",
-            "divergence_weight",
-            "local_weight",
-            "global_weight",
-            "local_radius",
             "lsp_weight",
             "weight_decay",
             "checkpoint_every",
         ):
             self._check(name, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
-        for name in ("momentum", "ema", "validation_fraction", "label_smoothing"):
+        for name in ("momentum", "ema", "validation_fraction"):
             self._check(name, "a number in [0, 1)", lambda v: 0 <= v < 1)
         self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
         check_epsilon(self.epsilon, "linf")

@@ -8,13 +8,15 @@ from typing import Any
 from rlfat_tf.run.config import TrainConfig
 
 
-def model_card(config: TrainConfig, summary: Mapping[str, Any], attack: Any) -> dict[str, Any]:
+def model_card(
+    config: TrainConfig, summary: Mapping[str, Any], perturbation: str | None
+) -> dict[str, Any]:
     """Returns what a user of a trained model should know about it.
 
     Args:
         config: The run.
         summary: What its ``summary.json`` holds.
-        attack: The attack of its training; None if there is none.
+        perturbation: What made its adversarial examples of training; None if nothing did.
     """
     measured = ("test_accuracy", "test_adv_accuracy", "test_attack", "test_examples")
     return {
@@ -24,7 +26,7 @@ def model_card(config: TrainConfig, summary: Mapping[str, Any], attack: Any) -> 
         "dataset": config.dataset,
         "norm": "linf",
         "epsilon": config.epsilon,
-        "training_attack": None if attack is None else repr(attack),
+        "training_attack": perturbation,
         "steps": summary["steps"],
         "batch_size": config.batch_size,
         "seed": config.seed,

@@ -141,7 +141,7 @@ def _run_until_told(
         train_model(config, robust, (train, validation), progress, signals, total_steps)
         check_agreement(strategy, step=progress["step"])  # until the chief has written its files
     export = workdir / "export"
-    card = functools.partial(model_card, config, attack=robust.attack)
+    card = functools.partial(model_card, config, perturbation=robust.perturbation)
     # Before the test, which takes long: whoever stops there has a model to use.
     if is_chief(strategy) and config.export and (not trained or export_is_due(workdir)):
         export_saved_model(

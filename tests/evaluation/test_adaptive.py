@@ -14,9 +14,7 @@ from tests.methods.test_atld import small_discriminator
 IMAGES, _, _ = reference.images_and_labels(30, seed=1)
 NET = reference.keras_net(seed=4)
 LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
-ROBUST = ATLD(
-    NET, discriminator=small_discriminator("float32"), attack=attacks.FeatureScatter(epsilon=0.1)
-)
+ROBUST = ATLD(NET, discriminator=small_discriminator("float32"), epsilon=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
 
 IMAGES, ADVERSARIAL, LABELS = reference.images_and_labels(6, seed=2)
-ATTACK = attacks.FeatureScatter(epsilon=0.1)
+EPSILON = 0.1
 
 
 def small_discriminator(dtype="float64"):
@@ -31,7 +31,7 @@ def softplus(x):
 
 def make(**arguments):
     model = reference.keras_net(dtype="float64", seed=1)
-    robust = ATLD(model, discriminator=small_discriminator(), attack=ATTACK, **arguments)
+    robust = ATLD(model, discriminator=small_discriminator(), epsilon=EPSILON, **arguments)
     return robust, reference.Net(model)
 
 
@@ -86,7 +86,7 @@ def test_the_game_that_the_paper_prints():
 def test_the_example_is_one_step_that_makes_it_easier_to_tell():
     model = reference.keras_net(seed=1)
     net = reference.Net(model)
-    robust = ATLD(model, discriminator=small_discriminator("float32"), attack=ATTACK)
+    robust = ATLD(model, discriminator=small_discriminator("float32"), epsilon=EPSILON)
     seed = random.as_seed(3)
     found = robust.adversarial_examples(tf.constant(IMAGES), LABELS, seed).numpy()
     start = IMAGES + norms.get("linf").random_start(IMAGES, 0.1, "uniform", seed).numpy()
@@ -137,7 +137,7 @@ def test_one_step_of_fit_trains_both_and_reports_them(tmp_path):
     robust = ATLD(
         model,
         discriminator=latent_discriminator(num_classes=3, widths=(8,), units_per_stage=1),
-        attack=ATTACK,
+        epsilon=EPSILON,
     )
     robust.compile(optimizer=keras.optimizers.SGD(0.05), metrics=["accuracy"])
     before = [w.copy() for w in robust.discriminator.get_weights()]
@@ -157,3 +157,17 @@ def test_one_step_of_fit_trains_both_and_reports_them(tmp_path):
 def test_arguments():
     with pytest.raises(ValueError, match="Did you mean 'game'"):
         ATLD(reference.keras_net(), objective_form="gaem")
+    with pytest.raises(ValueError, match="ATLD has no attack of training: .* Use eval_attack"):
+        make(attack=attacks.LinfPGD())
+
+
+def test_the_radius_is_one_of_its_own():
+    robust, _ = make()
+    assert robust.attack is None and robust.eval_attack == attacks.LinfPGD(epsilon=0.1)
+    assert robust.perturbation == "ATLD(epsilon=0.1)"
+    config = robust.get_config()
+    assert config["attack"] is None and config["epsilon"] == 0.1
+    del config["epsilon"]  # as 0.1 wrote it
+    old = attacks.FeatureScatter(epsilon=0.05)
+    config["attack"] = keras.saving.serialize_keras_object(old)
+    assert ATLD.from_config(config).epsilon == 0.05

@@ -73,7 +73,7 @@ def test_defaults_and_configuration():
     packed = keras.saving.serialize_keras_object(robust)
     again = keras.saving.deserialize_keras_object(packed)
     assert again.attack == robust.attack and again.label_smoothing == 0.5
-    assert FeatureScattering.make_attack(epsilon=0.1, steps=7).epsilon == 0.1
+    assert FeatureScattering.attacks_of_flags(epsilon=0.1, steps=7)["attack"].epsilon == 0.1
 
 
 def test_smoothing_is_a_probability():

@@ -96,8 +96,10 @@ def test_without_weights_it_is_pgd_training():
 
 
 def test_arguments():
-    assert LocalGlobal(reference.keras_net(), attack=ATTACK).local_radius == 0.05
+    assert LocalGlobal(reference.keras_net(), attack=ATTACK).radius == 0.05
     with pytest.raises(ValueError, match="Did you mean 'inner'"):
         LocalGlobal(reference.keras_net(), variant="iner")
-    with pytest.raises(ValueError, match="global_weight to be finite"):
+    with pytest.raises(
+        ValueError, match="global_weight to be a finite number of at least 0; received -1"
+    ):
         LocalGlobal(reference.keras_net(), global_weight=-1)

@@ -266,7 +266,7 @@ def test_augmentation_inside_of_the_model():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("rlfat_p", {"num_blocks": 0}, "num_blocks to be an integer >= 1; got 0"),
+        ("rlfat_p", {"num_blocks": 0}, "num_blocks to be an integer of at least 1; received 0"),
         ("rlfat_t", {"num_blocks": 1.5}, "num_blocks"),
         ("rbsat_p", {"block_shuffle": "images"}, "Did you mean 'image'"),
         ("trades", {"attack_bn": "test"}, "Unknown attack_bn 'test'"),
