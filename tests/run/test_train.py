@@ -63,8 +63,8 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_what_it_promises(finished):
     workdir, summary = finished
     names = {path.name for path in workdir.iterdir()}
-    assert names == {"checkpoints", "config.json", "export", "flags.cfg", "metrics.csv",
-                     "summary.json", "tensorboard"}  # fmt: skip
+    assert names == {"checkpoints", "config.json", "data.json", "export", "flags.cfg",
+                     "metrics.csv", "summary.json", "tensorboard"}  # fmt: skip
     assert json.loads((workdir / "summary.json").read_text()) == summary
     assert summary["steps"] == 6 and summary["test_examples"] == 50
     with open(workdir / "metrics.csv") as file:
