@@ -80,8 +80,7 @@ def ascend(
 
     def look(points: Any) -> tuple[Any, ...]:
         """Gradient, loss and correctness of points, by one pass forward and back."""
-        # A broken gradient says nothing, and its step would lead to no number.
-        return gradient_of(logits_fn, objective, points, labels=labels, eot=eot, finite=True)
+        return gradient_of(logits_fn, objective, points, labels=labels, eot=eot)
 
     def pick(condition: Any, one: Any, other: Any) -> Any:
         wide = tf.reshape(condition, [-1] + [1] * (images.shape.rank - 1))

@@ -7,13 +7,15 @@ Gradients Give a False Sense of Security", ICML 2018; "Synthesizing Robust Adver
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import math
+from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import LogitsFn, is_correct
+from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.core.types import Images, Labels, LogitsFn, LossFn, Tensor
 
-Objective = Callable[[Any], Any]
+Objective = LossFn
 
 
 def repeat(body: Any, times: int, state: Any, unroll: bool) -> Any:
@@ -27,8 +29,11 @@ def repeat(body: Any, times: int, state: Any, unroll: bool) -> Any:
     )
 
 
-def gradient_by(tape: Any, target: Any, points: Any) -> Any:
-    """Returns the gradient of what the logits led to by the points, of their shape.
+def gradient_by(tape: tf.GradientTape, target: Tensor, points: Images) -> Tensor:
+    """Returns the gradient of what the logits led to by the points, of their shape, all finite.
+
+    An entry of NaN says nothing and counts as 0. An infinite one, as the square root has it at 0,
+    keeps its sign and is as great as the greatest finite entry of its example.
 
     Raises:
         ValueError: If there is none.
@@ -40,19 +45,27 @@ def gradient_by(tape: Any, target: Any, points: Any) -> Any:
             "of differentiable TensorFlow operations (no predict(), no NumPy, no rounding); or "
             "use an attack without gradients: Square, SPSA, NAttack."
         )
-    return gradient
+    all_finite = tf.reduce_all(tf.math.is_finite(gradient))
+    return tf.cond(all_finite, lambda: gradient, lambda: _made_finite(gradient))
+
+
+def _made_finite(gradient: Tensor) -> Tensor:
+    finite = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+    axes = list(range(1, gradient.shape.rank))
+    largest = tf.reduce_max(tf.abs(finite), axes, keepdims=True)
+    infinite = tf.where(largest > 0, largest, 1.0) * tf.sign(gradient)
+    return tf.where(tf.math.is_inf(gradient), infinite, finite)
 
 
 def gradient_of(
     logits_fn: LogitsFn,
     objective: Objective,
-    points: Any,
+    points: Images,
     *,
-    labels: Any = None,
+    labels: Labels = None,
     eot: int = 1,
-    finite: bool = False,
     unroll: bool = False,
-) -> tuple[Any, ...]:
+) -> tuple[Tensor, ...]:
     """Looks at points by passes forward and back.
 
     Args:
@@ -61,12 +74,12 @@ def gradient_of(
         points: [batch, ...].
         labels: As given to the attack; None if nobody asks what is correct.
         eot: Passes; with 1 nothing is added to what one pass needs.
-        finite: Whether entries of a pass's gradient that are not finite count as 0.
         unroll: See :meth:`rlfat_tf.attacks.Attack.__call__`.
 
     Returns:
-        The mean gradient [batch, ...], the mean loss [batch] in float32 and, with labels, what is
-        correct in at least one pass, bool [batch]: wrong by luck is not enough.
+        The mean gradient [batch, ...], each pass's by :func:`gradient_by`; the mean loss [batch] in
+        float32, -inf where it is NaN, so that such a point is better than none; and, with labels,
+        what is correct in at least one pass, bool [batch]: wrong by luck is not enough.
     """
 
     def once() -> tuple[Any, ...]:
@@ -75,8 +88,6 @@ def gradient_of(
             logits = logits_fn(points)
             loss = objective(logits)
         gradient = gradient_by(tape, loss, points)
-        if finite:
-            gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
         correct = () if labels is None else (is_correct(logits, labels),)
         return (gradient, tf.cast(loss, tf.float32), *correct)
 
@@ -85,18 +96,19 @@ def gradient_of(
         correct = () if labels is None else (tf.cast(loss, tf.bool),)
         return (tf.zeros_like(points), loss, *correct)
 
-    return _mean(once, nothing, eot, unroll)
+    gradient, loss, *correct = _mean(once, nothing, eot, unroll)
+    return gradient, _comparable(loss), *correct
 
 
 def value_of(
     logits_fn: LogitsFn,
     objective: Objective,
-    points: Any,
-    labels: Any,
+    points: Images,
+    labels: Labels,
     *,
     eot: int = 1,
     unroll: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """Returns mean loss and correctness of points by passes forward; see :func:`gradient_of`."""
 
     def once() -> tuple[Any, Any]:
@@ -107,7 +119,13 @@ def value_of(
         loss = tf.zeros([tf.shape(points)[0]])
         return loss, tf.cast(loss, tf.bool)
 
-    return _mean(once, nothing, eot, unroll)
+    loss, correct = _mean(once, nothing, eot, unroll)
+    return _comparable(loss), correct
+
+
+def _comparable(loss: Tensor) -> Tensor:
+    """NaN compares with nothing: as the best loss so far it would never be left."""
+    return tf.where(tf.math.is_nan(loss), -math.inf, loss)
 
 
 def _mean(once: Any, nothing: Any, eot: int, unroll: bool) -> Any:

@@ -6,35 +6,37 @@ one device and on many. Logits of 16 bits are raised to float32 first; float64 s
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import math
+from typing import Callable
 
 import tensorflow as tf
 
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Labels, Logits, LossFn, Tensor
 
-PerExample = Callable[[Any], Any]
+SATURATED = 60.0  # margin beyond which the attacks' cross entropy goes on as a straight line
 
 
-def as_float(logits: Any) -> Any:
+def as_float(logits: Logits) -> Logits:
     """Raises 16-bit floats to float32 and leaves wider floats as they are."""
     logits = tf.convert_to_tensor(logits)
     return tf.cast(logits, tf.float32) if logits.dtype in (tf.float16, tf.bfloat16) else logits
 
 
-def is_one_hot(labels: Any) -> bool:
+def is_one_hot(labels: Labels) -> bool:
     """Tells label vectors [batch, classes] from integer labels [batch] or [batch, 1]."""
     shape = tf.convert_to_tensor(labels).shape
     return shape.rank == 2 and shape[-1] != 1
 
 
-def class_ids(labels: Any) -> Any:
+def class_ids(labels: Labels) -> Tensor:
     """Returns int32 labels [batch] from integer labels or (soft) one-hot rows."""
     if is_one_hot(labels):
         return tf.argmax(labels, axis=-1, output_type=tf.int32)
     return tf.cast(tf.reshape(labels, [-1]), tf.int32)
 
 
-def cross_entropy(labels: Any, logits: Any) -> Any:
+def cross_entropy(labels: Labels, logits: Logits) -> Tensor:
     """Cross entropy of softmax(logits), per example.
 
     Args:
@@ -50,6 +52,37 @@ def cross_entropy(labels: Any, logits: Any) -> Any:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(class_ids(labels), logits)
 
 
+def attack_cross_entropy(labels: Labels, logits: Logits) -> Tensor:
+    """The cross entropy with a gradient that is right at any margin, per example.
+
+    The gradient by the true class's logit is p_y - 1, which float32 takes for 0 once the logit
+    leads by 17: an attack then raises the other logits and no longer lowers the true one. Written
+    as log(1 + exp(lead)), with the lead of log sum_{j != y} exp(z_j) over z_y, it is the sum of the
+    other probabilities and keeps its digits. For a lead below -60, where these underflow, the loss
+    goes on as the tangent, which changes its value by less than 1e-20 and never its direction.
+
+    Args:
+        labels: As for :func:`cross_entropy`; of label vectors the greatest entry is the true class.
+        logits: [batch, classes], at least 2 classes.
+
+    Returns:
+        [batch], the values of :func:`cross_entropy`.
+    """
+    logits = as_float(logits)
+    true_class = _true_class(labels, logits)
+    true_logit = tf.reduce_sum(tf.where(true_class, logits, 0.0), axis=-1)
+    others = tf.where(true_class, tf.constant(-math.inf, logits.dtype), logits)
+    ahead = tf.reduce_logsumexp(others, axis=-1) - true_logit
+    line = math.exp(-SATURATED) * tf.minimum(ahead + SATURATED, 0.0)
+    loss = tf.math.softplus(tf.maximum(ahead, -SATURATED)) + line
+    if not is_one_hot(labels):
+        return loss
+    shares = tf.cast(labels, logits.dtype)
+    others = tf.where(true_class, tf.zeros_like(shares), shares)  # all 0 unless labels are soft
+    rest = tf.math.multiply_no_nan(true_logit[:, None] - logits, others)
+    return tf.reduce_sum(shares, axis=-1) * loss + tf.reduce_sum(rest, axis=-1)
+
+
 def check_smoothing(delta: float) -> None:
     """Refuses a label smoothing that is no probability.
 
@@ -60,7 +93,7 @@ def check_smoothing(delta: float) -> None:
         raise ValueError(f"Expected label_smoothing in [0, 1); received {delta}.")
 
 
-def smooth_labels(labels: Any, logits: Any, delta: float) -> Any:
+def smooth_labels(labels: Labels, logits: Logits, delta: float) -> Tensor:
     """Returns label vectors with 1 - delta for the true class and delta / (K - 1) for the others.
 
     Args:
@@ -75,7 +108,7 @@ def smooth_labels(labels: Any, logits: Any, delta: float) -> Any:
     return (1 - delta - others) * one_hot + others
 
 
-def kl_divergence(logits_p: Any, logits_q: Any) -> Any:
+def kl_divergence(logits_p: Logits, logits_q: Logits) -> Tensor:
     """KL(p || q) of two softmax distributions given as logits, per example.
 
     Gradients flow through both; stop the one that is a constant. Computed from log-softmax, so no
@@ -93,7 +126,7 @@ def kl_divergence(logits_p: Any, logits_q: Any) -> Any:
     return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-def margin(labels: Any, logits: Any, confidence: float = 50.0) -> Any:
+def margin(labels: Labels, logits: Logits, confidence: float = 50.0) -> Tensor:
     """The Carlini-Wagner margin as a loss to ascend, per example.
 
     -max(z_y - max_{j != y} z_j + confidence, 0), the true class masked out of the inner maximum
@@ -110,17 +143,22 @@ def margin(labels: Any, logits: Any, confidence: float = 50.0) -> Any:
     return -tf.nn.relu(confidence - lead(labels, as_float(logits)))
 
 
-def lead(labels: Any, logits: Any) -> Any:
+def lead(labels: Labels, logits: Logits) -> Tensor:
     """By how much the greatest wrong logit exceeds the true one, per example: < 0 where right."""
     logits = as_float(logits)
-    true_class = tf.one_hot(
-        class_ids(labels), tf.shape(logits)[-1], dtype=tf.bool, on_value=True, off_value=False
-    )
+    true_class = _true_class(labels, logits)
     true_logit = tf.reduce_sum(tf.where(true_class, logits, 0.0), axis=-1)
     return tf.reduce_max(tf.where(true_class, logits.dtype.min, logits), axis=-1) - true_logit
 
 
-def dlr(labels: Any, logits: Any) -> Any:
+def _true_class(labels: Labels, logits: Logits) -> Tensor:
+    """Where the true class is, bool [batch, classes]."""
+    return tf.one_hot(
+        class_ids(labels), tf.shape(logits)[-1], dtype=tf.bool, on_value=True, off_value=False
+    )
+
+
+def dlr(labels: Labels, logits: Logits) -> Tensor:
     """The difference of logits ratio, as a loss to ascend, per example.
 
     -(z_y - max_{j != y} z_j) / (z_(1) - z_(3)), with z_(i) the i-th largest logit: it changes
@@ -140,7 +178,7 @@ def dlr(labels: Any, logits: Any) -> Any:
     return tf.math.divide_no_nan(lead(labels, logits), top[:, 0] - top[:, 2])
 
 
-def targeted_dlr(labels: Any, targets: Any, logits: Any) -> Any:
+def targeted_dlr(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
     """The targeted difference of logits ratio, as a loss to ascend, per example.
 
     -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce & Hein 2020, Eq. 7).
@@ -159,17 +197,17 @@ def targeted_dlr(labels: Any, targets: Any, logits: Any) -> Any:
     return tf.math.divide_no_nan(targeted_lead(labels, targets, logits), scale)
 
 
-def targeted_lead(labels: Any, targets: Any, logits: Any) -> Any:
+def targeted_lead(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
     """By how much the target's logit exceeds the true class's, z_t - z_y, per example."""
     logits = as_float(logits)
     return _logit(targets, logits) - _logit(class_ids(labels), logits)
 
 
-def _logit(classes: Any, logits: Any) -> Any:
+def _logit(classes: Tensor, logits: Logits) -> Tensor:
     return tf.gather(logits, tf.cast(classes, tf.int32), axis=1, batch_dims=1)
 
 
-def squared_distance(logits_a: Any, logits_b: Any) -> Any:
+def squared_distance(logits_a: Logits, logits_b: Logits) -> Tensor:
     """||a - b||_2^2 summed over the logits, per example (RLFAT, Eq. 9)."""
     return tf.reduce_sum(tf.square(as_float(logits_a) - as_float(logits_b)), axis=-1)
 
@@ -177,7 +215,7 @@ def squared_distance(logits_a: Any, logits_b: Any) -> Any:
 ATTACK_LOSSES = ("ce", "kl", "margin", "dlr")
 
 
-def attack_loss(name: str, clean_logits: Callable[[], Any], labels: Any) -> PerExample:
+def attack_loss(name: str, clean_logits: Callable[[], Logits], labels: Labels) -> LossFn:
     """Returns the function of the logits that an attack ascends.
 
     Args:
@@ -192,12 +230,14 @@ def attack_loss(name: str, clean_logits: Callable[[], Any], labels: Any) -> PerE
         ValueError: If the name is unknown.
     """
     if name == "ce":
-        return lambda logits: cross_entropy(labels, logits)
+        return lambda logits: attack_cross_entropy(labels, logits)
     if name == "margin":
         return lambda logits: margin(labels, logits)
     if name == "dlr":
         return lambda logits: (dlr if logits.shape[-1] > 2 else lead)(labels, logits)
     if name == "kl":
-        reference = tf.stop_gradient(clean_logits())
-        return lambda logits: kl_divergence(reference, logits)
+        reference = as_float(tf.stop_gradient(clean_logits()))
+        shares = tf.nn.softmax(reference)
+        entropy = attack_cross_entropy(shares, reference)
+        return lambda logits: attack_cross_entropy(shares, logits) - entropy
     raise unknown("attack loss", name, ATTACK_LOSSES)

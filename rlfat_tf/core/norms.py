@@ -6,21 +6,58 @@ in [0, 1]. ``usual_epsilon`` is the radius at which the literature reports CIFAR
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Union
 
 import tensorflow as tf
 
 from rlfat_tf.core import random
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Images, Tensor
 
 STARTS = ("uniform", "gaussian", "none")
 GAUSSIAN_START = 1e-3  # standard deviation of TRADES' random start
 
 
-def _lengths(delta: Any) -> Any:
-    """L2 norm of every example, shaped to multiply with it."""
-    axes = list(range(1, delta.shape.rank))
-    return tf.sqrt(tf.reduce_sum(tf.square(delta), axis=axes, keepdims=True))
+Axes = Union[int, Sequence[int], None]
+
+
+def length(values: Tensor, axes: Axes = None, keepdims: bool = False) -> Tensor:
+    """Returns the Euclidean length of every example.
+
+    The entries are divided by the greatest of them before they are squared: gradients of 1e-20,
+    as saturated networks give them, have squares that float32 takes for 0. The derivative of a
+    length of 0 is 0.
+
+    Args:
+        values: Finite floats [batch, ...]. Those nearer to 0 than 1.2e-38 count as 0, for so does
+            TensorFlow on a CPU.
+        axes: Over which to sum; default all but the first.
+        keepdims: Whether to keep these axes, with 1 entry each.
+    """
+    _, largest, root = _scaled(values, axes)
+    found = largest * root
+    return found if keepdims else tf.squeeze(found, _inner_axes(values, axes))
+
+
+def normalise(values: Tensor, axes: Axes = None) -> Tensor:
+    """Returns every example divided by its :func:`length`; one of zeros stays as it is."""
+    scaled, _, root = _scaled(values, axes)
+    return scaled / root
+
+
+def _inner_axes(values: Tensor, axes: Axes) -> Any:
+    return list(range(1, values.shape.rank)) if axes is None else axes
+
+
+def _scaled(values: Tensor, axes: Axes) -> tuple[Tensor, Tensor, Tensor]:
+    """The values divided by the greatest of them; the greatest; the length of the quotients."""
+    axes = _inner_axes(values, axes)
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(values), axes, keepdims=True))
+    scaled = tf.math.divide_no_nan(values, largest)
+    # One quotient is 1, so the sum is below 1 only where all are 0: no root of 0 to derive.
+    squares = tf.reduce_sum(tf.square(scaled), axes, keepdims=True)
+    return scaled, largest, tf.sqrt(tf.maximum(squares, tf.ones_like(squares)))
 
 
 class Linf:
@@ -29,7 +66,9 @@ class Linf:
     name = "linf"
     usual_epsilon = 8 / 255
 
-    def random_start(self, images: Any, epsilon: float, kind: str, seed: random.SeedLike) -> Any:
+    def random_start(
+        self, images: Images, epsilon: float, kind: str, seed: random.SeedLike
+    ) -> Tensor:
         """Returns a first perturbation of the images' shape.
 
         Args:
@@ -42,11 +81,20 @@ class Linf:
             return random.uniform(seed, tf.shape(images), -epsilon, epsilon)
         return _common_start(images, kind, seed)
 
-    def step(self, gradient: Any) -> Any:
+    def step(self, gradient: Tensor) -> Tensor:
         """Returns the direction of steepest ascent of length 1 in this norm: the sign."""
         return tf.sign(gradient)
 
-    def project(self, delta: Any, epsilon: float) -> Any:
+    def length(self, delta: Tensor) -> Tensor:
+        """Returns the norm of every example, [batch]."""
+        return tf.reduce_max(tf.abs(delta), _inner_axes(delta, None))
+
+    def normalise(self, delta: Tensor) -> Tensor:
+        """Returns every example scaled to the border of the unit ball; zeros stay zeros."""
+        largest = tf.reduce_max(tf.abs(delta), _inner_axes(delta, None), keepdims=True)
+        return tf.math.divide_no_nan(delta, largest)
+
+    def project(self, delta: Tensor, epsilon: float) -> Tensor:
         """Returns the nearest perturbation inside the ball."""
         return tf.clip_by_value(delta, -epsilon, epsilon)
 
@@ -57,7 +105,9 @@ class L2:
     name = "l2"
     usual_epsilon = 0.5  # on images of 32 x 32 pixels
 
-    def random_start(self, images: Any, epsilon: float, kind: str, seed: random.SeedLike) -> Any:
+    def random_start(
+        self, images: Images, epsilon: float, kind: str, seed: random.SeedLike
+    ) -> Tensor:
         """As :meth:`Linf.random_start`; ``"uniform"`` is uniform in the volume of the ball."""
         if kind == "uniform":
             seed = random.as_seed(seed)
@@ -68,16 +118,25 @@ class L2:
             return epsilon * self.step(direction) * tf.pow(radius, 1.0 / dimension)
         return _common_start(images, kind, seed)
 
-    def step(self, gradient: Any) -> Any:
+    def step(self, gradient: Tensor) -> Tensor:
         """Returns the gradient scaled to length 1; a zero gradient stays zero."""
-        return tf.math.divide_no_nan(gradient, _lengths(gradient))
+        return normalise(gradient)
 
-    def project(self, delta: Any, epsilon: float) -> Any:
+    def length(self, delta: Tensor) -> Tensor:
+        """Returns the norm of every example, [batch]."""
+        return length(delta)
+
+    def normalise(self, delta: Tensor) -> Tensor:
+        """Returns every example scaled to the border of the unit ball; zeros stay zeros."""
+        return normalise(delta)
+
+    def project(self, delta: Tensor, epsilon: float) -> Tensor:
         """Returns the nearest perturbation inside the ball."""
-        return delta * tf.math.divide_no_nan(epsilon, tf.maximum(_lengths(delta), epsilon))
+        size = tf.maximum(length(delta, keepdims=True), epsilon)
+        return delta * tf.math.divide_no_nan(epsilon, size)
 
 
-def _common_start(images: Any, kind: str, seed: random.SeedLike) -> Any:
+def _common_start(images: Images, kind: str, seed: random.SeedLike) -> Tensor:
     if kind == "gaussian":
         return random.normal(seed, tf.shape(images), GAUSSIAN_START)
     if kind == "none":

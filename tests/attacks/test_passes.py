@@ -63,7 +63,7 @@ def test_a_deterministic_classifier_gives_what_one_pass_gives(name, unroll):
         some = attack.replace(eot=eot)
         return tf.function(lambda x: some(net, x, LABELS, seed=3, unroll=unroll))(IMAGES)
 
-    np.testing.assert_allclose(found(3), found(1), atol=1e-6)
+    np.testing.assert_allclose(found(3), found(1), atol=5e-6)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
