@@ -146,6 +146,8 @@ class Attack:
 
         adversarial = self.run(logits_of, images, labels, seed, unroll)
         adversarial = tf.stop_gradient(tf.ensure_shape(adversarial, images.shape))
+        # The last resort of every attack, of those of users too: what is no number stays as it was.
+        adversarial = tf.where(tf.math.is_finite(adversarial), adversarial, images)
         if checked or not self.reads_labels or not classes:  # transfer asks another model
             return adversarial
         return _check_labels(adversarial, labels, classes[0])  # known only now

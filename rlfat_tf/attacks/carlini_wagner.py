@@ -19,9 +19,9 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, fixed, number, size
 from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, attack_remaining, is_correct
-from rlfat_tf.attacks.passes import repeat
+from rlfat_tf.attacks.passes import gradient_by, repeat
 from rlfat_tf.attacks.points import adam, keep_better
-from rlfat_tf.core import losses, random
+from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 
 # tanh reaches the borders of the box at infinity only: the start keeps this far from them.
@@ -35,7 +35,7 @@ def squared_l2(delta: Any) -> Any:
 
 def l2(delta: Any) -> Any:
     """||delta||_2 per example, of gradient 0 at 0: the distance of RLFAT, Eq. 2."""
-    return tf.sqrt(tf.maximum(squared_l2(delta), 1e-12))
+    return norms.length(delta)
 
 
 class _CarliniWagner(Search):
@@ -94,9 +94,8 @@ class _CarliniWagner(Search):
                 lead = tf.cast(losses.lead(labels, logits), tf.float32)
                 miss = tf.nn.relu(self.confidence - lead)
                 loss = tf.reduce_sum(self._distance(points - images) + const * miss)
-            change, mean, square = adam(
-                number, tape.gradient(loss, w), mean, square, self.learning_rate
-            )
+            gradient = gradient_by(tape, loss, w)
+            change, mean, square = adam(number, gradient, mean, square, self.learning_rate)
             wrong = ~is_correct(logits, labels)
             best = keep_better(best, (points, self._score(points - images, wrong, lead)))
             found |= wrong & ~(lead < self.confidence)

@@ -19,7 +19,7 @@ from rlfat_tf.attacks.arguments import count, number
 from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, is_correct
 from rlfat_tf.attacks.passes import gradient_by, repeat
 from rlfat_tf.attacks.points import keep_better, random_point, target_class
-from rlfat_tf.core import losses, random
+from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 
 
@@ -175,6 +175,7 @@ class FABT(Bounded, Search):
         distance: Any,
     ) -> tuple[Any, Any]:
         """Takes the steps from one start to one target; returns the nearest point and how near."""
+        ball, linf = norms.get(self.norm), norms.get("linf")
 
         def step(x: Any, best: Any, nearness: Any) -> tuple[Any, Any, Any]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -182,29 +183,27 @@ class FABT(Bounded, Search):
                 lead = losses.targeted_lead(labels, target, logits_fn(x))
             gradient = gradient_by(tape, lead, x)
             lead = tf.cast(lead, tf.float32)
+            lead = tf.where(tf.math.is_finite(lead), lead, 0.0)  # no plane to go to: stay
+            # The plane is the same in any unit, and in this one nothing overflows.
+            lead = tf.math.divide_no_nan(lead, linf.length(gradient))
+            gradient = linf.normalise(gradient)
             axes = list(range(1, x.shape.rank))
             at_image = lead + tf.reduce_sum(gradient * (images - x), axes)
             delta = step_to_hyperplane(x, gradient, lead, self.norm)
             delta_image = step_to_hyperplane(images, gradient, at_image, self.norm)
-            size, size_image = self._length(delta), self._length(delta_image)
+            size, size_image = ball.length(delta), ball.length(delta_image)
             alpha = tf.minimum(tf.math.divide_no_nan(size, size + size_image), self.alpha_max)
             alpha = _wide(alpha, x)
             x = (1 - alpha) * (x + self.eta * delta) + alpha * (images + self.eta * delta_image)
             x = tf.clip_by_value(x, 0.0, 1.0)
             wrong = ~is_correct(logits_fn(x), labels)
-            score = tf.where(wrong, -self._length(x - images), -math.inf)
+            score = tf.where(wrong, -ball.length(x - images), -math.inf)
             best, nearness = keep_better((best, nearness), (x, score))
             x = tf.where(_wide(wrong, x), images + self.beta * (x - images), x)
             return x, best, nearness
 
         _, best, nearness = repeat(step, self.steps, (start, best, -distance), unroll=False)
         return best, -nearness
-
-    def _length(self, delta: Any) -> Any:
-        axes = list(range(1, delta.shape.rank))
-        if self.norm == "linf":
-            return tf.reduce_max(tf.abs(delta), axes)
-        return tf.sqrt(tf.reduce_sum(tf.square(delta), axes))
 
 
 def _wide(per_example: Any, images: Any) -> Any:

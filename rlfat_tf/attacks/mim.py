@@ -57,13 +57,14 @@ class MIM(Averaging, Search):
         return attack_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
 
     def _ascend(self, logits_fn: LogitsFn, images: Any, labels: Any) -> Any:
-        norm = norms.get(self.norm)
+        norm, linf = norms.get(self.norm), norms.get("linf")
         objective = losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
         axes = list(range(1, images.shape.rank))
 
         def step(point: Any, momentum: Any, *best: Any) -> Any:
             gradient, *seen = gradient_of(logits_fn, objective, point, labels=labels, eot=self.eot)
             best = keep_better(best, (point, attack_score(*seen)))
+            gradient = linf.normalise(gradient)  # so that no mean of what follows is 0
             size = tf.reduce_mean(tf.abs(gradient), axes, keepdims=True)
             momentum = self.decay * momentum + tf.math.divide_no_nan(gradient, size)
             ahead = point + self.step_size * norm.step(momentum)

@@ -104,25 +104,27 @@ class NAttack(Bounded, Search):
             lead = lead_of_each(
                 logits_fn, self.points(images[:, None], mean[:, None] + self.sigma * noise), labels
             )
-            reward = tf.where(lead < 0.0, lead / 2.0, 0.0)
+            heard = tf.cast(tf.math.is_finite(lead), tf.float32)  # a broken query says nothing
+            reward = tf.where((lead < 0.0) & (heard > 0.0), lead / 2.0, 0.0)
             # An offset does not change z-scores; with this one equal rewards are exactly 0.
             reference = tf.where(blocks[0] == 0, reward[:, 0], reference)
-            reward = reward - reference[:, None]
+            reward = heard * (reward - reference[:, None])
             more = (
+                tf.reduce_sum(heard, 1),
                 tf.reduce_sum(reward, 1),
                 tf.reduce_sum(tf.square(reward), 1),
-                tf.reduce_sum(noise, 1),
+                tf.einsum("bm,bm...->b...", heard, noise),
                 tf.einsum("bm,bm...->b...", reward, noise),
             )
             return reference, *(a + b for a, b in zip(sums, more))
 
         none, zeros = tf.zeros_like(labels, tf.float32), tf.zeros_like(images)
-        start = (none, none, none, zeros, zeros)
+        start = (none, none, none, none, zeros, zeros)
         blocks, at_once = (-(-count // BLOCK) for count in (self.population, self.chunk))
-        sums = in_chunks(add, blocks, at_once, start)[1:]
+        count, *sums = in_chunks(add, blocks, at_once, start)[1:]
         # sum_i A_i N_i = (sum_i R_i N_i - mean(R) * sum_i N_i) / (std(R) + 1e-7): in one pass, with
         # no need to keep the noise or to draw it twice.
-        average, squares = (total / self.population for total in sums[:2])
+        average, squares = (tf.math.divide_no_nan(total, count) for total in sums[:2])
         deviation = tf.sqrt(tf.nn.relu(squares - tf.square(average)))
         average, deviation = (
             tf.reshape(value, [-1] + [1] * (images.shape.rank - 1))

@@ -7,12 +7,12 @@ Gradients Give a False Sense of Security", ICML 2018; "Synthesizing Robust Adver
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import tensorflow as tf
 
 from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.attacks.points import comparable
 from rlfat_tf.core.types import Images, Labels, LogitsFn, LossFn, Tensor
 
 Objective = LossFn
@@ -97,7 +97,7 @@ def gradient_of(
         return (tf.zeros_like(points), loss, *correct)
 
     gradient, loss, *correct = _mean(once, nothing, eot, unroll)
-    return gradient, _comparable(loss), *correct
+    return gradient, comparable(loss), *correct
 
 
 def value_of(
@@ -120,12 +120,7 @@ def value_of(
         return loss, tf.cast(loss, tf.bool)
 
     loss, correct = _mean(once, nothing, eot, unroll)
-    return _comparable(loss), correct
-
-
-def _comparable(loss: Tensor) -> Tensor:
-    """NaN compares with nothing: as the best loss so far it would never be left."""
-    return tf.where(tf.math.is_nan(loss), -math.inf, loss)
+    return comparable(loss), correct
 
 
 def _mean(once: Any, nothing: Any, eot: int, unroll: bool) -> Any:

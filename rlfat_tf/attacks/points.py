@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import LogitsFn
-from rlfat_tf.core import random
+from rlfat_tf.core import norms, random
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
+
+GREATEST = 1e18  # whose square is finite in float32
 
 
-def attack_score(loss: Any, correct: Any) -> Any:
+def attack_score(loss: Tensor, correct: Tensor) -> Tensor:
     """Scores points [batch]: misclassified ones first, by their loss among themselves."""
     value = tf.math.atan(tf.cast(loss, tf.float32))  # monotone, bounded: `correct` decides
     return value + 4.0 * tf.cast(~correct, tf.float32)
+
+
+def comparable(loss: Tensor) -> Tensor:
+    """Returns losses in float32, with -inf for NaN, which as the best so far would stay it."""
+    loss = tf.cast(loss, tf.float32)
+    return tf.where(tf.math.is_nan(loss), -math.inf, loss)
 
 
 def keep_better(one: Any, other: Any) -> tuple[Any, Any]:
@@ -25,7 +34,9 @@ def keep_better(one: Any, other: Any) -> tuple[Any, Any]:
     return tf.where(wide, other[0], one[0]), tf.where(wins, other[1], one[1])
 
 
-def adam(number: Any, gradient: Any, mean: Any, square: Any, rate: float) -> tuple[Any, Any, Any]:
+def adam(
+    number: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, rate: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """One step of Adam (Kingma & Ba, ICLR 2015, Algorithm 1) with the paper's constants.
 
     Args:
@@ -38,6 +49,7 @@ def adam(number: Any, gradient: Any, mean: Any, square: Any, rate: float) -> tup
     Returns:
         What to add to the variable, and the two averages.
     """
+    gradient = tf.clip_by_value(gradient, -GREATEST, GREATEST)
     mean = 0.9 * mean + 0.1 * gradient
     square = 0.999 * square + 0.001 * tf.square(gradient)
     time = tf.cast(number + 1, tf.float32)
@@ -45,24 +57,19 @@ def adam(number: Any, gradient: Any, mean: Any, square: Any, rate: float) -> tup
     return -rate * mean / (1.0 - tf.pow(0.9, time)) / length, mean, square
 
 
-def random_point(norm: str, images: Any, epsilon: float, seed: random.Seed) -> Any:
+def random_point(norm: str, images: Images, epsilon: float, seed: random.Seed) -> Images:
     """A start on the border of the ball, as the authors draw it, inside [0, 1]."""
-    axes = list(range(1, images.shape.rank))
-    if norm == "linf":
-        draw = random.uniform(seed, tf.shape(images), -1.0, 1.0)
-        length = tf.reduce_max(tf.abs(draw), axes, keepdims=True)
-    else:
-        draw = random.normal(seed, tf.shape(images))
-        length = tf.sqrt(tf.reduce_sum(tf.square(draw), axes, keepdims=True))
-    return tf.clip_by_value(images + epsilon * tf.math.divide_no_nan(draw, length), 0.0, 1.0)
+    shape = tf.shape(images)
+    draw = random.uniform(seed, shape, -1.0, 1.0) if norm == "linf" else random.normal(seed, shape)
+    return tf.clip_by_value(images + epsilon * norms.get(norm).normalise(draw), 0.0, 1.0)
 
 
-def count_targets(logits_fn: LogitsFn, images: Any, targets: int) -> int:
+def count_targets(logits_fn: LogitsFn, images: Images, targets: int) -> int:
     """Returns how many target classes there are: at most one less than classes."""
     return min(targets, int(logits_fn(images).shape[-1]) - 1)
 
 
-def target_class(logits: Any, labels: Any, rank: Any) -> Any:
+def target_class(logits: Logits, labels: Labels, rank: Tensor) -> Tensor:
     """Returns the wrong class with the (rank + 1)-th greatest logit, integers [n]."""
     own = tf.one_hot(labels, logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
     order = tf.argsort(tf.where(own, logits.dtype.min, logits), -1, "DESCENDING", stable=True)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.base import LogitsFn, is_correct
 from rlfat_tf.core import losses, random
+from rlfat_tf.core.types import Images, Labels, Tensor
 
 
 def in_rounds(
@@ -76,3 +77,19 @@ def lead_of_each(logits_fn: LogitsFn, points: Any, labels: Any) -> Any:
     logits = logits_fn(tf.ensure_shape(flat, [None, *points.shape[2:]]))
     lead = losses.lead(tf.repeat(labels, shape[1]), logits)
     return tf.cast(tf.reshape(lead, shape[:2]), tf.float32)
+
+
+def lead_anywhere(logits_fn: LogitsFn, points: Images, labels: Labels) -> Tensor:
+    """:func:`lead_of_each` of points that need not be in [0, 1].
+
+    Where the classifier has no answer outside, as behind a square root, it is that of the nearest
+    image.
+    """
+    lead = lead_of_each(logits_fn, points, labels)
+    known = tf.math.is_finite(lead)
+
+    def inside() -> Tensor:
+        images = tf.clip_by_value(points, 0.0, 1.0)
+        return tf.where(known, lead, lead_of_each(logits_fn, images, labels))
+
+    return tf.cond(tf.reduce_all(known), lambda: lead, inside)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import count, fixed, size
 from rlfat_tf.attacks.base import Bounded, LogitsFn, Search
 from rlfat_tf.attacks.points import adam
-from rlfat_tf.attacks.queries import in_chunks, in_rounds, lead_of_each
+from rlfat_tf.attacks.queries import in_chunks, in_rounds, lead_anywhere
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
 
@@ -74,8 +74,10 @@ class SPSA(Bounded, Search):
 
         def add(members: Any, total: Any) -> Any:
             v = signs(bits, members)
-            ahead = lead_of_each(logits_fn, points[:, None] + self.delta * v, labels)
-            behind = lead_of_each(logits_fn, points[:, None] - self.delta * v, labels)
+            ahead, behind = (
+                lead_anywhere(logits_fn, points[:, None] + side * v, labels)
+                for side in (self.delta, -self.delta)
+            )
             slope = (behind - ahead) / (2.0 * self.delta)  # J is minus the lead
             slope = tf.where(tf.math.is_finite(slope), slope, 0.0)  # a broken query says nothing
             return [total + tf.einsum("bm,bm...->b...", slope, v)]

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, number, switch
 from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, attack_remaining, is_correct
-from rlfat_tf.attacks.points import keep_better
+from rlfat_tf.attacks.points import comparable, keep_better
 from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
@@ -82,7 +82,7 @@ class Square(Bounded, Search):
                 new = self._random_search(logits_fn, images, labels, seed.fold(number))
                 if self.restarts == 1:
                     return new[0]
-                old = found, tf.cast(losses.lead(labels, logits_fn(found)), tf.float32)
+                old = found, comparable(losses.lead(labels, logits_fn(found)))
                 return keep_better(old, new)[0]
 
             return number + 1, attack_remaining(attempt, logits_fn, images, labels, seed, found)
@@ -103,7 +103,7 @@ class Square(Bounded, Search):
 
         def evaluate(points: Any, labels: Any) -> tuple[Any, Any]:
             logits = logits_fn(points)
-            return is_correct(logits, labels), tf.cast(losses.lead(labels, logits), tf.float32)
+            return is_correct(logits, labels), comparable(losses.lead(labels, logits))
 
         def chunk(first: Any, *state: Any) -> Any:
             rows = tf.where(state[1])

@@ -85,7 +85,7 @@ def propose_l2(images: Any, points: Any, draw: Any, side: Any, epsilon: float) -
         return tf.reduce_sum(tf.where(where, tf.square(delta), 0.0), [1, 2], keepdims=True)
 
     def unit(delta: Any) -> Any:
-        return tf.math.divide_no_nan(delta, tf.sqrt(squares(delta, True)))
+        return norms.normalise(delta, [1, 2])
 
     delta = points - images
     used = tf.reduce_sum(squares(delta, True), 3, keepdims=True)

@@ -52,7 +52,7 @@ def cross_entropy(labels: Labels, logits: Logits) -> Tensor:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(class_ids(labels), logits)
 
 
-def attack_cross_entropy(labels: Labels, logits: Logits) -> Tensor:
+def unsaturated_cross_entropy(labels: Labels, logits: Logits) -> Tensor:
     """The cross entropy with a gradient that is right at any margin, per example.
 
     The gradient by the true class's logit is p_y - 1, which float32 takes for 0 once the logit
@@ -230,7 +230,7 @@ def attack_loss(name: str, clean_logits: Callable[[], Logits], labels: Labels) -
         ValueError: If the name is unknown.
     """
     if name == "ce":
-        return lambda logits: attack_cross_entropy(labels, logits)
+        return lambda logits: unsaturated_cross_entropy(labels, logits)
     if name == "margin":
         return lambda logits: margin(labels, logits)
     if name == "dlr":
@@ -238,6 +238,6 @@ def attack_loss(name: str, clean_logits: Callable[[], Logits], labels: Labels) -
     if name == "kl":
         reference = as_float(tf.stop_gradient(clean_logits()))
         shares = tf.nn.softmax(reference)
-        entropy = attack_cross_entropy(shares, reference)
-        return lambda logits: attack_cross_entropy(shares, logits) - entropy
+        entropy = unsaturated_cross_entropy(shares, reference)
+        return lambda logits: unsaturated_cross_entropy(shares, logits) - entropy
     raise unknown("attack loss", name, ATTACK_LOSSES)

@@ -47,7 +47,7 @@ def normalise(values: Tensor, axes: Axes = None) -> Tensor:
 
 
 def _inner_axes(values: Tensor, axes: Axes) -> Any:
-    return list(range(1, values.shape.rank)) if axes is None else axes
+    return list(range(1, len(values.shape))) if axes is None else axes
 
 
 def _scaled(values: Tensor, axes: Axes) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.core import norms
+
 
 def cosine_cost(a: Any, b: Any) -> Any:
     """Returns max(0, 1 - cos(a_i, b_j)) of two sets of vectors [n, d] and [m, d], as [n, m]."""
-    a, b = tf.math.l2_normalize(a, -1), tf.math.l2_normalize(b, -1)
+    a, b = norms.normalise(a), norms.normalise(b)
     return tf.nn.relu(1.0 - tf.matmul(a, b, transpose_b=True))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks.base import Attack, is_correct
-from rlfat_tf.core import random
+from rlfat_tf.core import norms, random
 from rlfat_tf.core.types import Images, Labels, Tensor
 from rlfat_tf.evaluation.classifier import Classifier
 
@@ -49,10 +49,8 @@ class AttackStep:
     def _run(self, images: Images, labels: Labels, numbers: Tensor) -> tuple[Tensor, ...]:
         seed = self._seed._replace(examples=numbers)
         found = self._attack(self._classifier.logits_fn, images, labels, seed=seed)
-        # What a gradient that is no number leads to is no image; it counts as not found.
-        found = tf.where(tf.math.is_finite(found), found, images)
         delta = tf.reshape(found - images, [tf.shape(images)[0], -1])
-        sizes = [tf.reduce_max(tf.abs(delta), -1), tf.norm(delta, axis=-1)]
+        sizes = [tf.reduce_max(tf.abs(delta), -1), norms.length(delta)]
         correct = is_correct(self._classifier.logits_fn(found), labels)
         return found, correct, tf.stack(sizes, -1)
 

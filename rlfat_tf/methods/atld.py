@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.attacks.arguments import argument, check_epsilon, choice, count, number, size
+from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import compat, losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.model_checks import count_classes
@@ -104,7 +105,7 @@ class ATLD(AdversarialModel):
                 tape.watch(start)
                 natural, _ = self.discriminator(losses.as_float(forward(start)), training=True)
                 loss = natural_loss(natural, 0.0)  # BCE(D(f(x)), 1) does not depend on x_0
-        step = -epsilon * tf.sign(tape.gradient(loss, start))
+        step = -epsilon * tf.sign(gradient_by(tape, loss, start))
         delta = ball.project(start + step - images, epsilon)
         return tf.stop_gradient(tf.clip_by_value(images + delta, 0.0, 1.0))
 
@@ -121,7 +122,7 @@ class ATLD(AdversarialModel):
             distance = tf.reduce_mean(tf.square(adversarial_logits - clean_logits), -1)
         told_apart = self._telling_apart(clean_logits, adversarial_logits)
         if self.objective_form == "code":
-            slopes = [tape.gradient(loss, batch.adversarial) for loss in (adv_loss, distance)]
+            slopes = [gradient_by(tape, loss, batch.adversarial) for loss in (adv_loss, distance)]
             # As printed, the signed maximum over the whole batch.
             ce_slope, distance_slope = (_maximum_of_replicas(slope) for slope in slopes)
             scale = tf.stop_gradient(tf.math.divide_no_nan(ce_slope, distance_slope))

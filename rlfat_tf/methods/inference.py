@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import check_epsilon
+from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import compat, losses
 from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat import keras
@@ -90,7 +91,7 @@ class InferenceTransform(Model):
             logits = losses.as_float(logits_in(self.model(inside, training=False)))
             natural, _ = self.discriminator(logits, training=False)
             loss = natural_loss(natural, 1.0)
-        gradient = tape.gradient(loss, inside)
+        gradient = gradient_by(tape, loss, inside)
         step = tf.sign(gradient)
         if self.backward == "smooth":
             size = tf.abs(gradient)

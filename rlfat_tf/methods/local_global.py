@@ -15,6 +15,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import choice, number
+from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import losses, norms
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Logits, LogitsFn
@@ -66,7 +67,7 @@ class LocalGlobal(AdversarialModel):
                 adversarial_logits = logits(batch.adversarial)
                 adv_loss = losses.cross_entropy(batch.labels, adversarial_logits)
                 total = tf.reduce_sum(adv_loss)
-            slope = tf.abs(tape.gradient(total, batch.adversarial))
+            slope = tf.abs(gradient_by(tape, total, batch.adversarial))
             local_loss = self.radius * tf.reduce_sum(slope, range(1, slope.shape.rank))
         global_loss = losses.kl_divergence(clean_logits, adversarial_logits)
         return Objective(
@@ -82,14 +83,14 @@ class LocalGlobal(AdversarialModel):
         center, radius = tf.stop_gradient(batch.adversarial), self.radius
         epsilon = self.attack.epsilon
         with attack_forward(self.model, self.attack_bn) as forward:
-            target = tf.stop_gradient(losses.as_float(forward(center)))
+            divergence_of = losses.attack_loss("kl", lambda: forward(center), batch.labels)
             start = center + tf.cast(
                 ball.random_start(center, radius, "uniform", batch.seed), center.dtype
             )
             with tf.GradientTape() as tape:
                 tape.watch(start)
-                divergence = losses.kl_divergence(target, losses.as_float(forward(start)))
-            step = radius * tf.sign(tape.gradient(divergence, start))
+                divergence = divergence_of(losses.as_float(forward(start)))
+            step = radius * tf.sign(gradient_by(tape, divergence, start))
         point = center + ball.project(start + step - center, radius)
         point = batch.images + ball.project(point - batch.images, epsilon)
         return tf.stop_gradient(tf.clip_by_value(point, 0.0, 1.0))

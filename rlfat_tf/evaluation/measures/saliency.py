@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks.base import LogitsFn
+from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import random
 
 PERCENTILE = 99.0
@@ -64,7 +65,7 @@ def smooth_grad(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
             score = tf.gather(logits_fn(points), chosen, axis=1, batch_dims=1)
-        return tf.cast(tape.gradient(score, points), tf.float32)
+        return tf.cast(gradient_by(tape, score, points), tf.float32)
 
     def average(images: Any, chosen: Any) -> Any:
         shape = tf.shape(images)

@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks.base import LogitsFn
-from rlfat_tf.core import losses
+from rlfat_tf.attacks.passes import gradient_by
+from rlfat_tf.core import losses, norms
 from rlfat_tf.core.errors import unknown
 
 
@@ -101,9 +102,8 @@ def loss_sensitivity(
         seen = TRANSFORMS[transform](some, magnitude)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(seen)
-            loss = losses.cross_entropy(their_labels, logits_fn(seen))
-        gradient = tape.gradient(loss, seen)
-        return tf.norm(tf.reshape(gradient, [tf.shape(some)[0], -1]), axis=-1)
+            loss = losses.unsaturated_cross_entropy(their_labels, logits_fn(seen))
+        return norms.length(gradient_by(tape, loss, seen))
 
     # The magnitude is a tensor, so that all of them share one graph.
     signature = [
