@@ -13,16 +13,18 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.core import compat, losses
-from rlfat_tf.core.checks import logits_in
+from rlfat_tf.core import losses
+from rlfat_tf.core.checks import check_logits, logits_in
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.model_checks import check_model, image_shape
+from rlfat_tf.core.types import Images, Logits, LogitsFn, Model
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.storage import checkpoint as checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A classifier under judgement.
+    """A classifier that is evaluated.
 
     Attributes:
         logits_fn: From float32 images [batch, ...] in [0, 1] to logits [batch, classes].
@@ -31,12 +33,12 @@ class Classifier:
         keeper: What must stay alive for ``logits_fn`` to work.
     """
 
-    logits_fn: Callable[[Any], Any]
+    logits_fn: LogitsFn
     name: str
     image_shape: Any = None
     keeper: Any = None
 
-    def has_gradients(self, images: Any) -> bool:
+    def has_gradients(self, images: Images) -> bool:
         """Tells whether the logits can be differentiated by the images.
 
         Args:
@@ -52,7 +54,7 @@ class Classifier:
             return False
 
 
-def as_classifier(model: Any) -> Classifier:
+def as_classifier(model: Model | Classifier | LogitsFn) -> Classifier:
     """Makes a :class:`Classifier` of a Keras model, a loaded SavedModel or a function.
 
     Args:
@@ -62,15 +64,18 @@ def as_classifier(model: Any) -> Classifier:
 
     Raises:
         TypeError: If it is nothing of that.
-        ValueError: If a SavedModel has no signature from one image tensor to logits.
+        ValueError: If a Keras model has not one input and logits as its output, or a SavedModel no
+            signature from one to the other. What does not say so is refused when it is called.
     """
     if isinstance(model, Classifier):
         return model
     if isinstance(model, keras.Model):
+        network = model.model if isinstance(model, AdversarialModel) else model
+        check_model(network)
         return Classifier(
-            lambda images: losses.as_float(logits_in(model(images, training=False))),
+            _logits_of(lambda images: model(images, training=False), f"The model {model.name!r}"),
             model.name,
-            _image_shape(model),
+            image_shape(network),
             model,
         )
     if hasattr(model, "signatures"):
@@ -78,11 +83,22 @@ def as_classifier(model: Any) -> Classifier:
         return Classifier(logits_fn, "SavedModel", shape, model)
     if callable(model):
         name = getattr(model, "__name__", "function")
-        return Classifier(lambda images: logits_in(model(images)), name)
+        return Classifier(_logits_of(model, f"The function {name!r}"), name)
     raise TypeError(
         "Expected a Keras model, a loaded SavedModel or a function from images to logits; "
         f"received {type(model).__name__}."
     )
+
+
+def _logits_of(function: Callable[[Images], Any], name: str) -> LogitsFn:
+    """Returns the function to the logits in what a classifier returns, which are checked."""
+
+    def logits_fn(images: Images) -> Logits:
+        logits = losses.as_float(logits_in(function(images)))
+        check_logits(logits, name)
+        return logits
+
+    return logits_fn
 
 
 def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> Classifier:
@@ -103,14 +119,7 @@ def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> C
     return dataclasses.replace(found, name=os.fspath(path))
 
 
-def _image_shape(model: Any) -> Any:
-    """Returns the shape of the images that a Keras model with one input takes, or None."""
-    network = model.model if isinstance(model, AdversarialModel) else model
-    shape = compat.input_shape(network)  # of several inputs a list
-    return shape[1:] if isinstance(shape, tuple) else None
-
-
-def _signature(loaded: Any) -> tuple[Callable[[Any], Any], Any]:
+def _signature(loaded: Any) -> tuple[LogitsFn, Any]:
     """Returns the function from images to logits of a SavedModel, and the shape of an image."""
     serve = loaded.signatures.get("serving_default")
     if serve is None:
@@ -132,8 +141,9 @@ def _signature(loaded: Any) -> tuple[Callable[[Any], Any], Any]:
             ", through which no attack can pass."
         )
 
-    def logits_fn(images: Any) -> Any:
-        logits = losses.as_float(serve(**{name: tf.cast(images, spec.dtype)})[output])
-        return tf.ensure_shape(logits, [None, outputs[output].shape[-1]])
+    def served(images: Images) -> Logits:
+        logits = serve(**{name: tf.cast(images, spec.dtype)})[output]
+        return tf.ensure_shape(logits, outputs[output].shape)
 
-    return logits_fn, None if spec.shape.rank is None else spec.shape[1:]
+    shape = None if spec.shape.rank is None else spec.shape[1:]
+    return _logits_of(served, "The SavedModel"), shape

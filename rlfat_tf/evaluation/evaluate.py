@@ -23,10 +23,10 @@ import tensorflow as tf
 from rlfat_tf.attacks import Attack
 from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
-from rlfat_tf.data import Arrays, DataSet
 from rlfat_tf.evaluation import suite
 from rlfat_tf.evaluation.checks import results as checks
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
+from rlfat_tf.evaluation.examples import as_arrays, check_classes
 from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
 from rlfat_tf.evaluation.progress import EvaluationProgress
@@ -85,46 +85,6 @@ def evaluate(
     return run_plan(runner, plan, norm=shared, seed=seed, checked=checked)
 
 
-def as_arrays(data: Any) -> tuple[Any, Any]:
-    """Returns float32 images [n, H, W, C] and int32 labels [n] as NumPy arrays.
-
-    Raises:
-        TypeError: If it is something else.
-        ValueError: If there is no example or no end of them, or images and labels do not fit.
-    """
-    if isinstance(data, DataSet):
-        raise TypeError("Expected one part of a data set; received both. Pass data.test.")
-    if isinstance(data, Arrays):
-        images, labels = data.images, data.labels
-    elif isinstance(data, tf.data.Dataset):
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise ValueError(
-                "Expected a data set that ends; received an infinite one. Leave repeat() out, or "
-                "take(n) batches."
-            )
-        batches = [(x.numpy(), y.numpy()) for x, y in data]
-        if not batches:
-            raise ValueError("Expected at least one batch of examples; the data set is empty.")
-        images, labels = (np.concatenate(part) for part in zip(*batches))
-    elif not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise TypeError(
-            "Expected (images, labels), rlfat_tf.data.Arrays or a tf.data.Dataset of batches of "
-            f"both; received {type(data).__name__}."
-        )
-    else:
-        images, labels = (np.asarray(part) for part in data)
-    if labels.ndim == 2:
-        labels = labels.argmax(-1) if labels.shape[1] > 1 else labels[:, 0]
-    if images.ndim != 4 or len(images) != len(labels) or not len(images):
-        raise ValueError(
-            "Expected images [n, H, W, C] and as many labels, at least one; received images of "
-            f"shape {images.shape} and labels of shape {labels.shape}."
-        )
-    if images.dtype == np.uint8:
-        images = images.astype(np.float32) / np.float32(255)
-    return images.astype(np.float32), labels.astype(np.int32)
-
-
 def make_runner(
     classifier: Classifier,
     images: Any,
@@ -143,9 +103,6 @@ def make_runner(
         ValueError: If images are out of range or not of the model's shape, labels are no classes of
             the model, or an attack needs gradients that there are none of.
     """
-    out_of_range = checks.images_in_range(images)
-    if out_of_range:
-        raise ValueError(f"{out_of_range.message} See {out_of_range.page}.")
     if batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
     shape = tf.TensorShape(classifier.image_shape)
@@ -154,12 +111,7 @@ def make_runner(
             f"{classifier.name} takes images of shape {shape}; received images of shape "
             f"{images.shape[1:]}. Is it the data set of this model, and its image size?"
         )
-    classes = int(classifier.logits_fn(tf.constant(images[:1])).shape[-1])
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"Expected labels in 0 ... {classes - 1}, the model's {classes} classes; received "
-            f"labels from {labels.min()} to {labels.max()}. Is it the data set of this model?"
-        )
+    check_classes(labels, int(classifier.logits_fn(tf.constant(images[:1])).shape[-1]))
     blind = {
         name
         for _, attacks in plan

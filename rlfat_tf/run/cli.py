@@ -240,7 +240,22 @@ def _train(arguments: Sequence[Any]) -> None:
 
 
 def _eval(arguments: Sequence[Any]) -> None:
+    received: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt  # which nobody takes for a failure of the work that it ends
+
+    handlers = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         evaluate.run(arguments[1])
+    except KeyboardInterrupt:
+        number = received[0] if received else signal.SIGINT
+        name = signal.Signals(number).name
+        print(f"\nStopped by {name}. The same command again goes on where it was.")
+        sys.exit(128 + number)
     except train.USER_ERRORS as error:
         _fail(error)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from rlfat_tf.evaluation import adaptive
 from rlfat_tf.evaluation.classifier import load_classifier
-from rlfat_tf.evaluation.evaluate import as_arrays, make_runner, run_plan
+from rlfat_tf.evaluation.evaluate import make_runner, run_plan
+from rlfat_tf.evaluation.examples import as_arrays
 from rlfat_tf.evaluation.plan import make_plan
 from rlfat_tf.evaluation.report import evidence
 from rlfat_tf.evaluation.report.writing import refuse_to_replace, show, write_report

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks, data, evaluation
-from rlfat_tf.evaluation.evaluate import as_arrays
+from rlfat_tf.core.compat import keras
+from rlfat_tf.evaluation.examples import as_arrays
 from rlfat_tf.evaluation.report import plots
 from rlfat_tf.evaluation.report.writing import show, write_report
 from tests import reference
@@ -120,8 +121,21 @@ def test_every_norm_has_its_own_default_radius():
         ({"epsilon": 8}, "Did you mean 8/255"),
         ({"epsilon": [0.1, 0.1]}, "several different ones"),
         ({"batch_size": 0}, "batch_size of at least 1"),
-        ({"data": (IMAGES * 255, LABELS)}, "evaluation_checks.md"),
+        (
+            {"data": (IMAGES * 255, LABELS)},
+            r"Expected images in \[0, 1\] .divide 8-bit images by 255",
+        ),
         ({"data": (IMAGES, LABELS + 1)}, "Expected labels in 0 ... 2"),
+        ({"data": (IMAGES, LABELS + 0.7)}, "labels that are whole numbers.* received 2.7"),
+        ({"data": (IMAGES, np.array(["a", "b", "c"])[LABELS])}, "received strings, for instance"),
+        ({"data": (IMAGES, None)}, "received images only"),
+        ({"data": (IMAGES, LABELS, LABELS)}, "received weights of the examples as well"),
+        ({"data": BATCHES.map(lambda x, y: (x, y, y))}, "received weights of the examples as well"),
+        ({"data": BATCHES.map(lambda x, y: {"image": x, "label": y})}, "as_supervised=True"),
+        ({"data": {"image": IMAGES, "label": LABELS}}, "as_supervised=True"),
+        ({"data": BATCHES.unbatch()}, r"received single ones, .*dataset.batch\(128\)"),
+        ({"data": BATCHES.map(lambda x, y: ((x, x), y))}, "tuple of several inputs"),
+        ({"data": BATCHES.map(lambda x, y: (255 * x, y))}, "divide 8-bit images by 255"),
         ({"data": (IMAGES, LABELS[:3])}, "as many labels"),
         ({"data": (IMAGES[:0], LABELS[:0])}, "at least one"),
         ({"data": (IMAGES[:, 1:], LABELS)}, r"takes images of shape .*; received images of shape"),
@@ -136,11 +150,57 @@ def test_what_is_refused_before_any_work(changes, message):
         evaluation.evaluate(NET, **arguments)
 
 
+def end(*outputs, **named):
+    """A network with these outputs, of one hidden layer."""
+    entry = keras.Input(reference.SHAPE)
+    hidden = keras.layers.Flatten()(entry)
+    found = {name: layer(hidden) for name, layer in named.items()}
+    return keras.Model(entry, found or [layer(hidden) for layer in outputs], name="net")
+
+
+DENSE = keras.layers.Dense
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (
+            lambda: end(DENSE(1, activation="sigmoid")),
+            "The model 'net' has one output, but",
+        ),
+        (
+            lambda: keras.Model(
+                inputs := [keras.Input(reference.SHAPE), keras.Input(reference.SHAPE)],
+                NET(keras.layers.Add()(inputs)),
+            ),
+            "Expected a classifier with one input, the images; .* has 2",
+        ),
+        (lambda: end(DENSE(3), DENSE(3)), "Expected one output, the logits.* received 2 outputs"),
+        (lambda: end(a=DENSE(3), b=DENSE(3)), r"received the entries \['a', 'b'\]"),
+        (lambda: end(keras.layers.Reshape((1, 1, 60))), r"End the model in Flatten\(\)"),
+        (
+            lambda: lambda x: tf.numpy_function(lambda a: a[:, 0, :3, 0], [x], tf.float32),
+            "State it",
+        ),
+    ],
+)
+def test_models_without_logits_are_refused_in_words(model, message):
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(model(), (IMAGES, LABELS), attacks="square", checked=False)
+
+
+def test_a_dictionary_with_logits_is_a_classifier():
+    net = end(logits=DENSE(3), features=DENSE(5))
+    expected = float((np.argmax(net(IMAGES)["logits"], -1) == LABELS).mean())
+    report = evaluation.evaluate(net, (IMAGES, LABELS), attacks="", checked=False)
+    assert report["clean_accuracy"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"attacks": ["pgd"]}, r"'pgd,autoattack', or as attack objects .* received \['pgd'\]"),
-        ({"attacks": WEAK}, r"attack objects by name.* received PGD\(norm='linf'"),
+        ({"attacks": WEAK}, r"attack objects by name.* received LinfPGD\(epsilon=0.03"),
         ({"attacks": {"pgd": "pgd"}}, "attack objects by name"),
         ({"data": data.from_arrays(IMAGES, LABELS, IMAGES, LABELS)}, "Pass data.test"),
         ({"data": IMAGES}, r"Expected \(images, labels\).*; received ndarray"),

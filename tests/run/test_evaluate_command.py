@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 
 import pytest
 
 from rlfat_tf.core.compat import keras
+from rlfat_tf.run import cli
 from rlfat_tf.run import evaluate as command
 from rlfat_tf.run.eval_config import EvalConfig
 
@@ -62,4 +64,28 @@ def test_a_report_of_another_configuration_is_not_replaced(net, tmp_path, monkey
 def test_what_is_no_report_of_the_command_is_replaced(net, tmp_path, text):
     (tmp_path / "report.json").write_text(text)
     command.run(config(net, tmp_path, attacks=""))
+    assert json.loads((tmp_path / "report.json").read_text())["examples"] == 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_evaluation_goes_on(net, tmp_path, monkeypatch, capsys, number):
+    done = []
+
+    def after_a_batch(self, name, examples, total, *_):
+        done.append(examples)
+        if len(done) == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(command.Progress, "__call__", after_a_batch)
+    arguments = ["eval.py", config(net, tmp_path, batch_size=1)]
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit) as stopped:
+        cli._eval(arguments)
+    assert stopped.value.code == 128 + number
+    said = capsys.readouterr()
+    expected = f"Stopped by {number.name}. The same command again goes on where it was."
+    assert said.out.strip() == expected and "Traceback" not in said.err
+    assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    cli._eval(arguments)
+    assert done == sorted(done) and len(set(done)) == len(done), "no batch is evaluated twice"
     assert json.loads((tmp_path / "report.json").read_text())["examples"] == 12

@@ -12,23 +12,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import LogitsFn
 from rlfat_tf.attacks.passes import gradient_by
-from rlfat_tf.core import random
+from rlfat_tf.core import losses, random
+from rlfat_tf.core.checks import checked_images, checked_labels, in_words
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Model, Tensor
+from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 
 PERCENTILE = 99.0
 
 
 def smooth_grad(
-    logits_fn: LogitsFn,
-    images: Any,
-    classes: Any,
+    model: Model | Classifier | LogitsFn,
+    images: Images,
+    classes: Labels,
     *,
     samples: int = 25,
     noise: float = 0.15,
     seed: random.SeedLike = 0,
     magnitude: bool = False,
-) -> Any:
+) -> Tensor:
     """Averages the gradient of a class's logit over noisy copies of an image.
 
     M_c(x) = (1/n) sum grad_x S_c(x + N(0, s^2)), s = noise * (max x - min x) of each image (Smilkov
@@ -36,7 +38,8 @@ def smooth_grad(
     [0, 1].
 
     Args:
-        logits_fn: From float32 images [batch, ...] to logits [batch, classes].
+        model: What :func:`rlfat_tf.evaluation.as_classifier` takes: a Keras model, a SavedModel or
+            a function, from float32 images [batch, ...] to logits [batch, classes].
         images: Float images in [0, 1], [batch, height, width, channels].
         classes: Integers [batch]: the class whose logit is explained, true or predicted.
         samples: n; one copy of the batch is in memory at a time.
@@ -49,13 +52,17 @@ def smooth_grad(
         float32, of the shape of the images.
 
     Raises:
-        ValueError: If there is no sample or the noise is negative.
+        ValueError: If there is no sample or the noise is negative, images are not in [0, 1], or
+            one of the classes is none of the model's.
     """
     if samples < 1:
         raise ValueError(f"Expected at least 1 sample; received {samples}.")
     if noise < 0:
         raise ValueError(f"Expected noise of at least 0; received {noise}.")
-    images = tf.cast(images, tf.float32)
+    logits_fn = as_classifier(model).logits_fn
+    with in_words():
+        images = checked_images(np.asarray(images))
+        classes = losses.class_ids(checked_labels(np.asarray(classes)))
     signature = [
         tf.TensorSpec([None, *images.shape[1:]]),
         tf.TensorSpec([None], tf.int32),
@@ -64,7 +71,9 @@ def smooth_grad(
     def gradient(points: Any, chosen: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
-            score = tf.gather(logits_fn(points), chosen, axis=1, batch_dims=1)
+            logits = logits_fn(points)
+            known = checked_labels(chosen, logits.shape[-1])
+            score = tf.gather(logits, known, axis=1, batch_dims=1)
         return tf.cast(gradient_by(tape, score, points), tf.float32)
 
     def average(images: Any, chosen: Any) -> Any:
@@ -85,7 +94,8 @@ def smooth_grad(
         return total / samples
 
     compiled = tf.function(average, input_signature=signature).get_concrete_function()
-    return compiled(images, tf.cast(classes, tf.int32))
+    with in_words():
+        return compiled(images, classes)
 
 
 def salience_picture(maps: Any) -> Any:

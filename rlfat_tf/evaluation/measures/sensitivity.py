@@ -15,10 +15,13 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import LogitsFn
 from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import losses, norms
+from rlfat_tf.core.checks import checked_labels, in_words
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Model
+from rlfat_tf.evaluation.classifier import Classifier, as_classifier
+from rlfat_tf.evaluation.examples import as_arrays
 
 
 def brightness(images: Any, amount: Any) -> Any:
@@ -59,9 +62,9 @@ TRANSFORMS: dict[str, Callable[[Any, Any], Any]] = {"brightness": brightness, "g
 
 
 def loss_sensitivity(
-    logits_fn: LogitsFn,
-    images: Any,
-    labels: Any,
+    model: Model | Classifier | LogitsFn,
+    images: Images,
+    labels: Labels,
     *,
     transform: str,
     magnitudes: Sequence[float],
@@ -74,7 +77,8 @@ def loss_sensitivity(
     image itself and does not go through T.
 
     Args:
-        logits_fn: From float32 images [batch, ...] to logits [batch, classes].
+        model: What :func:`rlfat_tf.evaluation.as_classifier` takes: a Keras model, a SavedModel or
+            a function, from float32 images [batch, ...] to logits [batch, classes].
         images: float32 [n, height, width, channels] in [0, 1]: clean images or adversarial ones.
         labels: Integers [n].
         transform: ``"brightness"`` or ``"gamma"``.
@@ -85,24 +89,23 @@ def loss_sensitivity(
         For every magnitude, in the order given, ``{"magnitude": ..., "value": ...}``.
 
     Raises:
-        ValueError: If the transformation is unknown, a gamma is not above 0, or there is no image.
+        ValueError: If the transformation is unknown, a gamma is not above 0, there is no image,
+            or images or labels are not what they must be.
     """
     if transform not in TRANSFORMS:
         raise unknown("transformation", transform, TRANSFORMS)
     if transform == "gamma" and min(magnitudes, default=1.0) <= 0:
         raise ValueError(f"Expected gamma exponents above 0; received {list(magnitudes)}.")
-    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
-    if not len(images) or len(images) != len(labels):
-        raise ValueError(
-            f"Expected as many labels as images, at least one; received {len(images)} images and "
-            f"{len(labels)} labels."
-        )
+    images, labels = as_arrays((images, labels))
+    logits_fn = as_classifier(model).logits_fn
 
     def lengths(some: Any, their_labels: Any, magnitude: Any) -> Any:
         seen = TRANSFORMS[transform](some, magnitude)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(seen)
-            loss = losses.unsaturated_cross_entropy(their_labels, logits_fn(seen))
+            logits = logits_fn(seen)
+            known = checked_labels(their_labels, logits.shape[-1])
+            loss = losses.unsaturated_cross_entropy(known, logits)
         return norms.length(gradient_by(tape, loss, seen))
 
     # The magnitude is a tensor, so that all of them share one graph.
@@ -115,7 +118,8 @@ def loss_sensitivity(
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
     def mean(magnitude: float) -> float:
-        parts = [compiled(images[b], labels[b], magnitude).numpy() for b in batches]
+        with in_words():
+            parts = [compiled(images[b], labels[b], magnitude).numpy() for b in batches]
         return float(np.concatenate(parts).mean(dtype=np.float64))
 
     return [{"magnitude": float(m), "value": mean(m)} for m in magnitudes]

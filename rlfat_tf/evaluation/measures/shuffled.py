@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import LogitsFn, is_correct
+from rlfat_tf.attacks.base import is_correct
 from rlfat_tf.core import random
+from rlfat_tf.core.checks import checked_labels, in_words
 from rlfat_tf.core.transforms import draw_blocks, random_block_shuffle
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Model
+from rlfat_tf.evaluation.classifier import Classifier, as_classifier
+from rlfat_tf.evaluation.examples import as_arrays
 
 
 def shuffled_accuracy(
-    logits_fn: LogitsFn,
-    images: Any,
-    labels: Any,
+    model: Model | Classifier | LogitsFn,
+    images: Images,
+    labels: Labels,
     *,
     blocks: Sequence[int] = (1, 2, 3, 4),
     block_shuffle: str = "image",
@@ -31,7 +35,8 @@ def shuffled_accuracy(
     """Measures the accuracy on test images whose blocks are shuffled.
 
     Args:
-        logits_fn: From float32 images [batch, ...] to logits [batch, classes].
+        model: What :func:`rlfat_tf.evaluation.as_classifier` takes: a Keras model, a SavedModel or
+            a function, from float32 images [batch, ...] to logits [batch, classes].
         images: float32 [n, height, width, channels] in [0, 1].
         labels: Integers [n].
         blocks: Numbers of blocks along each axis; 1 leaves the images whole.
@@ -44,15 +49,11 @@ def shuffled_accuracy(
         For every number of blocks the accuracy, in [0, 1].
 
     Raises:
-        ValueError: If there is no image, an image has no room for so many blocks, or
-            ``block_shuffle`` is unknown.
+        ValueError: If there is no image, images or labels are not what they must be, an image has
+            no room for so many blocks, or ``block_shuffle`` is unknown.
     """
-    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
-    if not len(images) or len(images) != len(labels):
-        raise ValueError(
-            f"Expected as many labels as images, at least one; received {len(images)} images and "
-            f"{len(labels)} labels."
-        )
+    images, labels = as_arrays((images, labels))
+    logits_fn = as_classifier(model).logits_fn
     for count in blocks:  # refuses what is wrong before anything is measured
         draw_blocks(min(images.shape[1:3]), count, block_shuffle, seed, batch=1)
     signature = [
@@ -65,7 +66,8 @@ def shuffled_accuracy(
         def correct(some: Any, their_labels: Any, numbers: Any) -> Any:
             draws = random.as_seed(seed).fold(count)._replace(examples=numbers)
             shuffled = random_block_shuffle(some, count, mode=block_shuffle, seed=draws)
-            return is_correct(logits_fn(shuffled), their_labels)
+            logits = logits_fn(shuffled)
+            return is_correct(logits, checked_labels(their_labels, logits.shape[-1]))
 
         return tf.function(correct, input_signature=signature).get_concrete_function()
 
@@ -74,7 +76,8 @@ def shuffled_accuracy(
 
     def accuracy(count: int) -> float:
         compiled = compiled_for(count)
-        correct = [compiled(images[b], labels[b], numbers[b]).numpy() for b in batches]
+        with in_words():
+            correct = [compiled(images[b], labels[b], numbers[b]).numpy() for b in batches]
         return float(np.concatenate(correct).mean())
 
     return {count: accuracy(count) for count in blocks}

@@ -38,7 +38,6 @@ def measure(
         ``sensitivity`` (where the classifier has gradients and magnitudes are given) and
         ``shuffled``, as ``docs/evaluation.md`` describes them.
     """
-    logits_fn = runner.classifier.logits_fn
     found: dict[str, Any] = {}
     kept = _kept(runner, report)
     if runner.classifier.has_gradients(runner.images[:1]):
@@ -50,7 +49,7 @@ def measure(
         found["sensitivity"] = {
             transform: {
                 name: loss_sensitivity(
-                    logits_fn,
+                    runner.classifier,
                     images,
                     runner.labels[:count],
                     transform=transform,
@@ -66,7 +65,7 @@ def measure(
     found["shuffled"] = {
         str(k): accuracy
         for k, accuracy in shuffled_accuracy(
-            logits_fn,
+            runner.classifier,
             runner.images,
             runner.labels,
             blocks=[k for k in BLOCKS if k <= smallest],
@@ -109,7 +108,7 @@ def draw(
             if classifier.has_gradients(images[:1]):
                 name = _short(classifier.name)
                 name = classifier.name if name in maps else name
-                maps[name] = smooth_grad(classifier.logits_fn, images, labels)
+                maps[name] = smooth_grad(classifier, images, labels)
         figures["salience"] = pictures.salience_grid(images, maps, class_names, labels)
     figures["block_shuffle"] = pictures.block_shuffle_figure(runner.images[0])
     if report.get("shuffled"):

@@ -112,7 +112,7 @@ def test_one_graph_for_all_magnitudes_and_batches():
     [
         ({"transform": "brightnes"}, "Did you mean 'brightness'"),
         ({"magnitudes": [0.5, 0.0]}, "exponents above 0"),
-        ({"labels": LABELS[:3]}, "7 images and 3 labels"),
+        ({"labels": LABELS[:3]}, "as many labels"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "at least one"),
     ],
 )

@@ -1,5 +1,6 @@
 """Accuracy on block-shuffled images of classifiers whose answer is known."""
 
+import functools
 import re
 import runpy
 from pathlib import Path
@@ -9,9 +10,13 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf.core import transforms
+from rlfat_tf.core.compat import keras
+from rlfat_tf.evaluation.measures.saliency import smooth_grad
+from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
 from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
 from tests import reference
 
+sensitivity = functools.partial(loss_sensitivity, transform="gamma", magnitudes=[0.5])
 IMAGES, _, LABELS = reference.images_and_labels(41, seed=1)
 NET = reference.keras_net(seed=4)
 
@@ -22,6 +27,19 @@ def test_one_block_is_clean_accuracy():
     assert list(found) == [1, 2, 3, 4]
     assert found[1] == pytest.approx(clean)
     assert 0 < clean < 1 and all(0 <= share <= 1 for share in found.values())
+
+
+@pytest.mark.parametrize("measure", [shuffled_accuracy, sensitivity, smooth_grad])
+def test_what_is_no_classifier_or_no_label_is_refused(measure):
+    two = keras.Model(NET.inputs, [NET.outputs[0], NET.outputs[0]])
+    with pytest.raises(ValueError, match="Expected one output, the logits.* received 2 outputs"):
+        measure(two, IMAGES, LABELS)
+    with pytest.raises(ValueError, match="labels that are whole numbers.* received 2.7"):
+        measure(NET, IMAGES, LABELS + 0.7)
+    with pytest.raises(ValueError, match="Expected labels in 0 ... 2"):
+        measure(NET, IMAGES, LABELS + 1)
+    with pytest.raises(ValueError, match="divide 8-bit images by 255"):
+        measure(NET, IMAGES * 255, LABELS)
 
 
 @pytest.mark.parametrize("mode", transforms.BLOCK_SHUFFLES)
@@ -90,7 +108,7 @@ def test_traced_once_for_each_number_of_blocks():
         ({"blocks": (1, 6)}, "num_blocks <= 5"),
         ({"blocks": (0,)}, "received 0"),
         ({"block_shuffle": "pixel"}, "Unknown block shuffle 'pixel'"),
-        ({"labels": LABELS[:3]}, "41 images and 3 labels"),
+        ({"labels": LABELS[:3]}, "as many labels"),
     ],
 )
 def test_wrong_arguments(changes, message):

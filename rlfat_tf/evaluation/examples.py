@@ -1,0 +1,97 @@
+"""The examples of an evaluation: any kind of data as two arrays that have been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rlfat_tf.core import losses
+from rlfat_tf.core.checks import check_structure, checked_images, checked_labels, in_words
+from rlfat_tf.core.types import Images, Labels
+from rlfat_tf.data import Arrays, DataSet
+
+
+def as_arrays(data: Any) -> tuple[Images, Labels]:
+    """Returns float32 images [n, H, W, C] in [0, 1] and int32 labels [n] as NumPy arrays.
+
+    Args:
+        data: (images, labels), :class:`rlfat_tf.data.Arrays`, or a ``tf.data.Dataset`` of batches.
+            Images are floats in [0, 1] or 8-bit; labels whole numbers [n] or [n, 1], or one-hot
+            rows.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If there is no example or no end of them, images and labels do not fit, or one
+            of them is not what it must be.
+    """
+    if isinstance(data, DataSet):
+        raise TypeError("Expected one part of a data set; received both. Pass data.test.")
+    if isinstance(data, Arrays):
+        data = data.images, data.labels
+    if isinstance(data, tf.data.Dataset):
+        return _of_batches(data)
+    if isinstance(data, Mapping):
+        return _checked(data)
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        raise TypeError(
+            "Expected (images, labels), rlfat_tf.data.Arrays or a tf.data.Dataset of batches of "
+            f"both; received {type(data).__name__}."
+        )
+    kept = (Mapping, type(None))
+    return _checked(tuple(part if isinstance(part, kept) else np.asarray(part) for part in data))
+
+
+def _of_batches(data: tf.data.Dataset) -> tuple[Images, Labels]:
+    if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "Expected a data set that ends; received an infinite one. Leave repeat() out, or "
+            "take(n) batches."
+        )
+    batches = [_checked(tf.nest.map_structure(_numpy, batch)) for batch in data]
+    if not batches:
+        raise ValueError("Expected at least one batch of examples; the data set is empty.")
+    images, labels = (np.concatenate(part) for part in zip(*batches))
+    return images, labels
+
+
+def _numpy(tensor: Any) -> Any:
+    return np.asarray(tensor.numpy()) if isinstance(tensor, tf.Tensor) else tensor
+
+
+def _checked(batch: Any) -> tuple[Images, Labels]:
+    """Checks one batch, or all examples at once."""
+    if isinstance(batch, (tuple, list)) and len(batch) == 3:
+        raise ValueError(
+            "Expected (images, labels); received weights of the examples as well. Every example "
+            "counts once in an accuracy: leave the weights out, dataset.map(lambda x, y, w: "
+            "(x, y))."
+        )
+    if isinstance(batch, (tuple, list)) and getattr(batch[0], "dtype", None) == np.uint8:
+        batch = batch[0].astype(np.float32) / np.float32(255), *batch[1:]
+    check_structure(batch)
+    images, labels = batch
+    if images.ndim != 4 or labels.ndim == 0 or len(images) != len(labels) or not len(images):
+        raise ValueError(
+            "Expected images [n, H, W, C] and as many labels, at least one; received images of "
+            f"shape {images.shape} and labels of shape {labels.shape}."
+        )
+    with in_words():
+        labels = losses.class_ids(checked_labels(labels)).numpy()
+        return checked_images(images).numpy(), labels
+
+
+def check_classes(labels: Labels, classes: int) -> None:
+    """Refuses labels that are no classes of a classifier.
+
+    Args:
+        labels: int32 [n].
+        classes: How many classes it has.
+
+    Raises:
+        ValueError: If one is none.
+    """
+    with in_words():
+        checked_labels(labels, classes)
