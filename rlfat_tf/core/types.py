@@ -20,6 +20,7 @@ Model: TypeAlias = Any  # keras.Model
 Layer: TypeAlias = Any  # keras.layers.Layer
 Optimizer: TypeAlias = Any  # keras.optimizers.Optimizer
 Strategy: TypeAlias = Any  # tf.distribute.Strategy
+Logs: TypeAlias = Any  # what Keras hands to callbacks: metrics by name, or None
 
 LogitsFn: TypeAlias = Callable[[Images], Logits]
 LossFn: TypeAlias = Callable[[Logits], Tensor]  # to one loss per example, [batch]

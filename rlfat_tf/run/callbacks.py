@@ -12,6 +12,7 @@ from typing import Any
 
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Logs, Model
 from rlfat_tf.run.signals import Interrupted, Signals
 from rlfat_tf.run.workdir import as_list
 from rlfat_tf.storage import checkpoint
@@ -19,7 +20,7 @@ from rlfat_tf.storage.files import write_text
 
 
 @contextmanager
-def averaged_weights(model: Any) -> Iterator[None]:
+def averaged_weights(model: Model) -> Iterator[None]:
     """Puts the optimizer's moving averages in place of the weights for a while, if it keeps any."""
     if not getattr(model.optimizer, "use_ema", False):
         yield
@@ -31,7 +32,7 @@ def averaged_weights(model: Any) -> Iterator[None]:
         swap_averages(model)
 
 
-def swap_averages(model: Any) -> None:
+def swap_averages(model: Model) -> None:
     """Exchanges the weights and their moving averages."""
     averages = compat.averaged_variables(model.optimizer)
     for variable, average in zip(model.trainable_variables, averages):
@@ -47,7 +48,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
     TensorFlow keeps each Python number that becomes a tensor for good: some 3 kB a step.
     """
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Writes nothing."""
 
 
@@ -73,7 +74,7 @@ class MetricsCSV(keras.callbacks.Callback):
                     "it away to begin a new one."
                 ) from error
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Adds a line; a metric that this epoch lacks stays empty."""
         values = {name: float(value) for name, value in sorted((logs or {}).items())}
         self.rows = [r for r in self.rows if int(r["epoch"]) < epoch]
@@ -102,12 +103,12 @@ class ProgressLines(keras.callbacks.Callback):
         self._seconds = seconds
         self._begun = self._said = time.monotonic()
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Logs = None) -> None:
         """Starts the clock."""
         self._begun = self._said = time.monotonic()
         print(f"{self._what}: {self._examples} images.", flush=True)
 
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Prints a line if it is time for one."""
         now = time.monotonic()
         if now - self._said < self._seconds:
@@ -165,21 +166,21 @@ class Checkpoints(keras.callbacks.Callback):
     def _asked_to_stop(self) -> bool:
         return self.signals.asked_to_stop(self.model.distribute_strategy)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Starts the clock of training."""
         self._since = time.monotonic()
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Logs = None) -> None:
         """Stops the clock of training, and validates the averages, if there are any."""
         self._stop_clock()
         self._stop_validation_if_asked()
         self._validated.enter_context(averaged_weights(self.model))
 
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stops if asked to."""
         self._stop_validation_if_asked()
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Logs = None) -> None:
         """Puts the weights back."""
         self._validated.close()
 
@@ -195,7 +196,7 @@ class Checkpoints(keras.callbacks.Callback):
             self.progress["seconds"] += time.monotonic() - self._since
             self._since = None
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Counts the step, backs up when it is time, and stops if asked to."""
         self.progress["step"] += 1
         self.progress["trained"] += self.batch_size
@@ -211,7 +212,7 @@ class Checkpoints(keras.callbacks.Callback):
         if asked:
             raise Interrupted(self.signals.received or 0)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Writes the checkpoints, the backup last: what it says is then on disk."""
         self._stop_clock()
         scores = [float((logs or {}).get(name, 0.0)) for name in self.model.selected_by]
@@ -234,7 +235,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 def finish_epoch(
-    model: Any, validation: Any, watchers: list[Any], epoch: int, logs: dict[str, float]
+    model: Model, validation: Any, watchers: list[Any], epoch: int, logs: dict[str, float]
 ) -> None:
     """Validates an epoch whose validation was stopped, and ends it as ``fit`` would have.
 

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from rlfat_tf.core import compat
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Strategy
 
 DISTRIBUTIONS = ("mirrored", "multi_worker", "tpu", "none")
 # What TensorFlow raises on a worker when another one is gone.
@@ -163,7 +164,7 @@ def _workers() -> list[str]:
         ) from None
 
 
-def is_chief(strategy: Any) -> bool:
+def is_chief(strategy: Strategy) -> bool:
     """Tells whether this process is the one that writes files and prints."""
     if not compat.has_several_workers(strategy):
         return True
@@ -174,7 +175,7 @@ def is_chief(strategy: Any) -> bool:
     return bool(resolver.task_id == 0)
 
 
-def exchange(strategy: Any, numbers: list[float]) -> Any:
+def gather_from_workers(strategy: Strategy, numbers: list[float]) -> Any:
     """Tells each worker the numbers of all; waits until every worker calls it.
 
     Args:
@@ -186,16 +187,16 @@ def exchange(strategy: Any, numbers: list[float]) -> Any:
     """
     if not compat.has_several_workers(strategy):
         return np.array([numbers], np.float64)
-    return _exchange(strategy)(tf.constant(np.array(numbers, np.float64))).numpy()
+    return _gathering(strategy)(tf.constant(np.array(numbers, np.float64))).numpy()
 
 
-def check_agreement(strategy: Any, **numbers: float) -> None:
+def check_agreement(strategy: Strategy, **numbers: float) -> None:
     """Waits for all workers, and refuses to go on if they differ in one of these numbers.
 
     Raises:
         ValueError: On every worker, if they do.
     """
-    table = exchange(strategy, list(numbers.values()))
+    table = gather_from_workers(strategy, list(numbers.values()))
     different = [n for n, column in zip(numbers, table.T) if len(set(column.tolist())) > 1]
     if different:
         raise ValueError(
@@ -205,7 +206,7 @@ def check_agreement(strategy: Any, **numbers: float) -> None:
 
 
 @functools.cache
-def _exchange(strategy: Any) -> Any:
+def _gathering(strategy: Strategy) -> Any:
     replicas = strategy.num_replicas_in_sync
 
     def fill_row(numbers: Any) -> Any:
@@ -214,7 +215,7 @@ def _exchange(strategy: Any) -> Any:
         mine = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=tf.float64)
         return context.all_reduce(tf.distribute.ReduceOp.SUM, mine[:, None] * numbers[None, :])
 
-    @tf.function  # traced once: TensorFlow never forgets a traced exchange
+    @tf.function  # traced once: TensorFlow never forgets a traced function
     def everybody(numbers: Any) -> Any:
         table = strategy.run(fill_row, args=(numbers,))
         return strategy.experimental_local_results(table)[0]
@@ -222,7 +223,7 @@ def _exchange(strategy: Any) -> Any:
     return everybody
 
 
-def check_batch(batch_size: int, strategy: Any) -> None:
+def check_batch(batch_size: int, strategy: Strategy) -> None:
     """Refuses a global batch that the replicas cannot share equally.
 
     Raises:

@@ -7,22 +7,23 @@ from typing import Any
 from rlfat_tf.core import addons
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Optimizer
 from rlfat_tf.run import schedules
 from rlfat_tf.run.config import TrainConfig
 
 ADAM_EPSILON = 1e-8  # TensorFlow 1's default, with which RLFAT was trained; Keras has 1e-7
 
 
-def _adam(config: TrainConfig, rate: Any, **ema: Any) -> Any:
+def _adam(config: TrainConfig, rate: Any, **ema: Any) -> Optimizer:
     return keras.optimizers.Adam(rate, epsilon=ADAM_EPSILON, **ema)
 
 
-def _adamw(config: TrainConfig, rate: Any, **ema: Any) -> Any:
+def _adamw(config: TrainConfig, rate: Any, **ema: Any) -> Optimizer:
     decay = config.weight_decay
     return keras.optimizers.AdamW(rate, weight_decay=decay, epsilon=ADAM_EPSILON, **ema)
 
 
-def _sgd(config: TrainConfig, rate: Any, **ema: Any) -> Any:
+def _sgd(config: TrainConfig, rate: Any, **ema: Any) -> Optimizer:
     return keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=config.nesterov, **ema)
 
 
@@ -49,7 +50,7 @@ def check_optimizer(config: TrainConfig) -> None:
         raise unknown("optimizer", config.optimizer, OPTIMIZERS, hint)
 
 
-def build(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> Any:
+def build(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> Optimizer:
     """Builds the optimizer of a run.
 
     Args:
@@ -70,7 +71,7 @@ def build(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> Any:
     return OPTIMIZERS[config.optimizer](config, rate, **ema)
 
 
-def _tfa(kind: Any, config: TrainConfig, rate: Any) -> Any:
+def _tfa(kind: Any, config: TrainConfig, rate: Any) -> Optimizer:
     """TensorFlow Addons' optimizers: some wrap another, some want a weight decay."""
     if kind.__name__ in ("Lookahead", "SWA", "MovingAverage"):
         inner = keras.optimizers.legacy.Adam(rate, epsilon=ADAM_EPSILON)

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Strategy
+from rlfat_tf.core.types import Logs, Strategy
 from rlfat_tf.run import distribution
 
 
@@ -58,7 +58,7 @@ class Signals:
 
     def asked_to_stop(self, strategy: Strategy) -> bool:
         """Tells whether a signal has come, here or to another worker; all workers must ask."""
-        everywhere = distribution.exchange(strategy, [float(self.received or 0)])
+        everywhere = distribution.gather_from_workers(strategy, [float(self.received or 0)])
         asked = int(everywhere.max())
         if asked:  # else one that came just now waits for the next time
             self.received = asked
@@ -77,6 +77,6 @@ class StopTesting(keras.callbacks.Callback):
         super().__init__()
         self._signals = signals
 
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stops if asked to."""
         self._signals.stop_if_asked(self.model.distribute_strategy)

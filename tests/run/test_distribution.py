@@ -286,10 +286,10 @@ def test_workers_that_were_started_differently_are_refused(tmp_path):
 
 def test_what_workers_differ_in_is_told(monkeypatch):
     alone = distribution.make_strategy("none")
-    assert distribution.exchange(alone, [1, 2.5]).tolist() == [[1, 2.5]]
+    assert distribution.gather_from_workers(alone, [1, 2.5]).tolist() == [[1, 2.5]]
     distribution.check_agreement(alone, step=3, length=4)
     table = np.array([[3.0, 4.0, 7.0], [3.0, 5.0, 8.0]])
-    monkeypatch.setattr(distribution, "exchange", lambda strategy, numbers: table)
+    monkeypatch.setattr(distribution, "gather_from_workers", lambda strategy, numbers: table)
     with pytest.raises(ValueError, match="differ in their length and seed. .*same flags"):
         distribution.check_agreement(alone, step=3, length=4, seed=7)
 
