@@ -1,10 +1,24 @@
-"""What all tests share: two logical CPU devices, the data on disk, and the stack in use."""
+"""What all tests share: two logical CPU devices, and what is dear and made once.
+
+A test pays for its seconds, most of which go into importing TensorFlow and tracing graphs:
+
+- ``trained`` is a finished run, made once; ``trained_copy`` is a copy that a test may change.
+- ``forks`` starts ``train.py`` and other programs in processes that have imported everything
+  already, and ends them with the test.
+- ``strategy2`` is two devices in one process.
+- ``tfds_data_dir`` is where real images lie, if they do.
+
+:mod:`tests.runs` has the configuration of a tiny run and what it means that two runs ended alike;
+:mod:`tests.reference` has small networks and the equations in NumPy.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -47,6 +61,10 @@ _after = _attributes_of_keras()
 CHANGED_IN_KERAS = [key for key, value in _before.items() if _after.get(key) is not value]
 del _before, _after
 
+from rlfat_tf.run import train  # noqa: E402
+from tests import runs  # noqa: E402
+from tests.forks import Forks  # noqa: E402
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips tests marked `current` when Keras 2 runs."""
@@ -74,3 +92,34 @@ def tfds_data_dir() -> Path:
 def strategy2() -> tf.distribute.MirroredStrategy:
     """A mirrored strategy over the two logical CPU devices."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Trained]:
+    """A run that nothing happened to, of :data:`tests.runs.TRAINED`; it must stay as it is."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    made = runs.Trained(folder, train.run(runs.config(folder, **runs.TRAINED)))
+    before = made.files()
+    yield made
+    assert made.files() == before, "a test has changed the run that all share"
+
+
+@pytest.fixture
+def trained_copy(trained: runs.Trained, tmp_path: Path) -> Path:
+    """A copy of the run, to be changed."""
+    return Path(shutil.copytree(trained.folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def all_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """What starts programs in processes that need not import TensorFlow anew."""
+    made = Forks(tmp_path_factory.mktemp("forks"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def forks(all_forks: Forks) -> Iterator[Forks]:
+    """The same, whose processes end with the test."""
+    with all_forks.leaving_none():
+        yield all_forks

@@ -15,30 +15,16 @@ import pytest
 import rlfat_tf
 from rlfat_tf.run import callbacks, signals, train, workdir
 from rlfat_tf.storage import checkpoint, files
-from tests.runs import check_same, config, damages, metrics
+from tests.runs import TRAINED, check_same, config, damages, metrics
 
-ACCURACY = {"test_accuracy": 0.5, "test_adv_accuracy": 0.25}
+RUN = {**TRAINED, "export": False}
 
 
 @pytest.fixture(autouse=True)
-def evaluated_at_once(monkeypatch):
-    """The test set has its own tests."""
-    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: ACCURACY)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that nothing happened to; with averaged weights, which are the harder case."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "evaluate_on_test", lambda *_: ACCURACY)
-        folder = tmp_path_factory.mktemp("whole")
-        train.run(config(folder, ema=0.5))
-    return folder
-
-
-@pytest.fixture
-def copy(whole, tmp_path):
-    return Path(shutil.copytree(whole, tmp_path / "copy"))
+def evaluated_at_once(trained, monkeypatch):
+    """The test set has its own tests: these are the figures of the run that nothing happened to."""
+    accuracy = {name: trained.summary[name] for name in ("test_accuracy", "test_adv_accuracy")}
+    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: accuracy)
 
 
 @pytest.mark.parametrize(
@@ -51,14 +37,14 @@ def copy(whole, tmp_path):
         ("metrics.csv", "a,b\n1,2\n"),
     ],
 )
-def test_damaged_text_files_are_named(copy, name, content):
-    (copy / name).write_text(content)
+def test_damaged_text_files_are_named(trained_copy, name, content):
+    (trained_copy / name).write_text(content)
     with pytest.raises(ValueError, match=f"{name} is not what"):
-        train.run(config(copy, ema=0.5, epochs=3))
+        train.run(config(trained_copy, **RUN, epochs=3))
 
 
-def test_every_damage_to_a_backup_is_noticed(copy):
-    path = copy / "checkpoints" / "state.npz"
+def test_every_damage_to_a_backup_is_noticed(trained_copy):
+    path = trained_copy / "checkpoints" / "state.npz"
     good = path.read_bytes()
     older = checkpoint.previous(path).read_bytes()
     for name, damage in damages(path).items():
@@ -75,16 +61,16 @@ def test_every_damage_to_a_backup_is_noticed(copy):
         checkpoint.repair_state(path)
 
 
-def test_a_damaged_backup_is_replaced_by_the_one_before(whole, copy):
+def test_a_damaged_backup_is_replaced_by_the_one_before(trained, trained_copy):
     """The epoch between the two is trained anew, whatever has come of its checkpoints."""
-    folder = copy / "checkpoints"
+    folder = trained_copy / "checkpoints"
     state = folder / "state.npz"
     state.write_bytes(state.read_bytes()[:-100])
     for name in ("best.keras", "last.keras"):
         (folder / name).write_bytes(b"damaged too")
     with pytest.warns(UserWarning, match="goes on from the backup before it"):
-        train.run(config(copy, ema=0.5))
-    check_same(whole, copy)
+        train.run(config(trained_copy, **RUN))
+    check_same(trained.folder, trained_copy)
     assert checkpoint.read_state(state)[1]["step"] == 4
 
 
@@ -104,42 +90,42 @@ def test_a_signal_after_the_last_epoch_stops_the_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["gone", "truncated"])
-def test_a_trained_run_without_its_best_checkpoint_ends_with_the_last(copy, damage):
-    best, last = (copy / "checkpoints" / f"{name}.keras" for name in ("best", "last"))
-    (copy / "summary.json").unlink()
+def test_a_trained_run_without_its_best_checkpoint_ends_with_the_last(trained_copy, damage):
+    best, last = (trained_copy / "checkpoints" / f"{name}.keras" for name in ("best", "last"))
+    (trained_copy / "summary.json").unlink()
     if damage == "gone":
         best.unlink()
     else:
         best.write_bytes(best.read_bytes()[:-100])
     with pytest.warns(UserWarning, match="best.keras is .*The last epoch's checkpoint takes"):
-        summary = train.run(config(copy, ema=0.5))
+        summary = train.run(config(trained_copy, **RUN))
     assert best.read_bytes() == last.read_bytes() and summary["steps"] == 4
 
 
-def test_a_best_checkpoint_that_the_backup_does_not_know_is_forgotten(copy):
+def test_a_best_checkpoint_that_the_backup_does_not_know_is_forgotten(trained_copy):
     class Model:
         state: list[object] = []
 
-    state = copy / "checkpoints" / "state.npz"
+    state = trained_copy / "checkpoints" / "state.npz"
     arrays, progress = checkpoint.read_state(state)
-    assert progress["best_digest"] == checkpoint.digest(copy / "checkpoints" / "best.keras")
+    assert progress["best_digest"] == checkpoint.digest(trained_copy / "checkpoints" / "best.keras")
     checkpoint.save_state(state, Model, progress)
-    assert workdir.restore_progress(copy, Model)["best_epoch"] == progress["best_epoch"]
-    (copy / "checkpoints" / "best.keras").write_bytes(b"of a later epoch")
-    assert workdir.restore_progress(copy, Model)["best"] is None
+    assert workdir.restore_progress(trained_copy, Model)["best_epoch"] == progress["best_epoch"]
+    (trained_copy / "checkpoints" / "best.keras").write_bytes(b"of a later epoch")
+    assert workdir.restore_progress(trained_copy, Model)["best"] is None
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_a_damaged_checkpoint_is_told_with_the_other_one(copy, name):
-    path = copy / "checkpoints" / f"{name}.keras"
+def test_a_damaged_checkpoint_is_told_with_the_other_one(trained_copy, name):
+    path = trained_copy / "checkpoints" / f"{name}.keras"
     good, other = path.read_bytes(), {"best": "last", "last": "best"}[name]
     for damage in damages(path).values():
         path.write_bytes(damage(good))
         with pytest.raises(ValueError, match=f"damaged.*Load checkpoint='{other}'"):
-            rlfat_tf.load(copy, name)
+            rlfat_tf.load(trained_copy, name)
         with pytest.raises(ValueError, match="damaged"):
             rlfat_tf.load(path)
-    assert rlfat_tf.load(copy, other)
+    assert rlfat_tf.load(trained_copy, other)
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
@@ -187,9 +173,9 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("left", [0, 1_000_000])
-def test_a_run_on_a_full_disk_stops_and_goes_on_when_there_is_space(whole, small_disk, left):
+def test_a_run_on_a_full_disk_stops_and_goes_on_when_there_is_space(trained, small_disk, left):
     """Before it trains, or at its next backup, which is larger than what is left."""
-    folder = Path(shutil.copytree(whole, small_disk / "run"))
+    folder = Path(shutil.copytree(trained.folder, small_disk / "run"))
     before = {p: p.read_bytes() for p in (folder / "checkpoints").iterdir()}
     ballast = small_disk / "ballast"
     with open(ballast, "wb", buffering=0) as file, pytest.raises(OSError):
@@ -197,16 +183,16 @@ def test_a_run_on_a_full_disk_stops_and_goes_on_when_there_is_space(whole, small
             file.write(bytes(1000))
     os.truncate(ballast, max(0, ballast.stat().st_size - left))
     with pytest.raises(OSError, match="The disk is full: .* Free some space"):
-        train.run(config(folder, ema=0.5, epochs=3))
+        train.run(config(folder, **RUN, epochs=3))
     assert {p: p.read_bytes() for p in (folder / "checkpoints").iterdir()} == before
     assert not list(folder.rglob(".writing-*")) and not (folder / ".lock").exists()
     if left:
         ballast.unlink()
-        assert train.run(config(folder, ema=0.5, epochs=3))["steps"] == 6
+        assert train.run(config(folder, **RUN, epochs=3))["steps"] == 6
         assert [row["epoch"] for row in metrics(folder)] == ["0", "1", "2"]
 
 
-def test_sigterm_during_validation(whole, tmp_path, monkeypatch):
+def test_sigterm_during_validation(trained, tmp_path, monkeypatch):
     """During it, and again when the restarted run begins with it."""
     original = callbacks.Checkpoints._stop_validation_if_asked
     for calls in (2, 1):
@@ -221,10 +207,12 @@ def test_sigterm_during_validation(whole, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(callbacks.Checkpoints, "_stop_validation_if_asked", stop)
             with pytest.raises(signals.Interrupted):
-                train.run(config(tmp_path, ema=0.5))
+                train.run(config(tmp_path, **RUN))
         progress = checkpoint.read_state(tmp_path / "checkpoints" / "state.npz")[1]
         assert progress["step"] == 2 and "loss" in progress["unvalidated"]
         assert not (tmp_path / "metrics.csv").exists()
-    train.run(config(tmp_path, ema=0.5))
-    check_same(whole, tmp_path)
-    assert metrics(whole)[0] == metrics(tmp_path)[0]  # the metrics of training are kept as well
+    train.run(config(tmp_path, **RUN))
+    check_same(trained.folder, tmp_path)
+    assert (
+        metrics(trained.folder)[0] == metrics(tmp_path)[0]
+    )  # the metrics of training are kept as well

@@ -1,0 +1,40 @@
+"""What a configuration builds: methods with their arguments, and optimizers."""
+
+from __future__ import annotations
+
+import pytest
+
+import rlfat_tf
+from rlfat_tf.core.compat import KERAS_3
+from rlfat_tf.methods import METHODS
+from rlfat_tf.run import builders, train
+from tests.runs import config
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_passes_its_arguments(method, tmp_path):
+    arguments = builders.method_arguments(
+        config(tmp_path, method=method, trades_lambda=3.0, eta=0.25, num_blocks=3,
+               weight_decay=1e-4, attack_bn="batch")
+    )  # fmt: skip
+    net = rlfat_tf.models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10)
+    stored = METHODS[method](net, **arguments).get_config()
+    wanted = {"weight_decay": 1e-4, "attack_bn": "batch"}
+    wanted.update({"trades_lambda": 3.0} if method.endswith(("trades", "_t")) else {})
+    wanted.update({"num_blocks": 3} if method[:2] in ("rb", "rl") else {})
+    wanted.update({"eta": 0.25} if method.startswith("rlfat") else {})
+    assert {name: stored[name] for name in wanted} == wanted
+    assert METHODS[method](net, **arguments).eval_attack.epsilon == pytest.approx(0.1)
+
+
+def test_addons_optimizers_are_there_or_say_why_not(tmp_path):
+    chosen = config(tmp_path, optimizer="tfa:LAMB", epochs=1)
+    if KERAS_3:
+        with pytest.raises(ImportError, match="TensorFlow Addons has ended"):
+            train.run(chosen)
+        assert not any(tmp_path.iterdir())
+        return
+    assert train.run(chosen)["steps"] == 2
+    assert train.run(config(tmp_path, optimizer="tfa:LAMB", epochs=2))["steps"] == 4
+    with pytest.raises(ValueError, match="Did you mean 'LAMB'"):
+        train.run(config(tmp_path / "typo", optimizer="tfa:LAM"))

@@ -1,0 +1,84 @@
+"""Runs that stop and go on, in the same folder."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import pytest
+
+from rlfat_tf.run import callbacks, signals, train
+from rlfat_tf.run import workdir as workdir_of_a_run
+from tests.runs import TRAINED, check_same, config, weights
+
+
+@pytest.mark.parametrize(
+    ("first", "total", "expected"),
+    [
+        (0, 6, [(0, 2, 3)]),
+        (0, 7, [(0, 2, 3), (2, 3, 1)]),
+        (2, 9, [(0, 1, 1), (1, 3, 3)]),
+        (4, 5, [(1, 2, 1)]),
+        (6, 6, []),
+    ],
+)
+def test_segments(first, total, expected):
+    assert train.segments(first, total, 3) == expected
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch, stop_at):
+    """Stopped within an epoch (1 of 2 steps) or between two epochs; the averages go on as well."""
+    original = callbacks.Checkpoints.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        if self.progress["step"] == stop_at - 1:
+            signal.raise_signal(signal.SIGTERM)
+        original(self, batch, logs)
+
+    run = config(tmp_path, **TRAINED)
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+        with pytest.raises(signals.Interrupted):
+            train.run(run)
+    assert train.run(run)["steps"] == 4
+    check_same(trained.folder, tmp_path)
+
+
+@pytest.mark.current
+def test_a_finished_run_trains_nothing_again_and_may_grow(trained, tmp_path, monkeypatch, capsys):
+    short = {**TRAINED, "epochs": 1}
+    train.run(config(tmp_path, **{**short, "export": False}))
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_model", lambda *_: pytest.fail("trained again"))
+        train.run(config(tmp_path, **short))
+    assert "clean accuracy" in capsys.readouterr().out
+    assert (tmp_path / "export" / "saved_model.pb").is_file()
+    before = (tmp_path / "export" / "saved_model.pb").stat().st_mtime_ns
+    train.run(config(tmp_path, **TRAINED))
+    assert (tmp_path / "export" / "saved_model.pb").stat().st_mtime_ns > before
+    check_same(trained.folder, tmp_path)
+
+
+def test_another_run_in_the_same_folder_is_refused(trained):
+    def again(**changes):
+        return config(trained.folder, **{**TRAINED, **changes})
+
+    with pytest.raises(ValueError, match=r"holds another run \(--eta=0.5 there, 2.0 now\)"):
+        train.run(again(eta=2.0))
+    workdir_of_a_run.check_workdir(trained.folder, again(epochs=9, distribution="mirrored"))
+    with pytest.raises(ValueError, match="may only grow"):
+        train.run(again(epochs=1))
+
+
+def test_two_replicas_train_as_one_and_resume(tmp_path):
+    """The same batches in the same order, also after resuming.
+
+    Without an attack, whose signs would make much of Keras 2's two ways to compute a variance.
+    """
+    sgd = {"method": "standard", "optimizer": "sgd", "learning_rate": 0.02}
+    train.run(config(tmp_path / "one", **sgd))
+    train.run(config(tmp_path / "two", **sgd, distribution="mirrored", epochs=1))
+    train.run(config(tmp_path / "two", **sgd, distribution="mirrored"))
+    for one, other in zip(weights(tmp_path / "one"), weights(tmp_path / "two")):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
