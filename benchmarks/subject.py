@@ -62,7 +62,7 @@ def right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def prepare(args: argparse.Namespace) -> tuple[Any, Subject, dict[str, Any]]:
     """Loads network and data; also returns what holds for all rows of the output."""
     trained = checkpoint.load(args.workdir, args.checkpoint)
-    model = getattr(trained, "model", trained)
+    model: Any = getattr(trained, "model", trained)
     config = TrainConfig.from_json((Path(args.workdir) / "config.json").read_text("utf-8"))
     test = data.load(
         config.dataset,

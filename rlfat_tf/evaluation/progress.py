@@ -19,8 +19,9 @@ import numpy as np
 from rlfat_tf.attacks import Attack
 from rlfat_tf.evaluation.description import describe, names_other_code
 from rlfat_tf.evaluation.identity import digest
-from rlfat_tf.evaluation.recognition import KnownClassifiers, damaged, read_arrays
+from rlfat_tf.evaluation.recognition import KnownClassifiers, advice_for
 from rlfat_tf.storage.files import replacing, write_text
+from rlfat_tf.storage.reading import as_written, read_arrays, read_json
 
 FILE = "state.json"
 
@@ -40,6 +41,22 @@ class AttackProgress:
     broken: list[int] = dataclasses.field(default_factory=list)
     norms: list[float] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_list("done", [self.done], int)
+        _check_list("broken", self.broken, int)
+        _check_list("norms", self.norms, (int, float))
+        _check_list("seconds", [self.seconds], (int, float))
+        if len(self.norms) != len(self.broken):
+            raise ValueError(f"{len(self.broken)} broken examples, {len(self.norms)} norms")
+
+
+def _check_list(name: str, values: Any, kind: Any) -> None:
+    """Raises TypeError unless all values are numbers of that kind and at least 0."""
+    if not isinstance(values, list) or not all(
+        isinstance(value, kind) and not isinstance(value, bool) and value >= 0 for value in values
+    ):
+        raise TypeError(f"{name} is {values!r:.40}")
 
 
 class EvaluationProgress:
@@ -70,12 +87,12 @@ class EvaluationProgress:
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path, advice_for(path))
+        with as_written(path, advice_for(path)):
             self.misclassified = stored["misclassified"]
+            if self.misclassified is not None:
+                _check_list("misclassified", self.misclassified, int)
             self._attacks = {k: AttackProgress(**v) for k, v in stored["attacks"].items()}
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise damaged(path, error) from None
 
     def key(self, name: str, attack: Attack, examples: Any, trace: Callable[[], Any]) -> str:
         """Returns the name under which the progress of an attack on some examples is kept.
@@ -108,7 +125,11 @@ class EvaluationProgress:
         path = self._images(key)
         if path is None or not path.is_file():
             return None
-        rows, images = read_arrays(path, "rows", "images")
+        arrays = read_arrays(path, advice_for(path))
+        with as_written(path, advice_for(path)):
+            rows, images = arrays["rows"].astype(np.int64), arrays["images"].astype(np.float32)
+            if rows.shape != images.shape[:1]:
+                raise ValueError(f"{rows.shape} rows of {images.shape} images")
         return rows, images
 
     def keep_images(self, key: str, rows: Any, images: Any) -> None:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from rlfat_tf.core.types import Images, Tensor
 from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.identity import digest
 from rlfat_tf.storage.files import replacing
+from rlfat_tf.storage.reading import as_written, read_arrays
 
 PASSES = 3
 OWN, DRAWN = 4, 2  # images of the data set and random ones
@@ -169,25 +168,15 @@ class KnownClassifiers:
 
 
 def _read(path: Path) -> Behaviour:
-    return Behaviour(*read_arrays(path, "logits", "slopes"))
+    advice = advice_for(path)
+    arrays = read_arrays(path, advice)
+    with as_written(path, advice):
+        logits, slopes = (arrays[name].astype(np.float32) for name in ("logits", "slopes"))
+        if logits.ndim != 3 or slopes.ndim != 3:
+            raise TypeError("logits and slopes must have three dimensions")
+    return Behaviour(logits, slopes)
 
 
-def read_arrays(path: Path, *names: str) -> list[Any]:
-    """Returns the named arrays of a file.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return [file[name] for name in names]
-    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise damaged(path, error) from None
-
-
-def damaged(path: Path, error: object) -> ValueError:
-    """Returns the error of a file of progress that cannot be read."""
-    return ValueError(
-        f"The progress of an evaluation in {path} cannot be read ({error}). Delete the folder "
-        f"{path.parent}; what it holds is then computed anew."
-    )
+def advice_for(path: Path) -> str:
+    """Returns what to do with a damaged file of an evaluation's progress."""
+    return f"Delete the folder {path.parent}; what it holds is then computed anew."

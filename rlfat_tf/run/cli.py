@@ -129,14 +129,23 @@ def _first_look(config: type, arguments: Sequence[str]) -> flags.FlagValues:
     define_flags(config, values)
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
     flags.DEFINE_string("undefok", "", "", flag_values=values)
-    values(["", *arguments], known_only=True)
+    _read(values, ["", *arguments], known_only=True)
     return values
+
+
+def _read(values: flags.FlagValues, argv: Sequence[str], **how: bool) -> list[str]:
+    """Parses a command line and the files of flags that it names."""
+    try:
+        remaining: list[str] = values(argv, **how)
+    except UnicodeDecodeError as error:
+        raise flags.Error(f"A file of flags is not text: {error.reason}.") from None
+    return remaining
 
 
 def _parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     """Parses one layer; an unknown flag is answered with the one that was meant."""
     try:
-        remaining: list[str] = values(argv)
+        return _read(values, argv)
     except flags.UnrecognizedFlagError as error:
         if error.flagname == "norm":
             raise flags.Error(f"{error}. {NO_NORM}") from None
@@ -144,7 +153,6 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
         if meant not in values:
             raise
         raise flags.UnrecognizedFlagError(error.flagname, suggestions=[meant]) from None
-    return remaining
 
 
 def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, list[str]]:
@@ -180,7 +188,7 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, l
 def parse_eval(argv: Sequence[str], values: flags.FlagValues) -> tuple[EvalConfig, list[str]]:
     """Turns a command line of ``eval.py`` into a configuration; as :func:`parse`, no recipes."""
     files, rest = _layers(argv)
-    remaining = values([argv[0], *files, *rest])[1:]
+    remaining = _read(values, [argv[0], *files, *rest])[1:]
     settings: dict[str, Any] = {f.name: values[f.name].value for f in fields(EvalConfig)}
     return EvalConfig(**settings), remaining
 

@@ -16,7 +16,9 @@ from rlfat_tf import data
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.data_checks import check_classes, shortened, warn_of_classes, warn_of_flip
 from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.run.workdir import read_config
 from rlfat_tf.storage.files import write_text
+from rlfat_tf.storage.reading import as_written, read_json
 from rlfat_tf.storage.saved_model import CLASS_NAMES
 
 RECORD = "data.json"
@@ -80,18 +82,14 @@ def read_record(workdir: Path) -> dict[str, Any] | None:
     path = workdir / RECORD
     if not path.is_file():
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+    advice = "Remove it if the data are those of this run: the next training makes it anew."
+    record = read_json(path, advice)
+    with as_written(path, advice):
         return {
             "class_names": [str(name) for name in record["class_names"]],
             "image_shape": [int(side) for side in record["image_shape"]],
             "content": {str(part): str(line) for part, line in record["content"].items()},
         }
-    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is not what a run has written ({error}). Remove it if you know that the data "
-            "are those of this run: the next training makes it anew."
-        ) from error
 
 
 def check_same_data(workdir: Path, data_set: data.DataSet) -> None:
@@ -181,8 +179,7 @@ def _kind(dataset: str | None) -> str:
 
 
 def _dataset_of_run(config: EvalConfig) -> str:
-    text = (Path(str(config.workdir)) / "config.json").read_text(encoding="utf-8")
-    return TrainConfig.from_json(text).dataset
+    return read_config(str(config.workdir)).dataset
 
 
 def _class_names(path: Path) -> list[str] | None:

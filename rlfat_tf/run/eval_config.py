@@ -15,7 +15,8 @@ from rlfat_tf.core.norms import NORMS
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
-from rlfat_tf.run.config import TrainConfig, option
+from rlfat_tf.run.config import option
+from rlfat_tf.run.workdir import read_config
 from rlfat_tf.storage import checkpoint
 
 PROTOCOLS = ("paper",)
@@ -181,8 +182,7 @@ class EvalConfig:
         if self.workdir is None:
             return dataclasses.replace(self, seed=self.seed or 0)
         checkpoint.model_path(self.workdir, self.checkpoint)  # complains before anything else
-        text = (Path(self.workdir) / "config.json").read_text(encoding="utf-8")
-        run = TrainConfig.from_json(text)
+        run = read_config(self.workdir)
         names = ("dataset", "data_dir", "image_size", "skip_unreadable", "background", "seed")
         known: dict[str, Any] = {name: getattr(run, name) for name in names}
         known["epsilon"] = (run.epsilon,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.storage import checkpoint, locks
 from rlfat_tf.storage.files import remove_leftovers, write_text
+from rlfat_tf.storage.reading import as_written, read_json
 
 # How far a run has come; kept in its backup.
 BEGINNING: dict[str, Any] = {
@@ -59,13 +61,7 @@ def check_workdir(workdir: Path, config: TrainConfig) -> None:
     path = workdir / "config.json"
     if not path.is_file():
         return
-    try:
-        there = TrainConfig.from_json(path.read_text(encoding="utf-8")).identity
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not what a run of this version has written: {error} Choose another "
-            "--workdir, or remove the file if you know that the folder is of this very run."
-        ) from error
+    there = read_config(workdir).identity
     here = json.loads(json.dumps(config.identity))
     different = [name for name in here if here[name] != there.get(name)]
     if different:
@@ -74,6 +70,22 @@ def check_workdir(workdir: Path, config: TrainConfig) -> None:
             f"The folder {workdir} holds another run ({changes}). Choose another --workdir; a "
             "run is never overwritten."
         )
+
+
+def read_config(workdir: str | os.PathLike[str]) -> TrainConfig:
+    """Returns the configuration of the run in a folder.
+
+    Raises:
+        Damaged: If ``config.json`` is not what a run of this version has written.
+        OSError: If it cannot be read.
+    """
+    path = Path(workdir) / "config.json"
+    advice = (
+        "Choose another folder; or, if you know that it is of this very run, remove the file and "
+        "give the command of the run again."
+    )
+    with as_written(path, advice):
+        return TrainConfig.from_json(path.read_text(encoding="utf-8"))
 
 
 def fingerprint(config: TrainConfig) -> int:
@@ -129,10 +141,24 @@ def restore_progress(workdir: Path, robust: AdversarialModel) -> dict[str, Any]:
     folder = workdir / "checkpoints"
     if not (folder / "state.npz").is_file():
         return dict(BEGINNING)
-    progress = {**BEGINNING, **checkpoint.restore_state(folder / "state.npz", robust)}
+    path = folder / "state.npz"
+    progress = {**BEGINNING, **checkpoint.restore_state(path, robust)}
+    with as_written(path):
+        _check_progress(progress)
     if progress["best_digest"] != checkpoint.digest(folder / "best.keras"):
         progress.update(best=None, best_epoch=None, best_digest=None)
     return progress
+
+
+def _check_progress(progress: dict[str, Any]) -> None:
+    numbers = [progress[name] for name in ("step", "seconds", "trained")]
+    numbers += [number for number in as_list(progress["best"]) if number is not None]
+    if not all(type(number) in (int, float) for number in numbers):
+        raise TypeError(f"{numbers} are not all numbers")
+    if not isinstance(progress["unvalidated"], (dict, type(None))):
+        raise TypeError(f"unvalidated is {progress['unvalidated']!r:.40}")
+    if not isinstance(progress["best_epoch"], (int, type(None))):
+        raise TypeError(f"best_epoch is {progress['best_epoch']!r:.40}")
 
 
 def read_summary(workdir: Path) -> dict[str, Any]:
@@ -144,10 +170,4 @@ def read_summary(workdir: Path) -> dict[str, Any]:
     path = workdir / "summary.json"
     if not path.is_file():
         return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not what a run has written ({error}). Remove it: the same command makes "
-            "it anew."
-        ) from error
+    return read_json(path, "Remove it: the same command makes it anew.")

@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from rlfat_tf.core.compat import frugal_saving, keras
+from rlfat_tf.core.compat import KERAS_VERSION, frugal_saving, keras
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.storage import archive
+from rlfat_tf.core.types import Model
+from rlfat_tf.storage import archive, weights
 from rlfat_tf.storage.files import replacing
+from rlfat_tf.storage.reading import Damaged, Refused, as_written, read_arrays
 
 CHECKPOINTS = ("best", "last")
 
 
-def save_state(path: Path, model: Any, progress: dict[str, Any]) -> None:
+def save_state(path: Path, model: Model, progress: dict[str, Any]) -> None:
     """Writes everything that a run needs to go on: weights, optimizer, progress.
 
     Args:
@@ -47,15 +50,15 @@ def read_state(path: Path) -> tuple[list[Any], dict[str, Any]]:
     """Reads the arrays and the progress of a backup.
 
     Raises:
-        archive.Damaged: If the file is truncated or its content is not what was written.
+        Damaged: If the file is truncated or its content is not what was written.
         OSError: If it cannot be read at all.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[str(i)] for i in range(len(file.files) - 1)]
-            return arrays, json.loads(str(file["progress"]))
-    except (AttributeError, TypeError, *archive.DAMAGE) as error:
-        raise archive.Damaged(f"The backup {path} is damaged ({error}).") from error
+    arrays = read_arrays(path)
+    with as_written(path):
+        progress = json.loads(str(arrays.pop("progress")))
+        if not isinstance(progress, dict):
+            raise TypeError("the progress is not one JSON object")
+        return [arrays[str(i)] for i in range(len(arrays))], progress
 
 
 def repair_state(path: Path) -> None:
@@ -80,14 +83,14 @@ def repair_state(path: Path) -> None:
 def _fault(path: Path) -> str | None:
     try:
         read_state(path)
-    except archive.Damaged as error:
+    except Damaged as error:
         return str(error)
     except FileNotFoundError:
         return f"The backup {path} is missing."
     return None
 
 
-def restore_state(path: Path, model: Any) -> dict[str, Any]:
+def restore_state(path: Path, model: Model) -> dict[str, Any]:
     """Puts the state of :func:`save_state` back into a model that is built alike.
 
     Returns:
@@ -109,7 +112,7 @@ def restore_state(path: Path, model: Any) -> dict[str, Any]:
     return progress
 
 
-def save_model(path: Path, model: Any) -> None:
+def save_model(path: Path, model: Model) -> None:
     """Writes a ``.keras`` file in one step."""
     with replacing(path) as written, frugal_saving():
         model.save(written)
@@ -126,7 +129,7 @@ def repair_best(workdir: Path) -> None:
         return
     except FileNotFoundError:
         fault = f"{best} is missing."
-    except archive.Damaged as error:
+    except Damaged as error:
         fault = str(error)
     last = model_path(workdir, "last")
     archive.check(last)
@@ -158,7 +161,7 @@ def model_path(workdir: str | os.PathLike[str], checkpoint: str = "best") -> Pat
     return path
 
 
-def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Any:
+def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Model:
     """Loads a trained model.
 
     Args:
@@ -172,7 +175,8 @@ def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Any:
 
     Raises:
         FileNotFoundError: If there is nothing to load.
-        ValueError: If the file is damaged, or loading it could run code.
+        ValueError: If the file is damaged, holds anything that is not known to compute and do
+            nothing else, or does not fit this version of Keras.
     """
     file = Path(path)
     if file.is_dir():
@@ -180,9 +184,29 @@ def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Any:
     elif not file.is_file():
         raise FileNotFoundError(f"Expected the folder of a run or a .keras file; no {path} exists.")
     try:
-        archive.check(file)
-    except archive.Damaged as error:
+        stored = archive.check(file)
+    except Damaged as error:
         others = [c for c in CHECKPOINTS if c != checkpoint and Path(path).is_dir()]
         hint = f" Load checkpoint={others[0]!r} instead." if others else ""
-        raise archive.Damaged(f"{error}{hint}") from error
-    return keras.models.load_model(file, safe_mode=True)
+        raise Damaged(f"{error}{hint}") from error
+    try:
+        with weights.limited_variables(stored):
+            return keras.models.load_model(file, safe_mode=True)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:
+        refusal = _first_cause(error)
+        if isinstance(refusal, Refused):
+            raise Refused(f"{file} is refused: {refusal}") from error
+        reason = " ".join(f"{type(refusal).__name__}: {refusal}".split())
+        raise Damaged(
+            f"{file} is not what Keras {KERAS_VERSION} writes, or its weights do not fit its "
+            f"layers ({reason:.300})."
+        ) from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Returns what an error came from: Keras raises new ones that quote the whole model."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error

@@ -24,14 +24,26 @@ import tensorflow as tf
 
 from rlfat_tf.core import compat, losses
 from rlfat_tf.core.checks import logits_in
+from rlfat_tf.core.types import Images, Model, Tensor
 from rlfat_tf.storage.files import replacing_folder, write_text
 
+# TensorFlow casts NumPy arrays to the dtype of a signature, whatever is lost, before its graph
+# runs: floats in [0, 1] reach the one for 8 bits as zeros and ones, bytes the other as up to 255.
+HIGHEST_FLOAT = 2.0
+NOT_BYTES = (
+    "serving_uint8 expects 8-bit images, 0 to 255, but no pixel of this batch is above 1. Floats "
+    "in [0, 1] belong to serving_default."
+)
+NOT_FLOATS = (
+    "serving_default expects float images in [0, 1], but there are pixels above 2. 8-bit images "
+    "belong to serving_uint8."
+)
 CLASS_NAMES = "class_names.txt"
 MODEL_CARD = "model_card.json"
 
 
 def export_saved_model(
-    model: Any,
+    model: Model,
     path: str | os.PathLike[str],
     *,
     class_names: Sequence[str] | None = None,
@@ -67,7 +79,7 @@ def export_saved_model(
     shape = (None, *shape[1:])
     card_text = None if card is None else _to_json(card)
 
-    def serve(images: Any) -> dict[str, Any]:
+    def predict(images: Images) -> dict[str, Tensor]:
         logits = losses.as_float(logits_in(model(images, training=False)))
         if class_names is not None and len(class_names) != logits.shape[-1]:
             raise ValueError(
@@ -80,8 +92,13 @@ def export_saved_model(
             "label": tf.argmax(logits, axis=-1),
         }
 
-    def serve_uint8(images: Any) -> dict[str, Any]:
-        return serve(tf.cast(images, tf.float32) / 255.0)
+    def serve(images: Images) -> dict[str, Tensor]:
+        _refuse_unless(~tf.reduce_any(images > HIGHEST_FLOAT), NOT_FLOATS)
+        return predict(images)
+
+    def serve_uint8(images: Tensor) -> dict[str, Tensor]:
+        _refuse_unless(tf.reduce_any(images > 1) | tf.equal(tf.size(images), 0), NOT_BYTES)
+        return predict(tf.cast(images, tf.float32) / 255.0)
 
     archive, root = compat.serving_archive(model)
     for name, function, dtype in (
@@ -100,6 +117,11 @@ def export_saved_model(
         if card_text is not None:
             (written / "assets.extra").mkdir()
             (written / "assets.extra" / MODEL_CARD).write_text(card_text, encoding="utf-8")
+
+
+def _refuse_unless(condition: Tensor, message: str) -> None:
+    """Lets the graph stop with a message, wherever it is served."""
+    tf.debugging.Assert(condition, [message])
 
 
 def write_card(path: str | os.PathLike[str], card: Mapping[str, Any]) -> None:

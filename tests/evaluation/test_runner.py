@@ -219,7 +219,7 @@ def test_damaged_progress_is_one_sentence(tmp_path, name):
     once()
     (path,) = [p for p in tmp_path.rglob(name) if "/" in name or p.parent.name != "classifiers"]
     path.write_bytes(path.read_bytes()[:30])
-    with pytest.raises(ValueError, match=r"cannot be read .* Delete the folder"):
+    with pytest.raises(ValueError, match=r"is damaged.* Delete the folder"):
         once()
 
 

@@ -118,7 +118,7 @@ def test_a_run_without_a_record_goes_on_with_a_note(run, capsys):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"class_names": 3}'])
 def test_a_damaged_record_is_told(tmp_path, text):
     (tmp_path / "data.json").write_text(text)
-    with pytest.raises(ValueError, match="data.json is not what a run has written .*Remove it"):
+    with pytest.raises(ValueError, match="data.json is damaged, .*Remove it"):
         dataset.read_record(tmp_path)
 
 

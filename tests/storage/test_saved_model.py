@@ -42,6 +42,17 @@ for path in sys.argv[1:]:
             singly=np.concatenate(singly),
             **{name: value.numpy() for name, value in served.items()},
         )
+    for name, wrong in (
+        ("serving_uint8", np.float32(bytes_) / 256),
+        ("serving_uint8", np.zeros_like(bytes_)),
+        ("serving_default", bytes_),
+        ("serving_uint8", tf.constant(np.float32(bytes_))),
+    ):
+        try:
+            loaded.signatures[name](images=wrong)
+            print("was not refused")
+        except tf.errors.InvalidArgumentError as error:
+            print(" ".join(str(error).split()))
     with tf.io.gfile.GFile(loaded.class_names.asset_path.numpy()) as file:
         print(json.dumps(file.read().splitlines()))
 """
@@ -77,7 +88,11 @@ def folder(tmp_path_factory):
 
 def test_served_without_keras_equals_the_model(folder):
     printed = command(folder, "-c", SERVE, *PRECISIONS).splitlines()
-    for precision, names in zip(PRECISIONS, printed):
+    for precision in PRECISIONS:
+        refusals, (names, *printed) = printed[:4], printed[4:]
+        for refusal, belongs in zip(refusals, ("default", "default", "uint8")):
+            assert f"belong to serving_{belongs}" in refusal
+        assert "expected to be a uint8 tensor but is a float tensor" in refusals[3]
         assert json.loads(names) == ["cat", "great horned owl", "Käfer", "d"]
         wanted = np.load(folder / f"wanted-{precision}.npy")
         for name in ("serving_default", "serving_uint8"):
@@ -241,7 +256,8 @@ def test_a_run_tells_what_it_has_trained(tmp_path, monkeypatch):
         assert card[name] == summary[name]
     assert card["method"] == "pgdat" and card["epsilon"] == 0.1 and card["norm"] == "linf"
     assert (
-        card["training_attack"].startswith("PGD(norm='linf'") and "digits" in card["intended_use"]
+        card["training_attack"].startswith("LinfPGD(epsilon=0.1")
+        and "digits" in card["intended_use"]
     )
 
 

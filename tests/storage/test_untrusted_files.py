@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
@@ -14,7 +13,8 @@ import tensorflow as tf
 import rlfat_tf
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
-from rlfat_tf.storage import archive, checkpoint
+from rlfat_tf.storage import checkpoint, saved_config
+from rlfat_tf.storage.reading import Refused
 
 
 @keras.saving.register_keras_serializable("tests_of_untrusted_files")
@@ -41,7 +41,7 @@ def rewritten(path, change):
 def test_a_lambda_layer_is_refused(tmp_path):
     path = tmp_path / "model.keras"
     small_model(keras.layers.Lambda(lambda x: 2 * x)).save(path)
-    with pytest.raises(ValueError, match="Lambda.*arbitrary code execution"):
+    with pytest.raises(ValueError, match="is refused: it names .*Lambda"):
         rlfat_tf.load(path)
     small_model(Doubled()).save(path)
     assert rlfat_tf.load(path).count_params() == 6
@@ -60,7 +60,7 @@ def test_a_lambda_layer_is_refused(tmp_path):
 )
 @pytest.mark.parametrize("kind", ["class", "function"])
 def test_a_function_that_a_file_names_is_not_called(tmp_path, module, name, kind):
-    """Nor is its module imported, unless it is of Keras or of this library."""
+    """Nor is its module imported."""
     victim, path = tmp_path / "victim", tmp_path / "model.keras"
     small_model(Doubled()).save(path)
 
@@ -74,14 +74,8 @@ def test_a_function_that_a_file_names_is_not_called(tmp_path, module, name, kind
         return model
 
     rewritten(path, attack)
-    if module in ("os", "subprocess"):
-        with pytest.raises(
-            ValueError, match=f"is refused: it names .* module '{module}'.*register"
-        ):
-            rlfat_tf.load(path)
-    else:
-        with pytest.raises((TypeError, ValueError)):
-            rlfat_tf.load(path)
+    with pytest.raises(Refused, match=rf"it (names|calls .*) .*{name}"):
+        rlfat_tf.load(path)
     assert not victim.exists()
 
 
@@ -107,7 +101,7 @@ def test_an_operation_that_does_more_than_compute_is_refused(tmp_path, module):
         return model
 
     rewritten(path, attack)
-    with pytest.raises(ValueError, match="is refused: its layer .*'io.write_file' may do more"):
+    with pytest.raises(ValueError, match="is refused: it names .*'io.write_file'"):
         rlfat_tf.load(path)
     assert not victim.exists()
 
@@ -124,12 +118,9 @@ def test_an_operation_that_does_more_than_compute_is_refused(tmp_path, module):
         {"class_name": "TFSMLayer", "config": {"filepath": "elsewhere"}},
     ],
 )
-def test_layers_that_are_programs_are_refused(tmp_path, layer):
-    path = tmp_path / "model.keras"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("config.json", json.dumps({"config": {"layers": [layer]}}))
-    with pytest.raises(ValueError, match="is refused: its layer"):
-        archive.check(path)
+def test_layers_that_are_programs_are_refused(layer):
+    with pytest.raises(Refused, match="it names .*not known to compute and do nothing else"):
+        saved_config.check({"config": {"layers": [layer]}})
 
 
 def test_a_backup_with_pickled_objects_is_refused(tmp_path):
@@ -139,7 +130,7 @@ def test_a_backup_with_pickled_objects_is_refused(tmp_path):
 
     path = tmp_path / "state.npz"
     np.savez(path, **{"0": np.array([Evil()], object), "progress": np.array("{}")})
-    with pytest.raises(ValueError, match="damaged .*allow_pickle=False"):
+    with pytest.raises(ValueError, match="damaged, .*allow_pickle=False"):
         checkpoint.read_state(path)
     assert not (tmp_path / "victim").exists()
 
@@ -161,22 +152,5 @@ def test_another_format_under_the_same_name_is_refused(tmp_path):
     h5 = tmp_path / "model.h5"
     small_model(Doubled()).save(h5)
     path = h5.rename(tmp_path / "model.keras")
-    with pytest.raises(ValueError, match="is no .keras file"):
+    with pytest.raises(ValueError, match="must be a whole .keras file"):
         rlfat_tf.load(path)
-
-
-def test_random_damage_to_an_archive_never_ends_in_another_error(tmp_path):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("config.json", json.dumps({"class_name": "Dense", "module": "keras.layers"}))
-        file.writestr("weights", bytes(range(256)))
-    good, path, random = buffer.getvalue(), tmp_path / "model.keras", np.random.RandomState(0)
-    for _ in range(300):
-        content = bytearray(good[: random.randint(1, len(good) + 1)])
-        for place in random.randint(0, len(content), 3):
-            content[place] = random.randint(256)
-        path.write_bytes(bytes(content))
-        try:
-            archive.check(path)
-        except ValueError:
-            pass

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import tensorflow as tf
 
-MINIMUM_KERAS_3 = (3, 10)
+MINIMUM_KERAS_3 = (3, 11, 3)
 
 
 def _version_tuple(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _import_keras() -> tuple[Any, str]:
@@ -36,9 +37,9 @@ def _import_keras() -> tuple[Any, str]:
         )
     if _version_tuple(version) < MINIMUM_KERAS_3:
         raise ImportError(
-            f"rlfat_tf needs Keras 3.10 or newer (or Keras 2.15), but Keras {version} is "
-            "installed: older releases of Keras 3 train wrongly on several replicas. "
-            "Run: pip install --upgrade keras"
+            f"rlfat_tf needs Keras 3.11.3 or newer (or Keras 2.15), but Keras {version} is "
+            "installed: older releases of Keras 3 train wrongly on several replicas, or run code "
+            "that a saved model names. Run: pip install --upgrade keras (it needs Python 3.10)"
         )
     return keras_3, version
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from rlfat_tf.evaluation.report.table import (
     table_rows,
 )
 from rlfat_tf.storage.files import replacing, write_text
+from rlfat_tf.storage.reading import Damaged, read_json
 
 # Of a configuration: what changes no figure, and where the model is.
 PRESENTATION = ("data_dir", "download", "batch_size", "report_dir", "checks", "pictures", "compare",
@@ -80,9 +82,11 @@ def refuse_to_replace(folder: str | Path, config: Mapping[str, Any]) -> None:
     """
     path = Path(folder) / "report.json"
     try:
-        there = dict(json.loads(path.read_text(encoding="utf-8"))["config"])
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
-        return  # none, or none of the command's
+        there = read_json(path).get("config")
+    except (FileNotFoundError, Damaged):
+        return
+    if not isinstance(there, dict):
+        return  # none of the command's
     ignored = PRESENTATION if config["report_dir"] is not None else (*PRESENTATION, *PATHS)
     lost = [
         f"{name} is {there[name]!r} there and {here!r} here"
@@ -100,9 +104,9 @@ def _loses(name: str, there: Any, here: Any) -> bool:
     """Tells whether figures of a setting there are not among those of the setting here."""
     if name == "attacks":
         now = {part.strip() for part in here.split(",")}
-        return not {part.strip() for part in there.split(",")} <= {"", "clean", *now}
+        return not {part.strip() for part in str(there).split(",")} <= {"", "clean", *now}
     if name in PATHS and there is not None and here is not None:
-        return Path(there).resolve() != Path(here).resolve()
+        return os.path.realpath(str(there).replace("\0", "")) != os.path.realpath(here)
     return bool(there != here and (name, there) != ("inference", None))
 
 
