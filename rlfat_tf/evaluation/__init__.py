@@ -1,4 +1,4 @@
-"""Judging robustness: attacks over a test set, with intervals, checks of itself and a report.
+"""Evaluates robustness: attacks over a test set, with intervals, checks of itself and a report.
 
 report = rlfat_tf.evaluation.evaluate(model, (images, labels), attacks="pgd,autoattack")
 report = rlfat_tf.evaluation.AutoAttack(epsilon=8 / 255).evaluate(model, test)

@@ -65,7 +65,7 @@ def evaluate_forms(
     report_dir: str | Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Judges the forms of the transform under non-adaptive and adaptive attacks.
+    """Evaluates the forms of the transform under non-adaptive and adaptive attacks.
 
     Args:
         model: :class:`rlfat_tf.ATLD`.
@@ -85,14 +85,14 @@ def evaluate_forms(
     """
     plain = as_classifier(model.model)
     radius, attacks = plan[0]
-    blind: dict[str, Attack] = {
+    unaware: dict[str, Attack] = {
         name: Transfer(attack=a, source=plain) for name, a in attacks.items()
     }
     found: dict[str, Any] = {}
     for form in forms:
         target = transformed(model, epsilon, form, backward)
         results: dict[str, Any] = {}
-        for knows, chosen in (("adaptive", attacks), ("non_adaptive", blind)):
+        for knows, chosen in (("adaptive", attacks), ("non_adaptive", unaware)):
             if knows == "non_adaptive" and form == "atld-":
                 results[knows] = results["adaptive"]  # no transform: there is nothing to know
                 continue

@@ -112,17 +112,17 @@ def make_runner(
             f"{images.shape[1:]}. Is it the data set of this model, and its image size?"
         )
     check_classes(labels, int(classifier.logits_fn(tf.constant(images[:1])).shape[-1]))
-    blind = {
+    needing = {
         name
         for _, attacks in plan
         for name in attacks
         if name in suite.EVALUATION_ATTACKS and suite.EVALUATION_ATTACKS[name].needs_gradients
     }
-    if blind and not classifier.has_gradients(images[:1]):
+    if needing and not classifier.has_gradients(images[:1]):
         able = [n for n, entry in suite.EVALUATION_ATTACKS.items() if not entry.needs_gradients]
         raise ValueError(
             f"{classifier.name} gives no gradient of its logits by the images, which "
-            f"{', '.join(sorted(blind))} need. Attacks without gradients: {', '.join(able)}."
+            f"{', '.join(sorted(needing))} need. Attacks without gradients: {', '.join(able)}."
         )
     folder = None if report_dir is None else Path(report_dir) / "state"
     return AttackRunner(

@@ -63,7 +63,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         seed=config.seed or 0,
         report_dir=config.folder,
         keep=PICTURED if config.pictures else 0,
-        on_progress=Progress(),
+        on_progress=ProgressLine(),
     )
     report = {
         **run_plan(
@@ -93,7 +93,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
             report_dir=config.folder,
             batch_size=config.batch_size,
             seed=config.seed or 0,
-            on_progress=Progress(),
+            on_progress=ProgressLine(),
         )
     figures = {}
     if config.pictures:
@@ -116,7 +116,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     return report
 
 
-class Progress:
+class ProgressLine:
     """Prints how far an attack is: one line that renews itself, or a line every ten seconds."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class Progress:
         self._shown = now
         left = seconds / done * (total - done)
         line = (
-            f"{name:<24} {done:>6}/{total} examples, {robust} still right, "
+            f"{name:<24} {done:>6}/{total} examples, {robust} still robust, "
             f"{seconds:.0f} s, ETA {left:.0f} s"
         )
         start, end = ("\r", "\n" if last else "") if self._live else ("", "\n")

@@ -17,7 +17,7 @@ def net():
     return reference.keras_net(seed=4, batch_norm=True)
 
 
-def test_a_keras_model_is_judged_as_in_inference(net):
+def test_a_keras_model_is_evaluated_as_in_inference(net):
     found = as_classifier(net)
     np.testing.assert_allclose(found.logits_fn(IMAGES), net(IMAGES, training=False))
     assert found.has_gradients(IMAGES)

@@ -216,7 +216,7 @@ def test_no_attack_for_accuracy():
         evaluation.clean_and_adversarial_accuracy(NET, BATCHES, "pgd")
 
 
-def test_a_model_without_gradients_is_judged_by_black_boxes_only(tmp_path):
+def test_a_model_without_gradients_is_evaluated_by_black_boxes_only(tmp_path):
     blind = Foreign(break_gradients=True).save(tmp_path / "blind")
     with pytest.raises(ValueError, match="gives no gradient .* nattack, spsa, transfer, square"):
         evaluation.evaluate(blind, (IMAGES, LABELS), attacks="square,pgd")

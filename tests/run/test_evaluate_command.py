@@ -76,7 +76,7 @@ def test_a_stopped_evaluation_goes_on(net, tmp_path, monkeypatch, capsys, number
         if len(done) == 2:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(command.Progress, "__call__", after_a_batch)
+    monkeypatch.setattr(command.ProgressLine, "__call__", after_a_batch)
     arguments = ["eval.py", config(net, tmp_path, batch_size=1)]
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(SystemExit) as stopped:
@@ -89,3 +89,22 @@ def test_a_stopped_evaluation_goes_on(net, tmp_path, monkeypatch, capsys, number
     cli._eval(arguments)
     assert done == sorted(done) and len(set(done)) == len(done), "no batch is evaluated twice"
     assert json.loads((tmp_path / "report.json").read_text())["examples"] == 12
+
+
+def test_pictures_belong_to_the_headline_and_come_later_too(net, tmp_path):
+    def report(folder, **changes):
+        settings = {"attacks": "fgsm", "pictures": True, "brightness": (), "gamma": (0.5,)}
+        found = command.run(config(net, tmp_path / folder, **{**settings, **changes}))
+        return found, (tmp_path / folder / "report.html").read_text(encoding="utf-8")
+
+    one, _ = report("one")
+    several, page = report("several", epsilon=(0.1, 0.4))
+    assert several["sensitivity"] == one["sensitivity"]
+    assert several["pictured"] == {"attack": "fgsm", "epsilon": 0.1}
+    assert page.count("Adversarial images are those of fgsm at ε = 0.1.") == 2
+    assert str(tmp_path) not in page
+    report("later", pictures=False)
+    later, _ = report("later")
+    assert later["sensitivity"] == one["sensitivity"]
+    values = {name: found[0]["value"] for name, found in one["sensitivity"]["gamma"].items()}
+    assert values["fgsm"] != pytest.approx(values["clean"], rel=1e-3)

@@ -36,10 +36,14 @@ def check_classifier(
         norm: ``"linf"`` or ``"l2"``.
     """
     some, correct = _spread(np.arange(len(images))), _spread(np.flatnonzero(clean))
-    predict = tf.function(
+    traced = tf.function(
         lambda x: losses.as_float(classifier.logits_fn(x)),
         input_signature=[tf.TensorSpec([None, *images.shape[1:]])],
-    )
+    ).get_concrete_function()
+
+    def predict(some: Any) -> Any:
+        return traced(tf.constant(some, tf.float32))
+
     found = _outputs(predict, images[some], labels[some], clean[some])
     found = found or _determinism(predict, images[some])
     if found or not len(correct) or not classifier.has_gradients(images[correct[:1]]):

@@ -35,11 +35,14 @@ def measure(
     those: by the first attack that has any.
 
     Returns:
-        ``sensitivity`` (where the classifier has gradients and magnitudes are given) and
-        ``shuffled``, as ``docs/evaluation.md`` describes them.
+        ``pictured`` (which attack made the adversarial images, at which radius: the first one of
+        the headline), ``sensitivity`` (where the classifier has gradients and magnitudes are given)
+        and ``shuffled``, as ``docs/evaluation.md`` describes them.
     """
     found: dict[str, Any] = {}
     kept = _kept(runner, report)
+    if kept:
+        found["pictured"] = {"attack": kept[0], "epsilon": report["epsilon"]}
     if runner.classifier.has_gradients(runner.images[:1]):
         count = len(kept[1]) if kept else min(len(runner.images), 256)
         series = {"clean": runner.images[:count]}

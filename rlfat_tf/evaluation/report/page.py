@@ -37,6 +37,9 @@ CAPTIONS = {
     "shuffled": "Accuracy on shuffled test images.",
     "sensitivity": "Loss sensitivity by the strength of the change.",
 }
+OF_ONE_ATTACK = ("adversarial", "sensitivity")
+# The folders of an absolute path: whom a page is sent to has others.
+FOLDERS = re.compile(r"(?<![\w.:/<])/(?:[^\s/,=:<>'\"]+/)+")
 ABOUT_ATTACKS = (
     "An example is robust under an attack if it is correctly classified before and after it; in "
     "the worst case, if it is robust under every attack that keeps within ε. The parts of an "
@@ -136,7 +139,7 @@ def page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """Returns the whole page."""
     radius = radius_text(report["epsilon"], report["norm"])
     at = "" if report["epsilon"] is None else f" at ε = {radius}"
-    figure = {name: _figure(name, picture) for name, picture in pictures.items()}
+    figure = {name: _figure(name, picture, report) for name, picture in pictures.items()}
     placed = {name: figure.pop(name, "") for name in CAPTIONS}
     sensitivity = report.get("sensitivity", {}).items()
     sections = [
@@ -326,11 +329,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") 
     return "\n".join([start, f"<thead><tr>{top}</tr></thead>", *body])
 
 
-def _figure(name: str, picture: bytes) -> str:
+def _figure(name: str, picture: bytes, report: Mapping[str, Any]) -> str:
     """Returns a figure with the picture in it, as large as matplotlib meant it."""
     width = round(struct.unpack(">I", picture[16:20])[0] * 96 / DPI)  # 96 pixels: an inch in CSS
     data = base64.b64encode(picture).decode("ascii")
     caption = CAPTIONS.get(name, _text(name))
+    pictured = report.get("pictured")
+    if pictured and name in OF_ONE_ATTACK:
+        radius = radius_text(pictured["epsilon"], report["norm"])
+        caption += f" Adversarial images are those of {_text(pictured['attack'])} at ε = {radius}."
     return (
         f'<figure>\n<img alt="{_text(name)}" width="{width}" src="data:image/png;base64,{data}">\n'
         f"<figcaption>{caption}</figcaption>\n</figure>"
@@ -338,4 +345,5 @@ def _figure(name: str, picture: bytes) -> str:
 
 
 def _text(value: Any) -> str:
-    return html.escape(str(value))
+    """Returns what a user supplied as text of a page, without the folders of absolute paths."""
+    return html.escape(FOLDERS.sub("", str(value)))
