@@ -44,11 +44,6 @@ ONES = np.ones(8, np.int32)  # its labels
 AWAY = -W  # its gradient
 
 
-def size_of(norm, delta):
-    flat = np.asarray(delta, np.float64).reshape(len(delta), -1)
-    return np.abs(flat).max(-1) if norm == "linf" else np.sqrt((flat**2).sum(-1))
-
-
 def spy(logits_fn, seen):
     """Notes what the classifier sees, in a graph too."""
 
@@ -73,3 +68,16 @@ def path_of(seen, images, steps):
     """The points of the first start; the images themselves may be looked at at any time."""
     points = [x for x in seen if x.shape != images.shape or np.any(x != images)]
     return np.stack(points[: steps + 1]).reshape(steps + 1, len(images), -1)
+
+
+def without_gradients(logits_fn):
+    """The same classifier, of which nobody may take a gradient."""
+
+    @tf.custom_gradient
+    def logits(images):
+        def refuse(*_):
+            raise AssertionError("a gradient was taken")
+
+        return logits_fn(images), refuse
+
+    return logits

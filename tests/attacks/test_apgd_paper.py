@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.apgd import APGD, APGDT, checkpoints
 from tests import reference
+from tests.attacks.contract import size_of
 from tests.attacks.recording import (
     AWAY,
     IMAGES,
@@ -21,7 +22,6 @@ from tests.attacks.recording import (
     path_of,
     right_labels,
     run,
-    size_of,
     spy,
 )
 

@@ -1,4 +1,4 @@
-"""Which points Auto-PGD returns, its targets, broken classifiers, and what every attack owes."""
+"""Which points Auto-PGD returns, its targets, and broken classifiers."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ import tensorflow as tf
 from rlfat_tf import attacks
 from rlfat_tf.attacks.apgd import APGD, APGDT
 from rlfat_tf.core import losses
-from tests.attacks.contract import numbered
 from tests.attacks.recording import (
     IMAGES,
     MIDDLE,
@@ -22,16 +21,10 @@ from tests.attacks.recording import (
     path_of,
     right_labels,
     run,
-    size_of,
     spy,
 )
 
-QUICK = [
-    APGD(epsilon=0.05, steps=7),
-    APGD(norm="l2", epsilon=0.3, steps=7, restarts=2, loss="dlr"),
-    APGD(norm="l2", epsilon=0.3, steps=7, loss="margin"),
-    APGDT(epsilon=0.05, steps=7, restarts=2),
-]
+QUICK = [APGD(epsilon=0.05, steps=7), APGDT(epsilon=0.05, steps=7, restarts=2)]
 
 
 # --- Which point is returned ---------------------------------------------------------------------
@@ -56,7 +49,7 @@ def test_an_example_is_done_when_it_is_misclassified():
     assert np.all(np.argmax(logits(found), -1) == 0)
 
 
-@pytest.mark.parametrize("attack", [QUICK[0], QUICK[3]])
+@pytest.mark.parametrize("attack", QUICK)
 def test_misclassified_images_are_returned_as_they_are(attack):
     net = NETS[10]
     labels = right_labels(net)
@@ -226,38 +219,3 @@ def test_values_that_are_not_numbers_do_no_harm():
         for attack in (APGD(epsilon=0.1, steps=6), APGDT(norm="l2", steps=6)):
             found = run(attack, logits_fn, images, [1, 1])
             assert np.all(np.isfinite(found)) and found.min() >= 0 and found.max() <= 1
-
-
-# --- What every attack owes ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("attack", QUICK)
-def test_ball_range_seed_batch_labels_and_graph(attack):
-    net = NETS[10]
-    labels = right_labels(net)
-    call = numbered(attack, net, SHAPE)
-    found = np.asarray(call(IMAGES, labels, range(8), 1))
-    assert found.dtype == np.float32 and found.min() >= 0 and found.max() <= 1
-    size = size_of(attack.norm, found - IMAGES)
-    assert size.max() <= attack.epsilon + 1e-6 and size.min() > 0.3 * attack.epsilon
-    np.testing.assert_array_equal(call(IMAGES, labels, range(8), 1), found)
-    assert np.any(call(IMAGES, labels, range(8), 2).numpy() != found)
-    for rows in ([5], [2, 7]):  # alone, and among others
-        some = call(IMAGES[rows], labels[rows], rows, 1)
-        np.testing.assert_allclose(some, found[rows], atol=1e-4)
-    # Numbered by place where nothing else is said, step by step, and with any kind of labels.
-    few, theirs = IMAGES[:2], labels[:2]
-    for kind in (theirs, theirs[:, None], np.eye(10)[theirs]):
-        np.testing.assert_allclose(attack(net, few, kind, seed=1), found[:2], atol=1e-4)
-
-
-@pytest.mark.parametrize("attack", QUICK[::3])
-def test_epsilon_zero_changes_nothing(attack):
-    net = NETS[10]
-    still = attack.replace(epsilon=0)
-    np.testing.assert_array_equal(run(still, net, IMAGES, right_labels(net)), IMAGES)
-
-
-def test_it_cannot_be_unrolled():
-    with pytest.raises(ValueError, match="cannot be unrolled"):
-        APGD()(NETS[10], IMAGES, right_labels(NETS[10]), unroll=True)

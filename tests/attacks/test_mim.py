@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from rlfat_tf.attacks import MIM
-from rlfat_tf.core import random
 from tests import reference
 
 IMAGES, _, LABELS = reference.images_and_labels(8, seed=1)
@@ -39,15 +37,3 @@ def test_the_best_point_of_the_papers_way(decay):
     for i, chosen in enumerate(best):
         chosen = 0 if wrong[0, i] else chosen  # what is wrong already stays
         np.testing.assert_allclose(found[i], candidates[chosen][i], atol=1e-5)
-
-
-@pytest.mark.parametrize("norm, epsilon", [("linf", 0.1), ("l2", 0.6)])
-def test_ball_range_and_batch(norm, epsilon):
-    attack = MIM(norm=norm, epsilon=epsilon, steps=5)
-    seed = random.as_seed(0).of_examples(8)
-    found = tf.function(lambda x, y: attack(NET, x, y, seed=seed))(IMAGES, LABELS).numpy()
-    delta = np.abs(found - IMAGES).reshape(8, -1)
-    size = delta.max() if norm == "linf" else np.sqrt((delta**2).sum(-1)).max()
-    assert size <= epsilon + 1e-5 and found.min() >= 0 and found.max() <= 1
-    alone = attack(NET, IMAGES[[3]], LABELS[[3]])
-    np.testing.assert_allclose(alone, found[[3]], atol=1e-6)

@@ -8,7 +8,6 @@ from rlfat_tf.attacks import square, windows
 from rlfat_tf.attacks.square import Square
 from rlfat_tf.core import random
 from tests import reference
-from tests.attacks.contract import numbered
 
 SHAPE = reference.SHAPE
 NET = reference.keras_net(seed=4)
@@ -322,36 +321,6 @@ def test_the_point_that_fooled_is_the_one_returned():
     found = Square(epsilon=0.1, queries=12)(model, IMAGES[:1], np.zeros(1, int))
     np.testing.assert_array_equal(found, seen[5])
     assert len(seen) == 6
-
-
-@pytest.mark.parametrize("classes, shape", [(2, (5, 4, 1)), (3, (4, 6, 3))])
-@pytest.mark.parametrize("norm", NORMS)
-def test_unknown_batch_reproduces_and_does_not_depend_on_the_batch(norm, classes, shape):
-    images = reference.images_and_labels(5, seed=7, shape=shape)[0]
-    pixels = int(np.prod(shape))
-    weights = np.random.default_rng(classes).normal(size=(pixels, classes)).astype(np.float32)
-    logits = lambda x: tf.tanh(tf.reshape(x, [-1, pixels]) - 0.5) @ weights  # noqa: E731
-    labels = np.argmax(logits(images), -1).astype(np.int32)
-    labels[4] = (labels[4] + 1) % classes
-    attack = Square(norm=norm, epsilon=EPSILON[norm], queries=110)
-    call = numbered(attack, logits, shape)
-    found = call(images, labels, np.arange(5), 3).numpy()
-    size = inside(found, images, norm, EPSILON[norm])
-    np.testing.assert_array_equal(size > 0.5 * EPSILON[norm], [True] * 4 + [False])
-    np.testing.assert_array_equal(found[4], images[4])
-    np.testing.assert_array_equal(call(images, labels, np.arange(5), 3), found)
-    assert np.any(call(images, labels, np.arange(5), 4) != found)
-    some = [3, 0]
-    alone = call(images[some], labels[some], np.int32(some), 3)
-    np.testing.assert_allclose(alone, found[some], atol=1e-5)
-    assert call.experimental_get_tracing_count() == 1
-
-
-def test_one_hot_labels():
-    attack = Square(epsilon=0.05, queries=5)
-    call = tf.function(lambda x, y: attack(NET, x, y))
-    one_hot = np.eye(3, dtype=np.float32)[LABELS]
-    np.testing.assert_array_equal(call(IMAGES, one_hot), call(IMAGES, LABELS))
 
 
 def test_images_of_another_rank_are_refused():
