@@ -90,7 +90,7 @@ def choice(default: str | None, choices: Iterable[str], help: str) -> Any:
 
     def check(attack: Any, name: str, value: Any) -> str:
         if value not in known:
-            raise unknown(f"{name} of {type(attack).__name__}:", value, known)
+            raise unknown(name, value, known)
         return str(value)
 
     return argument(default, help, check, choices=known)
@@ -155,6 +155,28 @@ def check_epsilon(epsilon: float | None, norm: str) -> float:
             f"Did you mean {epsilon:g}/255?"
         )
     return epsilon
+
+
+def complete(attack: Any) -> dict[str, Any]:
+    """Checks the fields of a new frozen dataclass and derives those that were left open.
+
+    Returns:
+        The arguments as they were given, in the types in which they are kept.
+
+    Raises:
+        ValueError: If one is out of its range.
+    """
+    given = {}
+    for field in fields_of(attack):
+        value, argument = getattr(attack, field.name), field.metadata
+        if argument.get("check") and not (value is None and field.default is None):
+            value = argument["check"](attack, field.name, value)
+        if field.init:
+            given[field.name] = value
+        if value is None and argument.get("derive"):
+            value = argument["derive"](attack)
+        object.__setattr__(attack, field.name, value)
+    return given
 
 
 def fields_of(attack: Any) -> tuple[dataclasses.Field[Any], ...]:

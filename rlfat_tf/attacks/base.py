@@ -13,7 +13,6 @@ XLA drops them.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any, Callable
 
 import tensorflow as tf
@@ -21,6 +20,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import (
     by_keyword_only,
     choice,
+    complete,
     count,
     docstring_with_arguments,
     fields_of,
@@ -64,17 +64,7 @@ class Attack:
         cls.__doc__ = docstring_with_arguments(cls)
 
     def __post_init__(self) -> None:
-        given, complete = {}, functools.partial(object.__setattr__, self)
-        for field in fields_of(self):
-            value, argument = getattr(self, field.name), field.metadata
-            if argument.get("check") and not (value is None and field.default is None):
-                value = argument["check"](self, field.name, value)
-            if field.init:
-                given[field.name] = value
-            if value is None and argument.get("derive"):
-                value = argument["derive"](self)
-            complete(field.name, value)
-        complete("_given", given)
+        object.__setattr__(self, "_given", complete(self))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments as they were given; those left open are None."""

@@ -18,45 +18,53 @@ from rlfat_tf.attacks import (
     NAttack,
     Transfer,
 )
-from rlfat_tf.attacks.arguments import check_count, check_epsilon
-from rlfat_tf.attacks.autoattack import COMPONENTS
+from rlfat_tf.attacks.arguments import (
+    argument,
+    choice,
+    complete,
+    count,
+    number,
+    radius,
+    step_length,
+)
+from rlfat_tf.attacks.autoattack import COMPONENTS, VERSIONS
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.losses import ATTACK_LOSSES
+from rlfat_tf.core.norms import NORMS
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the attacks of one evaluation have in common.
+    """What the attacks of one evaluation have in common; ``eval.py`` takes its options from here.
 
-    Attributes:
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius, in units of pixels in [0, 1]; default 8 / 255, in ``"l2"`` 0.5.
-        steps: Of pgd, cw and mim.
-        step_size: Of pgd, cw and mim; default epsilon / 10.
-        restarts: Of pgd and cw.
-        loss: Of pgd.
-        budget: Factor on the steps and queries of autoattack and its parts, nattack and spsa.
-        version: Of autoattack.
-        custom: Of autoattack's version ``"custom"``: its parts.
-        source: The classifier on which transfer makes its examples.
-        eot: For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer
-            and APGD is a mean of; default 1, of autoattack's version ``"rand"`` 20.
+    Raises:
+        ValueError: If a setting is out of its range.
     """
 
-    norm: str = "linf"
-    epsilon: Any = None
-    steps: int = 20
-    step_size: float | None = None
-    restarts: int = 1
-    loss: str = "ce"
-    budget: float = 1.0
-    version: str = "standard"
-    custom: tuple[str, ...] = ()
-    source: Any = None
-    eot: int | None = None
+    norm: str = choice("linf", NORMS, "Norm of the ball.")
+    epsilon: float = radius()
+    steps: int = count(20, "Steps of pgd, cw and mim.")
+    step_size: float = step_length(
+        "Their step size; default epsilon / 10.", derive=lambda settings: settings.epsilon / 10
+    )
+    restarts: int = count(1, "Random starts of pgd and cw.")
+    loss: str = choice("ce", ATTACK_LOSSES, "Loss of pgd.")
+    budget: float = number(
+        1.0,
+        "Factor on the steps and queries of autoattack, its parts, nattack and spsa.",
+        above=0,
+    )
+    eot: int | None = count(
+        None,
+        "For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer "
+        "and APGD is a mean of; default 1, with the version rand of autoattack 20.",
+    )
+    version: str = choice("standard", VERSIONS, "Version of autoattack.")
+    custom: tuple[str, ...] = argument((), "Of the version custom: its parts.")
+    source: Any = argument(None, "The classifier on which transfer makes its examples.")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "epsilon", check_epsilon(self.epsilon, self.norm))
-        check_count(self, "eot", self.passes)
+        complete(self)
 
     def times(self, count: int) -> int:
         """Returns a number of steps scaled by the budget."""
@@ -75,8 +83,8 @@ class Settings:
     @property
     def walk(self) -> dict[str, Any]:
         """Ball, steps and passes as arguments of an attack."""
-        size = self.epsilon / 10 if self.step_size is None else self.step_size
-        return {**self.ball, "steps": self.steps, "step_size": size, "eot": self.passes}
+        walk = {"steps": self.steps, "step_size": self.step_size, "eot": self.passes}
+        return {**self.ball, **walk}
 
 
 @dataclasses.dataclass(frozen=True)

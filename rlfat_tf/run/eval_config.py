@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rlfat_tf.attacks.arguments import check_epsilon
-from rlfat_tf.attacks.autoattack import COMPONENTS, VERSIONS
+from rlfat_tf.attacks.autoattack import COMPONENTS
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.losses import ATTACK_LOSSES
-from rlfat_tf.core.norms import NORMS
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
@@ -21,6 +19,18 @@ from rlfat_tf.storage import checkpoint
 
 PROTOCOLS = ("paper",)
 PAPER_NATTACK_EXAMPLES = 1500
+
+
+def setting(name: str) -> Any:
+    """The option that is a setting of the attacks, as :class:`suite.Settings` declares it."""
+    field = {field.name: field for field in dataclasses.fields(suite.Settings)}[name]
+    found = {key: field.metadata[key] for key in ("help", "choices")}
+    # What depends on the radius is checked where that is known, of choices the name.
+    alone = not (found["choices"] or field.metadata["derive"])
+    check = field.metadata["check"] if alone else None
+    return dataclasses.field(
+        default=field.default, metadata={**found, "identity": True, "check": check}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,20 +71,14 @@ class EvalConfig:
         "Radius of the ball in [0, 1] pixels, or several joined by commas: 4/255,8/255. "
         "Default: the run's, in the maximum norm only.",
     )
-    norm: str = option("linf", "Norm of the ball.", choices=tuple(NORMS))
-    steps: int = option(20, "Steps of pgd, cw and mim.")
-    step_size: float | None = option(None, "Their step size; default epsilon / 10.")
-    restarts: int = option(1, "Random starts of pgd and cw.")
-    loss: str = option("ce", "Loss of pgd.", choices=ATTACK_LOSSES)
-    budget: float = option(
-        1.0, "Factor on the steps and queries of autoattack, its parts, nattack and spsa."
-    )
-    eot: int | None = option(
-        None,
-        "For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer "
-        "and APGD is a mean of; default 1, with --autoattack=rand 20.",
-    )
-    autoattack: str = option("standard", "Version of autoattack.", choices=VERSIONS)
+    norm: str = setting("norm")
+    steps: int = setting("steps")
+    step_size: float | None = setting("step_size")
+    restarts: int = setting("restarts")
+    loss: str = setting("loss")
+    budget: float = setting("budget")
+    eot: int | None = setting("eot")
+    autoattack: str = setting("version")
     autoattack_parts: str | None = option(
         None, f"Of the version custom, joined by commas: {', '.join(COMPONENTS)}."
     )
@@ -113,8 +117,10 @@ class EvalConfig:
             value, choices = getattr(self, field.name), field.metadata["choices"]
             if choices and value is not None and value not in choices:
                 raise unknown(f"value of --{field.name}:", value, choices)
+            if field.metadata.get("check") and value is not None:
+                field.metadata["check"](self, f"--{field.name}", value)
         suite.parse(self.attacks)
-        for name in ("image_size", "test_examples", "batch_size", "steps", "restarts", "eot"):
+        for name in ("image_size", "test_examples", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"Expected --{name} to be at least 1; received {value}.")

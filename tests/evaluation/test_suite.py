@@ -46,7 +46,7 @@ def test_the_flag():
     config = EvalConfig(workdir="w", attacks="pgd", eot=5)
     assert suite.make("pgd", suite.Settings(**config.settings())).eot == 5
     assert EvalConfig(workdir="w").settings()["eot"] is None
-    with pytest.raises(ValueError, match="--eot to be at least 1; received 0"):
+    with pytest.raises(ValueError, match="--eot to be an integer of at least 1; received 0"):
         EvalConfig(workdir="w", eot=0)
     with pytest.raises(ValueError, match="eot to be an integer of at least 1; received 0"):
         suite.make("square", suite.Settings(eot=0))
