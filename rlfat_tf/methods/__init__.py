@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rlfat_tf.methods.atld import ATLD
-from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.feature_scattering import FeatureScattering
 from rlfat_tf.methods.local_global import LocalGlobal
+from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.pgdat import PGDAT
 from rlfat_tf.methods.rlfat import RBSATP, RBSATT, RLFATP, RLFATT
 from rlfat_tf.methods.standard import Standard

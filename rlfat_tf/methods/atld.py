@@ -29,8 +29,9 @@ from rlfat_tf.core import compat, losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.model_checks import count_classes
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
-from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.batch_norm import attack_forward
+from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.options import flag_of, label_smoothing
 from rlfat_tf.models.discriminator import latent_discriminator
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
@@ -29,6 +29,7 @@ from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Optimiz
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import ATTACK_BN, attack_forward
 from rlfat_tf.methods.checked_model import CheckedModel
+from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.options import (
     checked_options,
     docstring_with_options,
@@ -39,41 +40,6 @@ from rlfat_tf.storage.saved_model import export_saved_model
 
 TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
 ATTACK_DRAW, SHUFFLE_DRAW, METHOD_DRAW = 0, 1, 2
-
-
-class Batch(NamedTuple):
-    """What an objective is computed from.
-
-    Attributes:
-        images: Clean images x, float32 [batch, ...] in [0, 1].
-        adversarial: x', of the same shape; None if the method makes none.
-        labels: Integers [batch], or one-hot rows [batch, classes].
-        shuffle: Random Block Shuffle, RBS in the equations: a function from images to images. A
-            step has one draw of it: whatever is shuffled in it is cut and put together alike.
-        seed: For whatever else a method draws.
-    """
-
-    images: Images
-    adversarial: Images | None
-    labels: Labels
-    shuffle: Callable[[Images], Images]
-    seed: random.SeedLike = 0
-
-
-class Objective(NamedTuple):
-    """What a method computes of a batch; every loss is a vector [batch].
-
-    Attributes:
-        loss: The per-example objective whose mean over the global batch is minimised.
-        terms: The named parts of it, unweighted, for the logs.
-        clean_logits: f(x), if the method computes it.
-        adversarial_logits: The logits of the adversarial images as the loss sees them.
-    """
-
-    loss: Tensor
-    terms: dict[str, Tensor]
-    clean_logits: Logits | None = None
-    adversarial_logits: Logits | None = None
 
 
 class AdversarialModel(CheckedModel):

@@ -8,7 +8,8 @@ from rlfat_tf.attacks import Attack, FeatureScatter, LinfPGD
 from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import LogitsFn
-from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+from rlfat_tf.methods.base import AdversarialModel
+from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.options import label_smoothing
 
 

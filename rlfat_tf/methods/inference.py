@@ -18,11 +18,12 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.passes import gradient_by
-from rlfat_tf.core import compat, losses
+from rlfat_tf.core import compat, losses, types
 from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.model import Model
+from rlfat_tf.core.types import Images, Logits, Tensor
 from rlfat_tf.methods.atld import natural_loss
 from rlfat_tf.storage.saved_model import export_saved_model
 
@@ -51,8 +52,8 @@ class InferenceTransform(Model):
 
     def __init__(
         self,
-        model: Any,
-        discriminator: Any,
+        model: types.Model,
+        discriminator: types.Model,
         *,
         epsilon: float = 8 / 255,
         form: str = "atld",
@@ -76,11 +77,11 @@ class InferenceTransform(Model):
         """Shape of a batch of images."""
         return compat.input_shape(self.model)
 
-    def call(self, inputs: Any, training: Any = None) -> Any:
+    def call(self, inputs: Images, training: bool | None = None) -> Logits:
         """Returns the logits of the transformed images."""
         return logits_in(self.model(self.transform(inputs), training=False))
 
-    def transform(self, images: Any) -> Any:
+    def transform(self, images: Images) -> Images:
         """Returns the transformed images, of the same shape and in [0, 1]."""
         images = tf.convert_to_tensor(images)
         if self.form == "atld-":
@@ -107,7 +108,7 @@ class InferenceTransform(Model):
         """Writes a SavedModel for serving; see :func:`rlfat_tf.export_saved_model`."""
         export_saved_model(self, filepath, **kwargs)
 
-    def lengths(self, natural: Any, rank: int) -> Any:
+    def lengths(self, natural: Tensor, rank: int) -> Tensor:
         """Returns the step's length of every example, shaped to multiply with the images."""
         probability = tf.sigmoid(losses.as_float(natural)[:, 0])
         low, high = self.unsure

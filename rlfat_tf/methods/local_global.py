@@ -19,8 +19,9 @@ from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import losses, norms
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Logits, LogitsFn
-from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.batch_norm import attack_forward
+from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.options import flag_of
 
 VARIANTS = ("inner", "first_order")

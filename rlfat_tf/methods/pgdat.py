@@ -5,7 +5,8 @@ from __future__ import annotations
 from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import LogitsFn
-from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+from rlfat_tf.methods.base import AdversarialModel
+from rlfat_tf.methods.objective import Batch, Objective
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")

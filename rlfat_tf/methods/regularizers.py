@@ -15,6 +15,8 @@ import tensorflow as tf
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Labels, Model, Tensor
+from rlfat_tf.methods.objective import Batch
 
 READINGS = ("neighborhood", "laplacian", "relative")
 
@@ -68,7 +70,7 @@ class LSP:
             )
         self.weight, self.neighbors = float(weight), int(neighbors)
         self.reading, self.layer, self.epsilon = reading, layer, float(epsilon)
-        self._embedding: tuple[Any, Any] | None = None
+        self._embedding: tuple[Model, Model] | None = None
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -80,12 +82,12 @@ class LSP:
         """Makes a regulariser of :meth:`get_config`'s result."""
         return cls(**config)
 
-    def __call__(self, model: Any, batch: Any, *, training: bool) -> Any:
+    def __call__(self, model: Model, batch: Batch, *, training: bool) -> Tensor:
         """Returns the term, per example [batch].
 
         Args:
             model: The classifier.
-            batch: See :class:`rlfat_tf.methods.base.Batch`.
+            batch: The images and labels of a step.
             training: Whether the embedding uses batch statistics.
         """
         near = batch.adversarial
@@ -104,7 +106,7 @@ class LSP:
         compute = self.neighborhood if self.reading == "neighborhood" else self.relative
         return compute(x, z, x_near, z_near)
 
-    def embedding(self, model: Any) -> Any:
+    def embedding(self, model: Model) -> Model:
         """Returns the part of the classifier that ends at the embedding; it shares all weights.
 
         Raises:
@@ -114,7 +116,7 @@ class LSP:
             self._embedding = model, compat.part_of(model, self.layer)
         return self._embedding[1]
 
-    def nearest(self, x: Any) -> tuple[Any, Any]:
+    def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the numbers and squared distances of the k nearest others, [batch, k] each."""
         distances = _squared_distances(x, x)
         far = tf.linalg.set_diag(distances, tf.fill([tf.shape(x)[0]], x.dtype.max))
@@ -122,7 +124,7 @@ class LSP:
         negative, indices = tf.math.top_k(-far, count)
         return indices, -negative
 
-    def neighborhood(self, x: Any, z: Any, x_near: Any, z_near: Any) -> Any:
+    def neighborhood(self, x: Tensor, z: Tensor, x_near: Tensor, z_near: Tensor) -> Tensor:
         """KL of the distributions over neighbours, in the image space and in the embedding."""
         indices, d = self.nearest(x)
         d = tf.concat([d, tf.reduce_sum(tf.square(x_near - x), -1, keepdims=True)], 1)
@@ -132,7 +134,7 @@ class LSP:
         log_q = tf.nn.log_softmax(_scaled(e))
         return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), -1)
 
-    def laplacian(self, x: Any, z: Any, labels: Any) -> Any:
+    def laplacian(self, x: Tensor, z: Tensor, labels: Labels) -> Tensor:
         """Weighted mean of the squared distances to the neighbours of the same label."""
         indices, d = self.nearest(x)
         same = tf.cast(tf.gather(labels, indices) == labels[:, None], x.dtype)
@@ -140,7 +142,7 @@ class LSP:
         e = tf.reduce_sum(tf.square(tf.gather(z, indices) - z[:, None]), -1)
         return tf.math.divide_no_nan(tf.reduce_sum(weights * e, 1), tf.reduce_sum(weights, 1))
 
-    def relative(self, x: Any, z: Any, x_near: Any, z_near: Any) -> Any:
+    def relative(self, x: Tensor, z: Tensor, x_near: Tensor, z_near: Tensor) -> Tensor:
         """Squared difference of how far x' is, in the embedding and in the image space."""
         ratios = []
         for point, near in ((x, x_near), (z, z_near)):
@@ -151,25 +153,25 @@ class LSP:
         return tf.square(ratios[1] - ratios[0])
 
 
-def _flat(z: Any) -> Any:
+def _flat(z: Tensor) -> Tensor:
     """Embeddings of any shape as vectors of at least float32."""
     z = tf.reshape(z, [tf.shape(z)[0], -1])
     return tf.cast(z, tf.float32) if z.dtype in (tf.float16, tf.bfloat16) else z
 
 
-def _squared_distances(a: Any, b: Any) -> Any:
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     squares = tf.reduce_sum(tf.square(a), -1)[:, None] + tf.reduce_sum(tf.square(b), -1)[None]
     distances = tf.nn.relu(squares - 2 * tf.matmul(a, b, transpose_b=True))
     return tf.linalg.set_diag(distances, tf.zeros_like(distances[:, 0]))
 
 
-def _scaled(distances: Any) -> Any:
+def _scaled(distances: Tensor) -> Tensor:
     """Distances over their mean of each row, negated; the mean is a constant."""
     mean = tf.stop_gradient(tf.reduce_mean(distances, -1, keepdims=True))
     return -tf.math.divide_no_nan(distances, mean)
 
 
-def _lengths(squares: Any) -> Any:
+def _lengths(squares: Tensor) -> Tensor:
     """Square roots whose gradient at 0 is 0, not infinite."""
     positive = squares > 0
     return tf.where(positive, tf.sqrt(tf.where(positive, squares, 1.0)), 0.0)

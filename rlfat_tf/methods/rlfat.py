@@ -19,7 +19,8 @@ from rlfat_tf.attacks.arguments import choice, count, number
 from rlfat_tf.core import losses, random, transforms
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, LogitsFn
-from rlfat_tf.methods.base import AdversarialModel, Batch, Objective
+from rlfat_tf.methods.base import AdversarialModel
+from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.trades import TRADES
 
 

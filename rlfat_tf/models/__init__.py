@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Callable
 
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Model
 from rlfat_tf.models.preact_resnet import preact_resnet18
 from rlfat_tf.models.reference import PadChannels, reference_by_depth, reference_wide_resnet
 from rlfat_tf.models.small_cnn import small_cnn
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 # The first entry that fits decides, so names stand before the families that they look like.
-MODELS: dict[str, Callable[..., Any]] = {
+MODELS: dict[str, Callable[..., Model]] = {
     "small_cnn": small_cnn,
     "preact_resnet18": preact_resnet18,
     "w32-10": functools.partial(
@@ -43,7 +44,7 @@ MODELS: dict[str, Callable[..., Any]] = {
 }
 
 
-def build(name: str, *, input_shape: Sequence[int], num_classes: int) -> Any:
+def build(name: str, *, input_shape: Sequence[int], num_classes: int) -> Model:
     """Builds a network by its name.
 
     Args:

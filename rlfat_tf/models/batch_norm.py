@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Tensor
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -24,7 +25,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     masks and other ranks or axes. (Ioffe & Szegedy, "Batch Normalization", ICML 2015.)
     """
 
-    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+    def call(self, inputs: Tensor, training: Any = None, mask: Any = None) -> Tensor:
         """Normalises by the statistics of the batch in training, else by the moving ones."""
         if not isinstance(training, (bool, type(None))) or mask is not None:
             return super().call(inputs, training=training, mask=mask)
@@ -34,12 +35,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return self._fused(inputs)
         return super().call(inputs, training=True)
 
-    def _has_fused_kernel(self, inputs: Any) -> bool:
+    def _has_fused_kernel(self, inputs: Tensor) -> bool:
         last = self.axis in (3, -1, [3], (3,))
         narrow = inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
         return len(inputs.shape) == 4 and last and narrow
 
-    def _inference(self, inputs: Any) -> Any:
+    def _inference(self, inputs: Tensor) -> Tensor:
         """(x - mean) / sqrt(variance + epsilon) * gamma + beta; the statistics are constants."""
         mean, variance, gamma, beta = self._parameters(inputs)
         scale = gamma * tf.math.rsqrt(variance + self.epsilon)
@@ -51,7 +52,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return tf.cast(outputs, inputs.dtype)
 
         @tf.custom_gradient
-        def normalise(x: Any, gamma: Any, beta: Any) -> Any:
+        def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
             outputs = tf.raw_ops.FusedBatchNormV3(
                 x=x,
                 scale=gamma,
@@ -62,7 +63,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
                 is_training=False,
             )[0]
 
-            def gradients(upstream: Any) -> tuple[Any, Any, Any]:
+            def gradients(upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
                 # Those that nobody asks for, in an attack the last two, are pruned from the graph.
                 wide = tf.cast(upstream, scale.dtype)
                 axes = [0, 1, 2]
@@ -77,7 +78,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
         return normalise(inputs, gamma, beta)
 
-    def _fused(self, inputs: Any) -> Any:
+    def _fused(self, inputs: Tensor) -> Tensor:
         """The training pass as one kernel; the moving statistics follow as in Keras."""
         mean, variance, gamma, beta = self._parameters(inputs)
         outputs, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -98,7 +99,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         self.moving_variance.assign(variance * keep + batch_variance * (1 - keep))
         return outputs
 
-    def _parameters(self, inputs: Any) -> list[Any]:
+    def _parameters(self, inputs: Tensor) -> list[Tensor]:
         dtype = tf.float64 if inputs.dtype == tf.float64 else tf.float32
         mean, variance = (
             tf.cast(tf.convert_to_tensor(v), dtype)

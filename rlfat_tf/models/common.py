@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rlfat_tf.core.compat import keras, synchronized_batch_norm
+from rlfat_tf.core.types import Tensor
 from rlfat_tf.models.batch_norm import FusedBatchNormalization
 
 BATCH_NORM_MOMENTUM = 0.9
@@ -22,7 +22,7 @@ def _outer_dtype() -> str:
 
 def image_input(
     input_shape: Sequence[int], *, num_classes: int, halvings: int, network: str
-) -> Any:
+) -> Tensor:
     """Checks what every network is given and returns the symbolic batch of images.
 
     Args:
@@ -64,8 +64,8 @@ def units(widths: Sequence[int], units_per_stage: int) -> Iterator[tuple[str, in
 
 
 def conv(
-    x: Any, filters: int, size: int, *, name: str, stride: int = 1, padding: str = "same"
-) -> Any:
+    x: Tensor, filters: int, size: int, *, name: str, stride: int = 1, padding: str = "same"
+) -> Tensor:
     """Applies a convolution without bias, drawn from N(0, 2 / (size * size * filters))."""
     # One initializer per layer: in Keras 3 an instance draws the same numbers at every call.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
@@ -80,7 +80,7 @@ def conv(
     )(x)
 
 
-def batch_norm(x: Any, *, epsilon: float, name: str) -> Any:
+def batch_norm(x: Tensor, *, epsilon: float, name: str) -> Tensor:
     """Applies batch normalisation, with statistics shared by all replicas of the current scope."""
     return FusedBatchNormalization(
         momentum=BATCH_NORM_MOMENTUM,
@@ -90,7 +90,7 @@ def batch_norm(x: Any, *, epsilon: float, name: str) -> Any:
     )(x)
 
 
-def logits(x: Any, num_classes: int, *, scale: float) -> Any:
+def logits(x: Tensor, num_classes: int, *, scale: float) -> Tensor:
     """Applies the last dense layer; its kernel is uniform in +-sqrt(3 * scale / fan_in)."""
     return keras.layers.Dense(
         num_classes,

@@ -9,15 +9,15 @@ the authors' code.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Model, Tensor
 from rlfat_tf.models.common import batch_norm
 
 
 def latent_discriminator(
     *, num_classes: int, widths: Sequence[int] = (80, 160, 320), units_per_stage: int = 4
-) -> Any:
+) -> Model:
     """Builds the discriminator.
 
     Args:
@@ -30,7 +30,7 @@ def latent_discriminator(
         class logits [batch, K].
     """
 
-    def dense(x: Any, width: int, name: str, taps: int = 9) -> Any:
+    def dense(x: Tensor, width: int, name: str, taps: int = 9) -> Tensor:
         # Drawn like the kernels whose centre it is: N(0, 2 / (taps * width)).
         initializer = keras.initializers.VarianceScaling(
             2.0 / taps, "fan_out", "untruncated_normal"
@@ -38,7 +38,7 @@ def latent_discriminator(
         layer = keras.layers.Dense(width, use_bias=False, kernel_initializer=initializer, name=name)
         return layer(x)
 
-    def normalised(x: Any, name: str) -> Any:
+    def normalised(x: Tensor, name: str) -> Tensor:
         return keras.layers.ReLU(name=f"{name}_relu")(batch_norm(x, epsilon=1e-5, name=name))
 
     inputs = keras.Input((num_classes,), name="logits", dtype="float32")

@@ -9,20 +9,20 @@ usual PyTorch networks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Model, Tensor
 from rlfat_tf.models import common
 
 EPSILON = 1e-5
 
 
-def _activate(x: Any, name: str) -> Any:
+def _activate(x: Tensor, name: str) -> Tensor:
     x = common.batch_norm(x, epsilon=EPSILON, name=f"{name}_bn")
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _conv3x3(x: Any, width: int, stride: int, name: str) -> Any:
+def _conv3x3(x: Tensor, width: int, stride: int, name: str) -> Tensor:
     if stride == 1:
         return common.conv(x, width, 3, name=name)
     # "same" would centre the strided kernel on odd pixels; the 1x1 shortcut reads the even ones.
@@ -30,7 +30,7 @@ def _conv3x3(x: Any, width: int, stride: int, name: str) -> Any:
     return common.conv(x, width, 3, stride=stride, padding="valid", name=name)
 
 
-def _unit(x: Any, width: int, stride: int, name: str) -> Any:
+def _unit(x: Tensor, width: int, stride: int, name: str) -> Tensor:
     shortcut = x
     residual = _activate(x, f"{name}_1")
     if stride != 1 or x.shape[-1] != width:
@@ -49,7 +49,7 @@ def preactivation_network(
     num_classes: int,
     input_shape: Sequence[int],
     name: str,
-) -> Any:
+) -> Model:
     """Builds a network of stages of pre-activation units; the maps are halved between stages."""
     images = common.image_input(
         input_shape, num_classes=num_classes, halvings=len(widths) - 1, network=name
@@ -62,7 +62,7 @@ def preactivation_network(
     return keras.Model(images, common.logits(x, num_classes, scale=1 / 3), name=name)
 
 
-def preact_resnet18(*, num_classes: int, input_shape: Sequence[int] = (32, 32, 3)) -> Any:
+def preact_resnet18(*, num_classes: int, input_shape: Sequence[int] = (32, 32, 3)) -> Model:
     """Builds the pre-activation ResNet-18 for small images.
 
     Like the network of Rice et al. it ends in a batch normalisation and a ReLU before the

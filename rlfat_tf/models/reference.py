@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Model, Tensor
 from rlfat_tf.models import common
 
 STEM_WIDTH = 16
@@ -40,7 +41,7 @@ class PadChannels(keras.layers.Layer):
         self.before = before
         self.after = after
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """Returns the padded maps."""
         return tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [self.before, self.after]])
 
@@ -53,13 +54,13 @@ class PadChannels(keras.layers.Layer):
         return {**super().get_config(), "before": self.before, "after": self.after}
 
 
-def _activate(x: Any, name: str) -> Any:
+def _activate(x: Tensor, name: str) -> Tensor:
     x = common.batch_norm(x, epsilon=EPSILON, name=f"{name}_bn")
     # ReLU with a slope, because LeakyReLU names its argument differently in Keras 2 and 3.
     return keras.layers.ReLU(negative_slope=SLOPE, name=f"{name}_relu")(x)
 
 
-def _shortcut(x: Any, width: int, stride: int, name: str) -> Any:
+def _shortcut(x: Tensor, width: int, stride: int, name: str) -> Tensor:
     if stride > 1:
         # "same" is what the reference does where it works, and works for odd sizes as well.
         x = keras.layers.AveragePooling2D(stride, padding="same", name=f"{name}_pool")(x)
@@ -69,7 +70,7 @@ def _shortcut(x: Any, width: int, stride: int, name: str) -> Any:
     return x
 
 
-def _unit(x: Any, width: int, stride: int, name: str, *, shared_activation: bool) -> Any:
+def _unit(x: Tensor, width: int, stride: int, name: str, *, shared_activation: bool) -> Tensor:
     residual = _activate(x, f"{name}_1")
     shortcut = _shortcut(residual if shared_activation else x, width, stride, name)
     residual = common.conv(residual, width, 3, stride=stride, name=f"{name}_conv1")
@@ -85,7 +86,7 @@ def reference_wide_resnet(
     num_classes: int,
     input_shape: Sequence[int] = (32, 32, 3),
     name: str = "reference_wide_resnet",
-) -> Any:
+) -> Model:
     """Builds a network of the reference's family.
 
     The paper's networks are ``units_per_stage=5, widths=(160, 320, 640)`` (CIFAR, "w32-10") and
@@ -131,7 +132,7 @@ def reference_by_depth(
     width: int,
     num_classes: int,
     input_shape: Sequence[int] = (32, 32, 3),
-) -> Any:
+) -> Model:
     """Builds the member "w<depth>-<width>" of the reference's family, counted like w32-10.
 
     Args:

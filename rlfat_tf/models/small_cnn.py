@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Model, Tensor
 from rlfat_tf.models import common
 
 EPSILON = 1e-3
 POOL_TWICE_FROM = 16  # pixels; below that, a second pooling would leave too little of the image
 
 
-def _block(x: Any, filters: int, pool: bool, name: str) -> Any:
+def _block(x: Tensor, filters: int, pool: bool, name: str) -> Tensor:
     x = common.conv(x, filters, 3, name=f"{name}_conv")
     x = common.batch_norm(x, epsilon=EPSILON, name=f"{name}_bn")
     x = keras.layers.ReLU(name=f"{name}_relu")(x)
     return keras.layers.MaxPooling2D(2, name=f"{name}_pool")(x) if pool else x
 
 
-def small_cnn(*, num_classes: int, input_shape: Sequence[int] = (28, 28, 1)) -> Any:
+def small_cnn(*, num_classes: int, input_shape: Sequence[int] = (28, 28, 1)) -> Model:
     """Builds two convolutions of 32 and 64 filters and a dense layer of 128 units.
 
     Meant for images between 8x8 and 28x28 pixels. Larger ones work too, but the dense layer grows

@@ -7,8 +7,8 @@ Zhang et al., "Theoretically Principled Trade-off between Robustness and Accurac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from rlfat_tf.core.types import Model
 from rlfat_tf.models.preact_resnet import preactivation_network
 
 
@@ -18,7 +18,7 @@ def wide_resnet(
     width: int,
     num_classes: int,
     input_shape: Sequence[int] = (32, 32, 3),
-) -> Any:
+) -> Model:
     """Builds the network "WRN-depth-width".
 
     Args:

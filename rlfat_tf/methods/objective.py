@@ -1,0 +1,43 @@
+"""What goes into the objective of a method and what comes out."""
+
+from __future__ import annotations
+
+from typing import Callable, NamedTuple
+
+from rlfat_tf.core import random
+from rlfat_tf.core.types import Images, Labels, Logits, Tensor
+
+
+class Batch(NamedTuple):
+    """What an objective is computed from.
+
+    Attributes:
+        images: Clean images x, float32 [batch, ...] in [0, 1].
+        adversarial: x', of the same shape; None if the method makes none.
+        labels: Integers [batch], or one-hot rows [batch, classes].
+        shuffle: Random Block Shuffle, RBS in the equations: a function from images to images. A
+            step has one draw of it: whatever is shuffled in it is cut and put together alike.
+        seed: For whatever else a method draws.
+    """
+
+    images: Images
+    adversarial: Images | None
+    labels: Labels
+    shuffle: Callable[[Images], Images]
+    seed: random.SeedLike = 0
+
+
+class Objective(NamedTuple):
+    """What a method computes of a batch; every loss is a vector [batch].
+
+    Attributes:
+        loss: The per-example objective whose mean over the global batch is minimised.
+        terms: The named parts of it, unweighted, for the logs.
+        clean_logits: f(x), if the method computes it.
+        adversarial_logits: The logits of the adversarial images as the loss sees them.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    clean_logits: Logits | None = None
+    adversarial_logits: Logits | None = None
