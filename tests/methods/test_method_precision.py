@@ -31,7 +31,7 @@ def test_the_attack_stays_in_the_ball_in_float32(nets, norm):
         seen.append(images.dtype)
         return narrow(images)
 
-    attack = ATTACK.replace(norm=norm)
+    attack = attacks.PGD(norm=norm, epsilon=ATTACK.epsilon, steps=ATTACK.steps)
     found = tf.function(lambda: attack(logits, IMAGES, LABELS))()
     assert found.dtype == tf.float32 and set(seen) == {tf.float32}
     delta = found.numpy().astype(np.float64) - IMAGES

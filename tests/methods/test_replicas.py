@@ -171,9 +171,10 @@ def test_terms_that_couple_examples_are_means_over_the_replicas(mirrored, readin
 )
 def test_three_steps_of_fit(mirrored, name, batch_norm, steps, arguments):
     attack = attacks.LinfPGD(epsilon=0.1, steps=steps)
+    radius = {"epsilon": 0.1, "eval_attack": attack} if name == "atld" else {"attack": attack}
 
     def trained():
-        robust = make(name, batch_norm, attack=attack, seed=4, **arguments)
+        robust = make(name, batch_norm, seed=4, **radius, **arguments)
         # One case does not know the size of its batches, and validates too.
         special = name == "rlfat_t"
         data = batches(IMAGES, LABELS, drop_remainder=not special)
