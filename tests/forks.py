@@ -123,6 +123,8 @@ class Forks:
         log = self._folder / f"{len(list(self._folder.iterdir()))}.txt"
         log.touch()
         variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        if "TF_CONFIG" not in environment:
+            variables.pop("TF_CONFIG", None)
         job = {"command": [str(part) for part in command], "folder": str(folder), "log": str(log),
                "before": before, "environment": variables}  # fmt: skip
         child = Child(self, self.ask(job), log)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.current
-def test_a_short_soak_reports_both_slopes_and_fails_above_its_limit():
+def test_a_short_soak_reports_both_slopes_and_fails_above_its_limit(forks):
     """It is too short to say anything of the slopes themselves."""
-    soaked = subprocess.run(
-        [sys.executable, "tools/soak.py", "--minutes=0.5", "--limit=-1000000"],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, capture_output=True,
-    )  # fmt: skip
-    assert soaked.returncode == 1, soaked.stderr
+    soak = forks.start("tools/soak.py", "--minutes=0.5", "--limit=-1000000")
+    assert soak.wait() == 1, soak.output
     for what in ("epochs", "evaluations"):
-        line = re.search(rf"(\d+) {what} in .* (\S+) MB at the end; slope \S+ MB/h", soaked.stdout)
-        assert line is not None, soaked.stdout
+        line = re.search(rf"(\d+) {what} in .* (\S+) MB at the end; slope \S+ MB/h", soak.output)
+        assert line is not None, soak.output
         assert int(line[1]) >= 1 and 100 < float(line[2]) < 10_000
-    assert "The slope of epochs and of evaluations is above -1000000.0 MB/h" in soaked.stderr
+    assert "The slope of epochs and of evaluations is above -1000000.0 MB/h" in soak.output
 
 
 def test_differences_of_converted_models():

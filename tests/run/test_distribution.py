@@ -1,12 +1,8 @@
 """Where a run computes: detection, refusals, and two real processes that train as one."""
 
 import json
-import os
+import signal
 import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -15,9 +11,9 @@ import tensorflow as tf
 
 from rlfat_tf.core.compat import KERAS_3
 from rlfat_tf.run import distribution, workdir
-from tests.runs import check_same, config, metrics
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.forks import KILLED
+from tests.run.interruptions import code
+from tests.runs import check_same, config, flags
 
 
 def tf_config(workers, index=0, **kinds):
@@ -104,34 +100,24 @@ def test_a_tpu_that_is_not_there_is_told(monkeypatch):
         distribution.make_strategy("tpu")
 
 
-def start(arguments, addresses=(), index=0):
-    """Starts Python as one of several workers, or alone."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    environment.pop("TF_CONFIG", None)
-    if addresses:
-        environment["TF_CONFIG"] = tf_config(addresses, index)
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def start(forks, command, addresses=(), index=0, before=""):
+    """Starts a program as one of several workers, or alone."""
+    cluster = {"TF_CONFIG": tf_config(addresses, index)} if addresses else {}
+    return forks.start(*command, before=before, CUDA_VISIBLE_DEVICES="", **cluster)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def results(all_forks, tmp_path_factory):
     """Weights and reports of two workers (0, 1) and of one process alone (2)."""
     folder = tmp_path_factory.mktemp("workers")
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    jobs = []
-    for number in range(3):
-        arguments = ["-m", "tests.run.multi_worker_job", str(folder / str(number))]
-        jobs.append(start(arguments, addresses if number < 2 else (), number))
-    for job in jobs:
-        output, _ = job.communicate(timeout=300)
-        assert job.returncode == 0, output[-3000:]
+    with all_forks.leaving_none():
+        jobs = []
+        for number in range(3):
+            command = ["-m", "tests.run.multi_worker_job", folder / str(number)]
+            jobs.append(start(all_forks, command, addresses if number < 2 else (), number))
+        for job in jobs:
+            job.check()
     results = []
     for number in range(3):
         with np.load(folder / f"{number}.npz") as file:
@@ -140,16 +126,16 @@ def trained(tmp_path_factory):
     return results
 
 
-def test_two_workers_end_with_the_weights_of_one_process(trained):
-    (first, one), (second, other), (alone, single) = trained
+def test_two_workers_end_with_the_weights_of_one_process(results):
+    (first, one), (second, other), (alone, single) = results
     assert one["replicas"] == other["replicas"] == 2 and single["replicas"] == 1
     for ours, theirs, expected in zip(first, second, alone):
         np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_their_metrics_are_those_of_all_examples(trained):
-    (_, one), (_, other), (_, single) = trained
+def test_their_metrics_are_those_of_all_examples(results):
+    (_, one), (_, other), (_, single) = results
     assert one["history"] == other["history"] and one["evaluated"] == other["evaluated"]
     assert set(one["history"]) == set(single["history"])
     for name, values in single["history"].items():
@@ -160,16 +146,16 @@ def test_their_metrics_are_those_of_all_examples(trained):
     assert 13 * single["uneven"] == pytest.approx(round(13 * single["uneven"]), abs=1e-4)
 
 
-def test_each_example_is_seen_once_and_each_worker_sees_its_slice(trained):
-    (_, one), (_, other), (_, single) = trained
+def test_each_example_is_seen_once_and_each_worker_sees_its_slice(results):
+    (_, one), (_, other), (_, single) = results
     assert [a + b for a, b in zip(one["seen"], other["seen"])] == single["seen"]
     assert [len(batch) for batch in one["seen"]] == [4, 4, 4, 4]
     everything = sum(single["seen"], [])
     assert len(set(everything)) == len(everything) == 32
 
 
-def test_one_of_them_is_the_chief(trained):
-    assert [report["chief"] for _, report in trained] == [True, False, True]
+def test_one_of_them_is_the_chief(results):
+    assert [report["chief"] for _, report in results] == [True, False, True]
 
 
 # A worker that dies.
@@ -191,96 +177,78 @@ def test_what_is_raised_without_a_worker_is_told(monkeypatch, kind):
         raise error
 
 
-# Runs a script and tells of each file that Python opens to write in a folder.
+# Tells of each file that Python opens to write in a folder.
 SPY = """
-import os, runpy, sys
-folder = sys.argv[1]
-def spy(event, arguments):
+import os, sys
+def spy(event, arguments, folder={!r}):
     if event == "open" and str(arguments[0]).startswith(folder) and arguments[1] != "r":
         if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             print("WROTE", arguments[0], flush=True)
     elif event in ("os.mkdir", "os.rename", "os.remove") and str(arguments[0]).startswith(folder):
         print("WROTE", arguments[0], flush=True)
-sys.argv = sys.argv[2:]
-sys.path[0] = os.path.dirname(sys.argv[0])
 sys.addaudithook(spy)
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def two_workers(run):
-    """Starts train.py twice, under a spy on what is written in the folder of the run."""
+def two_workers(forks, run, interrupted=None, at="", number=signal.SIGKILL):
+    """Starts train.py twice, under a spy on what is written in the folder of the run.
+
+    One of them may send itself a signal at a point.
+    """
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    flags = run.to_flags().split("\n")[:-1]
-    arguments = ["-c", SPY, run.workdir, str(ROOT / "train.py"), *flags]
-    return [start(arguments, addresses, index) for index in range(2)]
+    jobs = []
+    for index in range(2):
+        before = SPY.format(run.workdir)
+        if index == interrupted:
+            before += code(at, number)
+        jobs.append(start(forks, ["train.py", *flags(run)], addresses, index, before))
+    return jobs
 
 
-def outputs(jobs, timeout=300):
-    try:
-        return [job.communicate(timeout=timeout)[0] for job in jobs]
-    finally:
-        for job in jobs:
-            job.kill()
-
-
-def wait_for_epochs(job, run, epochs):
-    path, deadline = Path(run.workdir) / "metrics.csv", time.monotonic() + 300
-    while not path.exists() or len(metrics(path.parent)) < epochs:
-        if job.poll() is not None or time.monotonic() > deadline:
-            job.kill()
-            pytest.fail(job.communicate()[0][-3000:])
-        time.sleep(0.01)
+def ends(jobs):
+    """Waits for all; returns their statuses and what they wrote."""
+    return [job.wait() for job in jobs], [job.output for job in jobs]
 
 
 @pytest.mark.current
-def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(tmp_path):
+def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(forks, tmp_path):
     """One is asked to stop, then the chief, which writes, is killed; in the end nothing differs."""
-    length = {"epochs": 8, "optimizer": "sgd", "learning_rate": 0.01, "export": True}
+    length = {"epochs": 4, "optimizer": "sgd", "learning_rate": 0.01, "export": True}
     run = config(tmp_path / "run", distribution="multi_worker", **length)
 
-    jobs = two_workers(run)
-    wait_for_epochs(jobs[0], run, 2)
-    jobs[1].terminate()
-    told = outputs(jobs)
-    assert [job.returncode for job in jobs] == [143, 143], told
+    statuses, told = ends(two_workers(forks, run, 1, "step@3", signal.SIGTERM))
+    assert statuses == [143, 143], told
     for text in told:
         assert "Stopped by SIGTERM. The same command again goes on" in text
-    assert not (tmp_path / "run/summary.json").exists()  # it was in the middle
+    assert not (tmp_path / "run/summary.json").exists()
 
-    jobs = two_workers(run)
-    wait_for_epochs(jobs[0], run, 4)
-    jobs[0].kill()
-    killed, told = outputs(jobs)
-    assert jobs[1].returncode == 1 and "Traceback" not in told, told
+    statuses, (killed, told) = ends(two_workers(forks, run, 0, "step@6"))
+    assert statuses == [KILLED, 1] and "Traceback" not in told, told
     assert "Resuming at step" in told and "WROTE" in killed and "WROTE" not in told
     assert "Error: Another of the 2 workers" in told and "Give the same command again" in told
     assert not (tmp_path / "run/summary.json").exists()
 
-    jobs = two_workers(run)
-    told = outputs(jobs)
-    assert [job.returncode for job in jobs] == [0, 0], told
+    statuses, told = ends(two_workers(forks, run))
+    assert statuses == [0, 0], told
     assert "Resuming at step" in told[0] and "WROTE" not in told[1]
     assert (tmp_path / "run/export/saved_model.pb").is_file()
     whole = config(tmp_path / "whole", distribution="multi_worker", **length)
-    jobs = two_workers(whole)
-    told = outputs(jobs)
-    assert [job.returncode for job in jobs] == [0, 0], told
+    statuses, told = ends(two_workers(forks, whole))
+    assert statuses == [0, 0], told
     check_same(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.current
-def test_workers_that_were_started_differently_are_refused(tmp_path):
-    run = config(tmp_path / "run", distribution="multi_worker")
-    other = config(tmp_path / "run", distribution="multi_worker", seed=1)
+def test_workers_that_were_started_differently_are_refused(forks, tmp_path):
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     jobs = []
-    for index, each in enumerate((run, other)):
-        flags = each.to_flags().split("\n")[:-1]
-        jobs.append(start([str(ROOT / "train.py"), *flags], addresses, index))
-    for text in outputs(jobs):
+    for index, seed in enumerate((0, 1)):
+        run = config(tmp_path / "run", distribution="multi_worker", seed=seed)
+        jobs.append(start(forks, ["train.py", *flags(run)], addresses, index))
+    statuses, told = ends(jobs)
+    for text in told:
         assert "Error: The workers of this run differ in their flags. Give all of them" in text
-    assert [job.returncode for job in jobs] == [1, 1]
+    assert statuses == [1, 1]
     assert not (tmp_path / "run").exists()
 
 
@@ -303,17 +271,16 @@ def test_a_workdir_that_the_workers_do_not_share_is_told(tmp_path):
 
 @pytest.mark.current
 @pytest.mark.parametrize("address", ["taken", "127.0.0.1"])
-def test_a_worker_that_cannot_be_reached_at_its_address_is_told(tmp_path, address):
+def test_a_worker_that_cannot_be_reached_at_its_address_is_told(forks, tmp_path, address):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         if address == "taken":
             address = f"127.0.0.1:{taken.getsockname()[1]}"
         run = config(tmp_path / "run", distribution="multi_worker")
-        flags = run.to_flags().split("\n")[:-1]
-        job = start([str(ROOT / "train.py"), *flags], [address])
-        (text,) = outputs([job], 120)
-    assert job.returncode == 1 and "Traceback" not in text, text
+        job = start(forks, ["train.py", *flags(run)], [address])
+        status, text = job.wait(), job.output
+    assert status == 1 and "Traceback" not in text, text
     assert "Error: This worker could not join the others. Its address in TF_CONFIG" in text
 
 
