@@ -17,6 +17,7 @@ from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, attack_remaining, i
 from rlfat_tf.attacks.points import comparable, keep_better
 from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
 from rlfat_tf.core import losses, random
+from rlfat_tf.core.checks import check_layout
 from rlfat_tf.core.compat import keras
 
 # After how many of 10,000 queries the share of changed pixels is halved.
@@ -71,7 +72,8 @@ class Square(Bounded, Search):
         Raises:
             ValueError: If the images are not [batch, height, width, channels].
         """
-        if images.shape.rank != 4 or None in images.shape[1:]:
+        check_layout(images)
+        if None in images.shape[1:]:
             raise ValueError(
                 f"Square expects images [batch, height, width, channels]; received {images.shape}."
             )

@@ -124,6 +124,35 @@ def check_images_structure(images: Any) -> None:
         )
 
 
+def check_layout(images: Any) -> None:
+    """Refuses images of which the shape does not tell height, width and channels, in that order.
+
+    Args:
+        images: An array, a tensor or a specification.
+
+    Raises:
+        ValueError: If they are not [batch, height, width, channels], or if they look like
+            [batch, channels, height, width]: 1 or 3 rows and more than 4 channels.
+    """
+    shape = tuple(images.shape)
+    expected = "Expected images of shape [batch, height, width, channels]; received"
+    if len(shape) == 4 and (shape[1] not in (1, 3) or (shape[3] or 0) <= 4):
+        return
+    if len(shape) == 4:
+        raise ValueError(
+            f"{expected} {shape}, which looks like [batch, channels, height, width]. Move the "
+            "channels to the end, numpy.transpose(images, [0, 2, 3, 1]), and wrap the network: "
+            "lambda x: model(tf.transpose(x, [0, 3, 1, 2]))."
+        )
+    hints = {
+        2: "Pass the images whole, and flatten them inside of the model: "
+        "lambda x: model(tf.reshape(x, [tf.shape(x)[0], -1])).",
+        3: "For one channel add an axis: images[..., None]. A network that takes images without "
+        "it: lambda x: model(x[..., 0]).",
+    }
+    raise ValueError(f"{expected} {shape}. {hints.get(len(shape), '')}".rstrip())
+
+
 def check_labels_structure(labels: Any) -> None:
     """Refuses what are no class numbers or label vectors; see :func:`check_structure`."""
     if not hasattr(labels, "dtype"):

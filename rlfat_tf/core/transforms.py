@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from rlfat_tf.core import random
+from rlfat_tf.core.checks import check_layout
 from rlfat_tf.core.compat import ONLY_FIRST_REPLICA, keras
 from rlfat_tf.core.errors import unknown
 
@@ -135,7 +136,8 @@ def random_block_shuffle(
         ValueError: If the images have no static height and width, or ``num_blocks`` exceeds them.
     """
     images = tf.convert_to_tensor(images)
-    if images.shape.rank != 4 or None in images.shape[1:3]:
+    check_layout(images)
+    if None in images.shape[1:3]:
         raise ValueError(
             "Expected images of shape [batch, height, width, channels] with height and width "
             f"known; received {images.shape}."

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rlfat_tf.core.checks import check_layout
+
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
@@ -182,12 +184,7 @@ def _as_images(images: npt.ArrayLike) -> np.ndarray:
 
 
 def _check_images(images: np.ndarray) -> None:
-    if images.ndim != 4:
-        hint = " For one channel add an axis: images[..., None]." if images.ndim == 3 else ""
-        raise ValueError(
-            "Expected images of shape [examples, height, width, channels]; received shape "
-            f"{images.shape}.{hint}"
-        )
+    check_layout(images)
     if 0 in images.shape[1:]:
         raise ValueError(f"Expected at least one pixel; received shape {images.shape}.")
     if images.dtype == np.uint8:

@@ -9,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core import losses
-from rlfat_tf.core.checks import check_structure, checked_images, checked_labels, in_words
+from rlfat_tf.core.checks import (
+    check_layout,
+    check_structure,
+    checked_images,
+    checked_labels,
+    in_words,
+)
 from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.data import Arrays, DataSet
 
@@ -73,7 +79,8 @@ def _checked(batch: Any) -> tuple[Images, Labels]:
         batch = batch[0].astype(np.float32) / np.float32(255), *batch[1:]
     check_structure(batch)
     images, labels = batch
-    if images.ndim != 4 or labels.ndim == 0 or len(images) != len(labels) or not len(images):
+    check_layout(images)
+    if labels.ndim == 0 or len(images) != len(labels) or not len(images):
         raise ValueError(
             "Expected images [n, H, W, C] and as many labels, at least one; received images of "
             f"shape {images.shape} and labels of shape {labels.shape}."

@@ -157,3 +157,42 @@ def test_dlr_as_an_attack_loss_falls_back_below_three_classes():
         logits = tf.constant(LOGITS[:, :classes])
         objective = losses.attack_loss("dlr", lambda z=logits: z, LABELS % 2)
         np.testing.assert_allclose(objective(logits), expected(LABELS % 2, logits))
+
+
+@pytest.mark.parametrize("margin", [0, 1, 5, 10, 15, 17, 20, 30, 40, 50, 59, 80, 1000])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_the_gradient_of_the_attacks_cross_entropy_is_right_at_any_margin(margin, one_hot):
+    """Against float64; beyond 60 its direction, for there it is a straight line."""
+    logits = np.array([[margin, 0.0, -1.0, 0.5], [-2.0, margin, -3.0, -4.0]])
+    labels = np.eye(4)[[0, 1]] if one_hot else np.array([0, 1])
+    value, gradient = value_and_gradients(
+        lambda z: losses.unsaturated_cross_entropy(labels, z), tf.constant(logits, tf.float32)
+    )
+    others = np.where(np.eye(4)[[0, 1]] > 0, -np.inf, logits)
+    shares = np.exp(others - others.max(-1, keepdims=True))
+    direction = shares / shares.sum(-1, keepdims=True) - np.eye(4)[[0, 1]]
+    ahead = others.max(-1) + np.log(shares.sum(-1)) - margin
+    slope = 1 / (1 + np.exp(np.minimum(-ahead, 700)))
+    length = -gradient.numpy()[[0, 1], [0, 1]].astype(np.float64)
+    np.testing.assert_allclose(gradient / length[:, None], direction, rtol=1e-5, atol=1e-7)
+    inside = ahead > -losses.SATURATED
+    np.testing.assert_allclose(length[inside], slope[inside], rtol=1e-4)
+    assert np.all(length > 0)
+    np.testing.assert_allclose(value, np.logaddexp(0, ahead), rtol=1e-4, atol=1e-20)
+    usual = losses.cross_entropy(labels, tf.constant(logits, tf.float32))
+    np.testing.assert_allclose(value, usual, atol=1e-6)
+
+
+def test_the_attacks_cross_entropy_of_soft_labels():
+    found = value_and_gradients(
+        lambda z: losses.unsaturated_cross_entropy(SOFT, z), tf.constant(LOGITS)
+    )
+    for ours, theirs in zip(found, reference.cross_entropy(SOFT, LOGITS)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_the_kl_attack_does_not_saturate_either():
+    objective = losses.attack_loss("kl", lambda: tf.constant([[50.0, 0.0, 0.0]]), [0])
+    _, gradient = value_and_gradients(objective, tf.constant([[40.0, 0.0, -1.0]]))
+    expected = np.exp(-40.0) * np.array([[-1 - np.exp(-1), 1, np.exp(-1)]])
+    np.testing.assert_allclose(gradient, expected, rtol=1e-3)

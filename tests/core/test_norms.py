@@ -76,3 +76,33 @@ def test_l2_step_and_projection():
 def test_an_unknown_norm_names_the_known():
     with pytest.raises(ValueError, match=r"Unknown norm 'linff'. Did you mean 'linf'"):
         norms.get("linff")
+
+
+@pytest.mark.parametrize("scale", [1e-45, 1e-38, 2e-38, 1e-30, 1e-20, 1.0, 1e20, 1e30])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_lengths_and_unit_steps_of_any_scale(scale, compiled):
+    """Against float64. TensorFlow takes what is below 1.2e-38 for 0, which stays 0."""
+    values = np.array([[3.0, -4.0, 0.0, 12.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    given = (scale * values).astype(np.float32)
+    functions = [norms.length, norms.normalise, norms.get("l2").step]
+    if compiled:
+        functions = [tf.function(f, jit_compile=True) for f in functions]
+    length, *units = (f(tf.constant(given)).numpy() for f in functions)
+    seen = np.where(np.abs(given) < np.finfo(np.float32).tiny, 0.0, given).astype(np.float64)
+    expected = np.linalg.norm(seen, axis=-1)
+    np.testing.assert_allclose(length, expected, rtol=1e-6)
+    for unit in units:
+        wanted = seen / np.where(expected == 0, 1, expected)[:, None]
+        np.testing.assert_allclose(unit, wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_the_derivatives_of_lengths_are_finite():
+    x = tf.constant([[3e-25, 4e-25], [0.0, 0.0], [0.0, 5.0]])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        length, first = norms.length(x), norms.normalise(x)[:, 0]
+    np.testing.assert_allclose(tape.gradient(length, x), [[0.6, 0.8], [0, 0], [0, 1]], rtol=1e-6)
+    slope = tape.gradient(first, x).numpy()
+    np.testing.assert_allclose(slope[0] * 5e-25, [0.64, -0.48], rtol=1e-5)
+    np.testing.assert_allclose(slope[2], [0.2, 0.0], rtol=1e-5)
+    assert np.all(np.isfinite(slope))

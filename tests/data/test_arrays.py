@@ -50,7 +50,7 @@ def test_from_arrays_takes_lists_names_and_doubles():
         ({"train": images(6, np.float64) * np.nan}, "finite pixel values; received NaN"),
         ({"train": images(6, np.int64)}, "uint8 images, or floats .* received dtype int64"),
         ({"train": images(6)[..., 0]}, r"For one channel add an axis: images\[..., None\]"),
-        ({"train": images(6).reshape(6, -1)}, r"received shape \(6, 48\)"),
+        ({"train": images(6).reshape(6, -1)}, r"received \(6, 48\)"),
         ({"train": images(0), "train_labels": labels(0)}, "at least one image"),
         ({"train": images(5)}, "5 images and 6 labels"),
         ({"train_labels": np.eye(3)[labels(6)]}, r"one-hot labels pass labels.argmax"),

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.base import is_correct
 from rlfat_tf.attacks.pgd import PGD
-from rlfat_tf.core import losses, norms
+from rlfat_tf.core import losses
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.classifier import Classifier
 
@@ -19,6 +19,16 @@ RANGE_GAIN = 0.2
 # Relative to the spread of the logits. Two runs of one graph differ by rounding at most; between
 # two places in a batch, kernels may add up in another order, which would show in bfloat16.
 SAME_PLACE, OTHER_PLACE = 1e-4, 3e-2
+SATURATED = (
+    "The logits are so far apart that the softmax is exactly 1 in float32. PGD, MIM and APGD of "
+    "this library compute the loss without that rounding; trust them, the losses that do not "
+    "depend on the logits' scale (apgd with dlr, autoattack, cw), and no figure that the attacks "
+    "of other programs on the cross entropy give."
+)
+LOST = (
+    "An operation of the model passes no gradient: attack past it or replace its derivative, and "
+    "trust attacks without gradients only (square, nattack, spsa)."
+)
 FEW = 0.05  # share of examples that may be odd by chance
 
 
@@ -49,7 +59,7 @@ def check_classifier(
     if found or not len(correct) or not classifier.has_gradients(images[correct[:1]]):
         return found
     examples = tf.constant(images[correct]), tf.constant(labels[correct], tf.int32)
-    return _gradients(classifier, *examples, norm) or _attacks(classifier, *examples, epsilon, norm)
+    return _gradients(classifier, *examples) or _attacks(classifier, *examples, epsilon, norm)
 
 
 def _spread(rows: Any) -> Any:
@@ -134,29 +144,34 @@ def _determinism(predict: Any, images: Any) -> list[Finding]:
     return []
 
 
-def _gradients(classifier: Classifier, images: Any, labels: Any, norm: str) -> list[Finding]:
+def _gradients(classifier: Classifier, images: Any, labels: Any) -> list[Finding]:
     """Looks whether the gradient of the cross entropy gives a direction."""
 
     @tf.function
     def look() -> Any:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch(images)
-            loss = losses.cross_entropy(labels, classifier.logits_fn(images))
-        gradient = tape.gradient(loss, images)
+            logits = losses.as_float(classifier.logits_fn(images))
+            plain = losses.cross_entropy(labels, logits)
+            exact = losses.unsaturated_cross_entropy(labels, logits)
+        gradient = tape.gradient(plain, images)
         finite = tf.reduce_all(tf.math.is_finite(gradient), [1, 2, 3])
-        # As the attack sees it: in the Euclidean norm very small gradients underflow.
-        still = tf.reduce_all(norms.get(norm).step(gradient) == 0, [1, 2, 3])
-        return tf.reduce_sum(tf.cast([~finite, finite & still], tf.int32), -1)
+        still, lost = (
+            finite & tf.reduce_all(slope == 0, [1, 2, 3])
+            for slope in (gradient, tape.gradient(exact, images))
+        )
+        return tf.reduce_sum(tf.cast([~finite, still, lost], tf.int32), -1)
 
     count = len(images)
-    broken, zero = look.get_concrete_function()().numpy()
+    broken, zero, lost = look.get_concrete_function()().numpy()
     found = []
     if broken > FEW * count:
         found.append(
             finding(
                 "non-finite-gradients",
                 f"The input gradient of the cross entropy is NaN or infinite on {broken} of "
-                f"{count} images; steps along it lead nowhere, or to images of NaN. Find the "
+                f"{count} images; attacks of other programs may stand still or make "
+                "images of NaN, those here count NaN as 0 and move what is left. Find the "
                 "operation without a derivative (sqrt, norm, division at 0; a branch of where) and "
                 "give it a finite one.",
             )
@@ -166,9 +181,8 @@ def _gradients(classifier: Classifier, images: Any, labels: Any, norm: str) -> l
             finding(
                 "zero-gradients",
                 f"The input gradient of the cross entropy is zero on {zero} of {count} images, "
-                "which an attack on it leaves as they are: their robustness is apparent only. Use "
-                "a loss of the logits' differences (dlr, margin), attack past operations that "
-                "pass no gradient, and add attacks without gradients (square).",
+                "which a usual attack on it leaves as they are: their robustness is apparent only. "
+                + (LOST if lost > FEW * count else SATURATED),
             )
         )
     return found

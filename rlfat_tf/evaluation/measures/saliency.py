@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import losses, random
-from rlfat_tf.core.checks import checked_images, checked_labels, in_words
+from rlfat_tf.core.checks import check_layout, checked_images, checked_labels, in_words
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Model, Tensor
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 
@@ -62,6 +62,7 @@ def smooth_grad(
     logits_fn = as_classifier(model).logits_fn
     with in_words():
         images = checked_images(np.asarray(images))
+        check_layout(images)
         classes = losses.class_ids(checked_labels(np.asarray(classes)))
     signature = [
         tf.TensorSpec([None, *images.shape[1:]]),

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import losses, norms
-from rlfat_tf.core.checks import checked_labels, in_words
+from rlfat_tf.core.checks import check_layout, checked_labels, in_words
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Model
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
@@ -98,6 +98,8 @@ def loss_sensitivity(
         raise ValueError(f"Expected gamma exponents above 0; received {list(magnitudes)}.")
     images, labels = as_arrays((images, labels))
     logits_fn = as_classifier(model).logits_fn
+
+    check_layout(images)
 
     def lengths(some: Any, their_labels: Any, magnitude: Any) -> Any:
         seen = TRANSFORMS[transform](some, magnitude)
