@@ -88,6 +88,11 @@ class ATLD(AdversarialModel):
         )
         compat.build_optimizer(self.discriminator_optimizer, discriminator.trainable_variables)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "discriminator_learning_rate" and hasattr(self, "discriminator_optimizer"):
+            self.discriminator_optimizer.learning_rate = self.discriminator_learning_rate
+
     @classmethod
     def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
         """Returns none: epsilon is an option of this method."""

@@ -24,13 +24,13 @@ from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits, logits_in
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Optimizer, Tensor
 from rlfat_tf.methods import checks
-from rlfat_tf.methods.batch_norm import ATTACK_BN, attack_forward
+from rlfat_tf.methods.batch_norm import attack_forward, check_attack_bn
 from rlfat_tf.methods.checked_model import CheckedModel
 from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.options import (
+    checked_option,
     checked_options,
     docstring_with_options,
     options_of,
@@ -49,6 +49,9 @@ class AdversarialModel(CheckedModel):
     Keras model. ``.model`` is the classifier. ``fit`` logs ``loss``, each named term and
     ``adv_accuracy``, and ``accuracy`` where the method computes clean logits; ``evaluate`` gives
     ``accuracy`` (clean) and ``adv_accuracy`` (under ``eval_attack``).
+
+    Setting an argument later, ``robust.eval_attack = robust.eval_attack.replace(epsilon=0.5)``, has
+    an effect from the next batch on; see :class:`rlfat_tf.core.model.Model`.
 
     Args:
         model: A Keras model from float images in [0, 1] to logits [batch, classes].
@@ -110,8 +113,7 @@ class AdversarialModel(CheckedModel):
         super().__init__(name=name, dtype="float32")
         for option, value in checked_options(type(self), options).items():
             setattr(self, option, value)
-        if attack_bn not in ATTACK_BN:
-            raise unknown("attack_bn", attack_bn, ATTACK_BN)
+        check_attack_bn(attack_bn)
         checks.check_classifier(model, attack_bn)
         self.model = model
         for part, value in (parts or {}).items():
@@ -127,6 +129,9 @@ class AdversarialModel(CheckedModel):
         self.regularizer = regularizer
         if model.built:
             self.build(compat.input_shape(model))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, checked_option(type(self), name, value))
 
     @property
     def attack(self) -> Any:

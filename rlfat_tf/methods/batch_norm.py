@@ -9,9 +9,16 @@ import tensorflow as tf
 
 from rlfat_tf.core import compat
 from rlfat_tf.core.checks import logits_in
+from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import LogitsFn, Model
 
 ATTACK_BN = ("eval", "batch", "train")
+
+
+def check_attack_bn(mode: str) -> None:
+    """Raises a ValueError if the mode is none of :data:`ATTACK_BN`."""
+    if mode not in ATTACK_BN:
+        raise unknown("attack_bn", mode, ATTACK_BN)
 
 
 @contextlib.contextmanager
@@ -28,7 +35,11 @@ def attack_forward(model: Model, mode: str) -> Iterator[LogitsFn]:
 
     Yields:
         A function from images to logits.
+
+    Raises:
+        ValueError: If the mode is unknown.
     """
+    check_attack_bn(mode)
     if mode == "eval":
         yield lambda images: logits_in(model(images, training=False))
         return

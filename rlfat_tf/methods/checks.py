@@ -106,7 +106,8 @@ def check_compile(model: Model, optimizer: Optimizer, **others: Any) -> None:
 
     Raises:
         ValueError: If there is a loss or a weight of it (the method has its own), a metric with the
-            name of what the method logs itself, or an optimizer that adapts a scale of the loss.
+            name of what the method logs itself, or an optimizer that adapts a scale of the loss or
+            cannot work under the model's strategy.
     """
     for name in ("loss", "loss_weights"):
         if others.get(name) is not None:
@@ -126,6 +127,13 @@ def check_compile(model: Model, optimizer: Optimizer, **others: Any) -> None:
         raise ValueError(
             "compile() received an optimizer that scales the loss. That is for float16, in which "
             "attacks underflow; bfloat16 and float32 need none. Pass the inner optimizer."
+        )
+    strategy = model.distribute_strategy
+    for name in compat.impossible_on_replicas(optimizer, strategy):
+        raise ValueError(
+            f"compile() received an optimizer with {name}={getattr(optimizer, name)}, which Keras "
+            f"3 cannot heed under this {type(strategy).__name__}: it would update the replicas "
+            "under a condition, and TensorFlow forbids that. Leave it out, or train on one device."
         )
 
 

@@ -66,12 +66,22 @@ def checked_options(method: type[Any], given: Mapping[str, Any]) -> dict[str, An
         if name not in options:
             known = inspect.signature(method).parameters
             raise TypeError(str(unknown(f"argument of {method.__name__}", name, known)))
-    values = {}
-    for name, option in options.items():
-        value, check = given.get(name, option.default), option.metadata["check"]
-        left_open = value is None and option.default is None
-        values[name] = value if left_open or check is None else check(method, name, value)
-    return values
+    return {
+        name: checked_option(method, name, given.get(name, option.default))
+        for name, option in options.items()
+    }
+
+
+def checked_option(method: type[Any], name: str, value: Any) -> Any:
+    """Returns the value of an option, checked; of an attribute that is none, the value as it is.
+
+    Raises:
+        ValueError: If it is out of its range.
+    """
+    option = options_of(method).get(name)
+    check = None if option is None else option.metadata["check"]
+    left_open = option is not None and value is None and option.default is None
+    return value if left_open or check is None else check(method, name, value)
 
 
 def signature_with_options(method: type[Any]) -> inspect.Signature:

@@ -72,6 +72,14 @@ class LSP:
         self.reading, self.layer, self.epsilon = reading, layer, float(epsilon)
         self._embedding: tuple[Model, Model] | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(self, "_embedding") and not name.startswith("_"):
+            raise AttributeError(
+                f"{name} of a regulariser cannot be set, since compiled steps have read it. Set "
+                f"another on the method: method.regularizer = LSP({name}=...)."
+            )
+        super().__setattr__(name, value)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         names = ("weight", "neighbors", "reading", "layer", "epsilon")

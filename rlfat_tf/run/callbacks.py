@@ -200,6 +200,8 @@ class Checkpoints(keras.callbacks.Callback):
         """Counts the step, backs up when it is time, and stops if asked to."""
         self.progress["step"] += 1
         self.progress["trained"] += self.batch_size
+        if self.progress["step"] == 1:
+            compat.begin_averages(self.model.optimizer, self.model.trainable_variables)
         if batch == self.params["steps"] - 1:
             self._logs = logs or {}
             return  # validation or the end of the epoch backs up and stops

@@ -262,6 +262,21 @@ def test_a_factor_of_the_loss_changes_no_step():
     assert_alike(fitted(True, compiling), fitted(True, {"optimizer": keras.optimizers.SGD(0.1)}))
 
 
+@pytest.mark.skipif(not KERAS_3, reason="of Keras 3")
+@pytest.mark.parametrize(
+    "settings", [{"gradient_accumulation_steps": 2}, {**EMA, "ema_overwrite_frequency": 2}]
+)
+def test_what_keras_cannot_do_on_replicas(strategy2, settings):
+    def compiled(ours):
+        with strategy2.scope():
+            return a_model(ours, {"optimizer": keras.optimizers.SGD(0.1, **settings)})
+
+    with pytest.raises(ValueError, match=f"{list(settings)[-1]}=2, which Keras 3 cannot"):
+        compiled(True)
+    with pytest.raises(RuntimeError):  # once this fails, the check can go
+        compiled(False).fit(IMAGES, LABELS, batch_size=4, verbose=0)
+
+
 @pytest.mark.parametrize("steps", [None, 4])
 def test_every_batch_draws_anew(steps):
     if steps and not KERAS_3:
@@ -299,6 +314,8 @@ def test_averages_are_of_the_classifier_alone():
             kept.extend(np.array(each) for each in averages)
 
     robust.fit(IMAGES, LABELS, batch_size=6, callbacks=[Keep()], verbose=0)
+    robust.discriminator_learning_rate = 0.5
+    assert float(robust.discriminator_optimizer.learning_rate) == 0.5
     found = robust.model.get_weights() + discriminator.get_weights()
     assert len(kept) == len(found) == 8
     for weights, expected in zip(found, kept):

@@ -44,11 +44,7 @@ def input_shape(model: Model) -> Any:
     shape = getattr(model, "input_shape", None)
     if shape is not None:
         return shape
-    if KERAS_3:
-        shapes = list((getattr(model, "_build_shapes_dict", None) or {}).values())
-        shape = shapes[0] if len(shapes) == 1 else None
-    else:
-        shape = getattr(model, "_build_input_shape", None)
+    shape = (model.get_build_config() or {}).get("input_shape")
     if shape is None or not all(size is None or isinstance(size, int) for size in shape):
         return None
     return (None, *shape[1:])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
+
 from rlfat_tf.core.compat.stack import KERAS_3
-from rlfat_tf.core.types import Optimizer, Tensor
+from rlfat_tf.core.types import Optimizer, Strategy, Tensor
 
 
 def optimizer_variables(optimizer: Optimizer) -> list[Any]:
@@ -27,6 +29,18 @@ def averaged_variables(optimizer: Optimizer) -> list[Any]:
     return list(optimizer._model_variables_moving_average)
 
 
+def begin_averages(optimizer: Optimizer, variables: list[Any]) -> None:
+    """Begins an optimizer's averages with the weights after the first step, on Keras 2 too.
+
+    To be called after that step. Keras 3 begins there, Keras 2 at the random weights before it,
+    which the average would keep a part of. An optimizer without ``use_ema`` has none.
+    """
+    if KERAS_3 or not getattr(optimizer, "use_ema", False):
+        return
+    for average, variable in zip(averaged_variables(optimizer), variables):
+        average.assign(variable)
+
+
 def batches_seen(optimizer: Optimizer) -> Any:
     """Returns the variable that counts the batches whose gradients an optimizer has been given.
 
@@ -43,6 +57,23 @@ def scaled_loss(optimizer: Optimizer, loss: Tensor) -> Tensor:
     :func:`is_loss_scaling` tells.
     """
     return optimizer.scale_loss(loss) if KERAS_3 else loss
+
+
+def impossible_on_replicas(optimizer: Optimizer, strategy: Strategy) -> list[str]:
+    """Returns the arguments of an optimizer that Keras 3 cannot heed under a strategy.
+
+    They make it exchange gradients or averages under a condition, which TensorFlow forbids where
+    replicas meet in ``merge_call``: on CPUs, and on GPUs without NCCL.
+    """
+    with strategy.scope():
+        meet = tf.distribute.has_strategy() and not (
+            tf.__internal__.distribute.strategy_supports_no_merge_call()
+        )
+    if not KERAS_3 or not meet:
+        return []
+    names = ["gradient_accumulation_steps"]
+    names += ["ema_overwrite_frequency"] if getattr(optimizer, "use_ema", False) else []
+    return [name for name in names if getattr(optimizer, name, None)]
 
 
 def is_loss_scaling(optimizer: Optimizer) -> bool:
