@@ -117,6 +117,11 @@ def _read_parts(
         warnings.warn(f"{_listed(faults)} Left out.", stacklevel=4)
     arrays = {}
     for part, (images, files) in read.items():
+        if parts[part] and not files:
+            raise ValueError(
+                f"None of the files of the {part} part can be read as an image. Repair them, or "
+                "bring others."
+            )
         options.number(part, len(files))  # fewer than wanted may be left
         labels = np.array([number[file.class_name] for file in files], np.int64)
         arrays[part] = Arrays(images, labels)
@@ -144,7 +149,7 @@ def _read(
     if size is not None:
         check_budget(wanted, (size, size, 3))
 
-    resizer = None if size is None else _resizer(size)  # made once, before the threads share it
+    resizer = None if size is None else _resizer(size)
 
     def read(file: File) -> np.ndarray | Unreadable:
         try:
@@ -152,7 +157,7 @@ def _read(
                 image = decode(stored.read(), options.background)
             if resizer is None or image.shape[:2] == (size, size):
                 return image
-            return np.asarray(resizer(image))
+            return np.asarray(resizer(tf.constant(image)))
         except Unreadable as fault:
             return fault
         except OSError as error:
@@ -184,14 +189,17 @@ def _read(
 
 @functools.cache
 def _resizer(size: int) -> Callable[[Tensor], Tensor]:
-    """Returns the resizing as one graph for images of all shapes."""
+    """Returns the resizing as one graph for images of all shapes.
+
+    It is traced here, before threads share it: TensorFlow takes their waiting for retracing.
+    """
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     def resizer(image: Tensor) -> Tensor:
         with tf.device("CPU"):
             return resize(image, size)
 
-    return resizer
+    return resizer.get_concrete_function()
 
 
 def _grey(images: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ Understood are ``<root>/train/<class>/*`` with ``test`` or ``val`` beside ``trai
 
 from __future__ import annotations
 
+import collections
 import os
 import re
 from collections.abc import Iterable
@@ -14,11 +15,12 @@ from rlfat_tf.data.decode import SUFFIXES
 from rlfat_tf.data.listing import File, Listing, make_file, split
 from rlfat_tf.data.tree import Tree, scan
 
-# Names of parts, in lower case: as the whole name, or else as a word of it (Final_Training).
+# Names of parts, in lower case: as the whole name, or else as a word of it (Final_Training,
+# TrainImages).
 PART_NAMES = {
-    "train": ("train", "training", "trainset"),
+    "train": ("train", "training", "trainset", "trainingset"),
     "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing", "testset"),
+    "test": ("test", "testing", "testset", "testingset"),
 }
 
 
@@ -27,10 +29,16 @@ def list_folder(path: str) -> Listing:
 
     Raises:
         FileNotFoundError: If the folder or a part of it does not exist.
+        NotADirectoryError: If it is a file.
         ValueError: If there are no images, a class has none, the test or the validation part has
             classes that the training part lacks, or it cannot be told which folder is which.
     """
     root = os.path.expanduser(path)
+    if os.path.isfile(root):
+        raise NotADirectoryError(
+            f"{root!r} is a file. Give the folder in which the class folders are; unpack an "
+            "archive first."
+        )
     if not os.path.isdir(root):
         raise FileNotFoundError(f"There is no folder {root!r} to read images from.")
     tree = _unwrap(scan(root))
@@ -43,13 +51,22 @@ def list_folder(path: str) -> Listing:
     for part, files in parts.items():
         foreign = sorted({file.class_name for file in files} - set(class_names))
         if foreign:
+            advice = ""
+            if len(foreign) == len(_class_names(files)):
+                advice = (
+                    " It has none of those of train: sort the images into folders of these names; "
+                    f"or give folder:{folders['train'].path}, a fifth of which then is for "
+                    "the test."
+                )
             raise ValueError(
                 f"The {part} part {folders[part].path!r} has classes that train lacks: {foreign}. "
-                "Classes are matched by the names of their folders; capitals count."
+                f"Classes are matched by the names of their folders; capitals count.{advice}"
             )
     used = [_classes(folder, part) for part, folder in folders.items()]
+    classes = [of_part for part in used for of_part in part]
     unused = [folder for folder in tree.folders if folder not in found.values()]
-    left_out = _left_out((tree, *folders.values()), [c for part in used for c in part], unused)
+    unused += [sub for part in folders.values() for sub in part.folders if sub not in classes]
+    left_out = _left_out((tree, *folders.values()), classes, unused)
     if "test" not in parts:
         parts["test"] = parts.pop("validation")
     ordered = {part: tuple(sorted(files, key=lambda f: f.key)) for part, files in parts.items()}
@@ -64,6 +81,11 @@ def _flat(tree: Tree) -> Listing:
         train, test = split([f for f in _files(classes) if f.class_name == class_name])
         parts["train"] += train
         parts["test"] += test
+    if not parts["test"]:
+        raise ValueError(
+            f"Every class of {tree.path!r} has one image, which leaves none for the test part. Add "
+            "images; or make the parts yourself: train/<class>/<name> and test/<class>/<name>."
+        )
     ordered = {part: tuple(sorted(files, key=lambda f: f.key)) for part, files in parts.items()}
     left_out = _left_out((tree,), classes, unused)
     return Listing(tree.path, _class_names(_files(classes)), ordered, True, left_out)
@@ -76,7 +98,8 @@ def part_of(name: str) -> str | None:
 
 def _words_of(name: str) -> str | None:
     """As :func:`part_of`, by a word of the name."""
-    parts = {part_of(word) for word in re.split(r"[^A-Za-z]+", name)} - {None}
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    parts = {part_of(word) for word in words} - {None}
     return parts.pop() if len(parts) == 1 else None
 
 
@@ -123,7 +146,9 @@ def _find_parts(tree: Tree) -> dict[str, Tree]:
         return {}
     if not found:
         loose = [f.name for f in tree.folders if f.images]
-        if loose and not classes:
+        words = {_words_of(name) for name in loose}
+        # Several names with the same word, such as test_tube and test_strip, are those of classes.
+        if loose and not classes and (any(map(part_of, loose)) or len(words) == len(loose)):
             raise ValueError(
                 f"Expected class folders; {tree.path!r} has images directly in "
                 f"{', '.join(map(repr, loose))}, which are names of parts. Sort the images: "
@@ -133,10 +158,13 @@ def _find_parts(tree: Tree) -> dict[str, Tree]:
     if "train" not in found or len(found) == 1:
         here, missing = ("train", "test") if "train" in found else (min(found), "train")
         name = found[here].name
+        unsorted = [f for f in tree.folders if f.images and _words_of(f.name) == missing]
         raise FileNotFoundError(
             f"{tree.path!r} has a folder {name!r} but no {missing!r}"
             + (" (or 'val')" if missing == "test" else "")
-            + " with class folders beside it. Add it; or give "
+            + " with class folders beside it"
+            + "".join(f"; {f.name!r} has {len(f.images)} in no class folder" for f in unsorted)
+            + ". Add it; or give "
             f"folder:{found[here].path}, a fifth of which then is the test part."
         )
     return found
@@ -146,22 +174,29 @@ def _classes(folder: Tree, part: str) -> list[Tree]:
     """Returns the class folders of a part."""
     classes = [sub for sub in folder.folders if sub.images]
     if not classes:
-        loose = f"; there are {len(folder.images)} in no class folder" if folder.images else ""
-        deeper = folder.images_below
-        loose += f"; there are {deeper} in deeper folders" if deeper else ""
+        others = sum((sub.others for sub in (folder, *folder.below())), collections.Counter())
+        counts = {
+            "in no class folder": len(folder.images),
+            "in deeper folders": folder.images_below,
+            f"files with other endings ({_quoted(others)})": sum(others.values()),
+        }
+        said = "".join(f"; there are {count} {what}" for what, count in counts.items() if count)
         raise ValueError(
             f"Expected images {folder.path!r}/<class>/<name> with one of the endings "
-            f"{', '.join(SUFFIXES)}; found none{loose}."
+            f"{', '.join(SUFFIXES)}; found none{said}. Images lie directly in their class folder; "
+            "folders of parts are called train, test and val."
         )
     empty = [
-        f"{sub.name}" + (f" ({sub.total} in folders below it)" if sub.total else "")
+        sub.name
+        + (f" ({sub.total} in folders below it)" if sub.total else "")
+        + (f" (files with other endings: {_quoted(sub.others)})" if sub.others else "")
         for sub in folder.folders
         if not sub.images and sub.name[0] != "_" and not (_words_of(sub.name) and sub.total)
     ]
     if empty and part == "train":
         raise ValueError(
-            f"Expected images of every class; {folder.path!r} has none in {', '.join(empty)}. Add "
-            "them, or remove the empty folders."
+            f"Expected images of every class, directly in its folder; {folder.path!r} has none in "
+            f"{', '.join(empty)}. Put them there, or remove these folders."
         )
     return classes
 
@@ -182,11 +217,9 @@ def _left_out(parts: Iterable[Tree], classes: list[Tree], unused: list[Tree]) ->
     """Says what of the folder is not used."""
     around = {id(folder): folder for folder in parts}.values()
     used = [*around, *classes]
-    endings = sorted({repr(suffix) for folder in used for suffix in folder.others})
+    others = sum((folder.others for folder in used), collections.Counter())
     counts = {
-        f"files with other endings ({', '.join(endings)})": sum(
-            sum(folder.others.values()) for folder in used
-        ),
+        f"files with other endings ({_quoted(others)})": sum(others.values()),
         "broken links": sum(folder.broken for folder in used),
         "images in folders below the class folders": sum(c.images_below for c in classes),
         "images in no class folder": sum(len(folder.images) for folder in around),
@@ -196,3 +229,7 @@ def _left_out(parts: Iterable[Tree], classes: list[Tree], unused: list[Tree]) ->
         if folder.total:
             said.append(f"the folder {folder.name!r} ({folder.total} images)")
     return tuple(said)
+
+
+def _quoted(suffixes: Iterable[str]) -> str:
+    return ", ".join(sorted(map(repr, suffixes)))

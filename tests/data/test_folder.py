@@ -221,6 +221,25 @@ def test_a_broken_file_is_named(tree, size):
         data.load(f"folder:{tree}", image_size=size)
 
 
+def test_a_part_of_which_nothing_can_be_read(tree):
+    for path in (tree / "test").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.warns(UserWarning, match="the file is empty"):
+        with pytest.raises(ValueError, match="None of the files of the test part can be read"):
+            data.load(f"folder:{tree}", skip_unreadable=True)
+
+
+def test_threads_share_one_graph_for_resizing(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(tf.get_logger(), "warning", lambda *args: said.append(args))
+    folder._resizer.cache_clear()
+    for name in "ab":
+        for i in range(20):
+            write(tmp_path / name / f"{i}.png", picture(i))
+    data.load(f"folder:{tmp_path}", image_size=3)
+    assert not said  # of retracing
+
+
 def test_what_is_not_there(tree, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
         data.load(f"folder:{tmp_path / 'nowhere'}")

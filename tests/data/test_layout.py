@@ -49,6 +49,8 @@ ONE = {"cat": 1, "dog": 1}
         ("archive/train", "archive/test"),
         ("archive/photos v2/training_set/training_set", "archive/photos v2/test_set"),
         ("Final_Training/Images", "Final_Test/Images"),
+        ("TrainImages", "GTSRBTest"),
+        ("trainingset", "testingset"),
         ("train", "val"),
         ("train", "valid"),
         ("train", "Validation"),
@@ -122,6 +124,27 @@ def test_junk_is_no_class_and_what_is_left_out_is_told(tmp_path):
     )
 
 
+@pytest.mark.parametrize("names", [("test_strip", "test_tube"), ("TrainDelayed", "TrainOnTime")])
+def test_classes_may_have_a_word_in_common_that_names_a_part(tmp_path, names):
+    listing = list_folder(make(tmp_path, *(f"{name}/x.png x4" for name in names)))
+    assert listing.class_names == names and listing.flat
+
+
+def test_images_too_deep_in_a_class_of_the_test_part_are_told(tmp_path):
+    paths = [
+        f"{part}/{name}/x.png" for part, name in (("train", "a"), ("train", "b"), ("test", "a"))
+    ]
+    listing = list_folder(make(tmp_path, *paths, "test/b/deep/x.png x3"))
+    assert counts(listing)["test"] == {"a": 1, "b": 0}
+    assert listing.left_out == ("the folder 'b' (3 images)",)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    make(tmp_path, "photos.zip")
+    with pytest.raises(NotADirectoryError, match="is a file.*unpack an archive first"):
+        list_folder(str(tmp_path / "photos.zip"))
+
+
 def test_a_part_beside_classes_is_told(tmp_path):
     path = make(tmp_path, "cat/a.png x9", "dog/a.png x9", "val/cat/a.png", "val/dog/a.png")
     listing = list_folder(path)
@@ -149,7 +172,17 @@ def test_links_to_class_folders_are_followed_but_not_in_circles(tmp_path):
         (["test/a/x.png", "val/a/x.png"], FileNotFoundError, "has a folder 'test' but no 'train'"),
         (["train/x.png x3", "test/x.png"], ValueError, "directly in 'test', 'train'"),
         (["x.png x3"], ValueError, "found none; there are 3 in no class folder"),
-        (["a/b/c/x.png", "d/e/f/x.png"], ValueError, "found none; there are 2 in deeper folders"),
+        (["a/b/c/x.png", "d/e/f/x.png"], ValueError,
+         "there are 2 in deeper folders.*called train, test"),
+        (["a/x x3", "b/x.heic x2"], ValueError,
+         r"found none; there are 5 files with other endings \('', '.heic'\)"),
+        (["a/x.png x3", "b/x.heic"], ValueError,
+         r"none in b \(files with other endings: '.heic'\)"),
+        (["a/x.png", "b/x.png"], ValueError, "has one image, which leaves none for the test part"),
+        (["Final_Training/Images/00000/x.ppm", "Final_Test/Images/x.ppm"], ValueError,
+         r"lacks: \['Images'\].*sort the images.*or give folder:.*Final_Training"),
+        (["Train/0/x.png", "Train/1/x.png", "Test/x.png x4"], FileNotFoundError,
+         "'Test' has 4 in no class folder. Add it; or give"),
         (["val/a/x.png", "valid/a/x.png", "train/a/x.png"], ValueError,
          "several folders that may be the validation part: 'val', 'valid'"),
         (["train/a/x.png", "train/b/deep/x.png", "test/a/x.png"], ValueError,
