@@ -10,6 +10,8 @@ import tensorflow as tf
 from rlfat_tf.attacks.base import is_correct
 from rlfat_tf.attacks.pgd import PGD
 from rlfat_tf.core import losses
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.model_checks import try_out
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.classifier import Classifier
 
@@ -55,7 +57,7 @@ def check_classifier(
         return traced(tf.constant(some, tf.float32))
 
     found = _outputs(predict, images[some], labels[some], clean[some])
-    found = found or _determinism(predict, images[some])
+    found = found or _scaling(classifier, images.shape[1:]) or _determinism(predict, images[some])
     if found or not len(correct) or not classifier.has_gradients(images[correct[:1]]):
         return found
     examples = tf.constant(images[correct]), tf.constant(labels[correct], tf.int32)
@@ -107,6 +109,15 @@ def _outputs(predict: Any, images: Any, labels: Any, clean: Any) -> list[Finding
             )
         )
     return found
+
+
+def _scaling(classifier: Classifier, shape: tuple[int, ...]) -> list[Finding]:
+    """Looks at what a Keras model makes of black and white images, whatever it was trained on."""
+    model = getattr(classifier.keeper, "model", classifier.keeper)
+    if not isinstance(model, keras.Model):
+        return []
+    sentence = try_out(model, shape).scaling
+    return [] if sentence is None else [finding("another-range", sentence)]
 
 
 def _determinism(predict: Any, images: Any) -> list[Finding]:

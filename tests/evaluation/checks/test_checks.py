@@ -68,6 +68,17 @@ def test_sound_nets_give_no_warning(request, net, norm, epsilon):
     assert check(request.getfixturevalue(net), norm=norm, epsilon=epsilon) == ([], [])
 
 
+def test_a_model_that_scales_twice_is_found(standard):
+    """Even one that has learned to live with it: what its first layer receives tells."""
+    shape = standard.input_shape[1:]
+    net = keras.models.clone_model(standard)
+    kernel, *others = standard.get_weights()
+    net.set_weights([255 * kernel, *others])
+    twice = keras.Sequential([keras.Input(shape), keras.layers.Rescaling(1 / 255), net])
+    names, findings = check(twice)
+    assert names == ["another-range"] and "scale images of 0 to 255 itself" in findings[0].message
+
+
 def test_the_robust_net_is_robust(standard, robust):
     attack = tf.function(attacks.LinfPGD(epsilon=EPSILON, keep="best"))
     shares = [
