@@ -9,7 +9,7 @@ has made too little progress.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Callable
 
 import tensorflow as tf
 
@@ -17,14 +17,18 @@ from rlfat_tf.attacks.arguments import choice, count, number
 from rlfat_tf.attacks.base import Averaging, LogitsFn, Search, attack_remaining
 from rlfat_tf.attacks.passes import Objective, gradient_of, value_of
 from rlfat_tf.attacks.points import (
+    Ball,
     attack_score,
+    choose,
     count_targets,
     keep_better,
     random_point,
     target_class,
+    wide,
 )
-from rlfat_tf.core import losses, norms, random
+from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Tensor
 
 MOMENTUM = 0.75  # alpha of the paper
 LOSSES = ("ce", "dlr", "margin")
@@ -45,84 +49,67 @@ def checkpoints(steps: int) -> list[int]:
 
 
 def ascend(
-    logits_fn: LogitsFn,
-    objective: Objective,
-    images: Any,
-    labels: Any,
-    start: Any,
+    look: Callable[[Images], tuple[Tensor, ...]],
+    ball: Ball,
+    start: Images,
     *,
-    norm: str,
-    epsilon: float,
     steps: int,
     rho: float,
-    eot: int = 1,
-) -> Any:
+) -> Images:
     """Algorithm 1 from a start: the first misclassified point, else that of the greatest loss.
 
     Args:
-        logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
-        objective: From logits to the loss per example.
-        images: Centres of the balls, [n, ...].
-        labels: Integers [n].
+        look: From points [n, ...] to their gradient [n, ...], their loss [n] and whether they are
+            correctly classified, bool [n].
+        ball: Where the points stay.
         start: x^(0), [n, ...].
-        norm: ``"linf"`` or ``"l2"``.
-        epsilon: Radius.
         steps: N.
         rho: Share of steps that must increase the loss between two checkpoints.
-        eot: Passes over which loss and gradient are averaged.
     """
-    ball = norms.get(norm)
     ends = [0, *checkpoints(steps)]
     interval = [0] * (steps + 1)  # after step k: how many steps since the last checkpoint, or 0
     for before, end in zip(ends, ends[1:]):
         interval[end] = end - before
     intervals = tf.constant(interval, tf.float32)
 
-    def look(points: Any) -> tuple[Any, ...]:
-        """Gradient, loss and correctness of points, by one pass forward and back."""
-        return gradient_of(logits_fn, objective, points, labels=labels, eot=eot)
-
-    def pick(condition: Any, one: Any, other: Any) -> Any:
-        wide = tf.reshape(condition, [-1] + [1] * (images.shape.rank - 1))
-        return tf.where(wide, one, other)
-
-    def project(points: Any) -> Any:
-        return tf.clip_by_value(images + ball.project(points - images, epsilon), 0.0, 1.0)
-
-    def step(k: Any, now: Any, best: Any, size: Any, marks: Any, found: Any, correct: Any) -> Any:
+    def step(
+        k: Tensor, now: Any, best: Any, size: Tensor, since: Any, misclassified: Any, correct: Any
+    ) -> Any:
         x, previous, loss, gradient = now
         best_x, best_loss, best_gradient = best
-        increases, halved, mark = marks
-        wide = tf.reshape(size, [-1] + [1] * (images.shape.rank - 1))
-        z = project(x + wide * ball.step(gradient))
+        # Since the last checkpoint: how often the loss rose. At it: whether the step size was
+        # halved, and the greatest loss.
+        increases, halved, greatest = since
+        z = ball.step(x, gradient, wide(size, x))
         alpha = tf.where(k > 1, MOMENTUM, 1.0)
-        new_x = project(x + alpha * (z - x) + (1 - alpha) * (x - previous))
-        new_gradient, new_loss, new_right = look(new_x)
+        new_x = ball.project(x + alpha * (z - x) + (1 - alpha) * (x - previous))
+        new_gradient, new_loss, new_correct = look(new_x)
         increases += tf.cast(new_loss > loss, tf.float32)
-        ahead = new_loss > best_loss
+        better = new_loss > best_loss
         best = (
-            pick(ahead, new_x, best_x),
-            tf.where(ahead, new_loss, best_loss),
-            pick(ahead, new_gradient, best_gradient),
+            choose(better, new_x, best_x),
+            tf.where(better, new_loss, best_loss),
+            choose(better, new_gradient, best_gradient),
         )
         # The first misclassified point stays, so that nobody has to go on for others.
-        found, correct = pick(correct & ~new_right, new_x, found), correct & new_right
+        misclassified = choose(correct & ~new_correct, new_x, misclassified)
+        correct &= new_correct
         # Conditions 1 and 2 of the paper, at checkpoints.
         due = intervals[k] > 0
-        stalled = ~halved & (mark >= best[1])
+        stalled = ~halved & (greatest >= best[1])
         halve = due & ((increases < rho * intervals[k]) | stalled)
         now = (
-            pick(halve, best[0], new_x),
+            choose(halve, best[0], new_x),
             x,  # the momentum of a return is x_max - x^(k), as of any other step
             tf.where(halve, best[1], new_loss),
-            pick(halve, best[2], new_gradient),
+            choose(halve, best[2], new_gradient),
         )
-        marks = (
+        since = (
             tf.where(due, 0.0, increases),
             tf.where(due, halve, halved),
-            tf.where(due, best[1], mark),
+            tf.where(due, best[1], greatest),
         )
-        return k + 1, now, best, tf.where(halve, size / 2, size), marks, found, correct
+        return k + 1, now, best, tf.where(halve, size / 2, size), since, misclassified, correct
 
     gradient, loss, correct = look(start)
     nothing = tf.zeros_like(loss)
@@ -130,18 +117,18 @@ def ascend(
         1,
         (start, start, loss, gradient),
         (start, loss, gradient),
-        nothing + 2 * epsilon,
+        nothing + 2 * ball.epsilon,
         (nothing, tf.zeros_like(correct), loss),  # w_0 = 0 is a checkpoint
         start,
         correct,
     )
-    _, _, best, _, _, found, correct = tf.while_loop(
+    _, _, best, _, _, misclassified, correct = tf.while_loop(
         lambda k, *state: (k <= steps) & tf.reduce_any(state[-1]),
         step,
         state,
         parallel_iterations=1,
     )
-    return tf.stop_gradient(pick(correct, best[0], found))
+    return tf.stop_gradient(choose(correct, best[0], misclassified))
 
 
 class _APGD(Averaging, Search):
@@ -165,7 +152,12 @@ class _APGD(Averaging, Search):
                 objective = self._objective(logits_fn, images, labels, number)
                 compare = self._comparison(objective, labels)
                 start = random_point(self.norm, images, self.epsilon, seed.fold(number))
-                after = self._ascend(logits_fn, objective, images, labels, start)
+
+                def look(points: Images) -> tuple[Tensor, ...]:
+                    return gradient_of(logits_fn, objective, points, labels=labels, eot=self.eot)
+
+                ball = Ball(images, self.norm, self.epsilon)
+                after = ascend(look, ball, start, steps=self.steps, rho=self.rho)
 
                 def scored(points: Any) -> Any:
                     seen = value_of(logits_fn, compare, points, labels, eot=self.eot)
@@ -183,11 +175,6 @@ class _APGD(Averaging, Search):
     def _comparison(self, objective: Objective, labels: Any) -> Objective:
         """By which loss the ends of two starts are compared."""
         return objective
-
-    def _ascend(self, logits_fn: Any, objective: Any, images: Any, labels: Any, start: Any) -> Any:
-        names = ("norm", "epsilon", "steps", "rho", "eot")
-        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return ascend(logits_fn, objective, images, labels, start, **settings)
 
     def _variants(self, logits_fn: LogitsFn, images: Any) -> int:
         """How many losses there are."""

@@ -18,7 +18,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import count, number
 from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, is_correct
 from rlfat_tf.attacks.passes import gradient_by, repeat
-from rlfat_tf.attacks.points import keep_better, random_point, target_class
+from rlfat_tf.attacks.points import keep_better, random_point, target_class, wide
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 
@@ -104,7 +104,7 @@ class FABT(Bounded, Search):
     def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         found, distance = self._nearest(logits_fn, images, labels, seed, self.epsilon)
-        return tf.where(_wide(distance <= self.epsilon, images), found, images)
+        return tf.where(wide(distance <= self.epsilon, images), found, images)
 
     def minimal(
         self, logits_fn: LogitsFn, images: Any, labels: Any, *, seed: random.SeedLike = 0
@@ -143,7 +143,7 @@ class FABT(Bounded, Search):
             target = target_class(clean, label, number // self.restarts)
 
             def random_start() -> Any:
-                radius = _wide(tf.minimum(reach, self.epsilon) / 2.0, image)
+                radius = wide(tf.minimum(reach, self.epsilon) / 2.0, image)
                 return random_point(self.norm, image, radius, seed.rows(take).fold(number))
 
             first = tf.equal(number % self.restarts, 0)
@@ -193,19 +193,14 @@ class FABT(Bounded, Search):
             delta_image = step_to_hyperplane(images, gradient, at_image, self.norm)
             size, size_image = ball.length(delta), ball.length(delta_image)
             alpha = tf.minimum(tf.math.divide_no_nan(size, size + size_image), self.alpha_max)
-            alpha = _wide(alpha, x)
+            alpha = wide(alpha, x)
             x = (1 - alpha) * (x + self.eta * delta) + alpha * (images + self.eta * delta_image)
             x = tf.clip_by_value(x, 0.0, 1.0)
             wrong = ~is_correct(logits_fn(x), labels)
             score = tf.where(wrong, -ball.length(x - images), -math.inf)
             best, nearness = keep_better((best, nearness), (x, score))
-            x = tf.where(_wide(wrong, x), images + self.beta * (x - images), x)
+            x = tf.where(wide(wrong, x), images + self.beta * (x - images), x)
             return x, best, nearness
 
         _, best, nearness = repeat(step, self.steps, (start, best, -distance), unroll=False)
         return best, -nearness
-
-
-def _wide(per_example: Any, images: Any) -> Any:
-    """Shapes [n] to go with images."""
-    return tf.reshape(per_example, [-1] + [1] * (images.shape.rank - 1))

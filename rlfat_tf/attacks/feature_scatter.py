@@ -13,6 +13,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import count, fixed, size
 from rlfat_tf.attacks.base import Bounded, LogitsFn
 from rlfat_tf.attacks.passes import gradient_by
+from rlfat_tf.attacks.points import Ball
 from rlfat_tf.core import norms, random, transport
 from rlfat_tf.core.compat import keras
 
@@ -36,9 +37,9 @@ class FeatureScatter(Bounded):
         self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
     ) -> Any:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`; labels are not read."""
-        ball = norms.get("linf")
         clean = tf.stop_gradient(logits_fn(images))
-        start = images + ball.random_start(images, self.epsilon, "uniform", seed)
+        draw = norms.get(self.norm).random_start(images, self.epsilon, "uniform", seed)
+        start = images + draw
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(start)
             distance = transport.transport_distance(
@@ -47,6 +48,5 @@ class FeatureScatter(Bounded):
                 regularization=self.regularization,
                 iterations=self.iterations,
             )
-        step = self.epsilon * tf.sign(gradient_by(tape, distance, start))
-        delta = ball.project(start + step - images, self.epsilon)
-        return tf.clip_by_value(images + delta, 0.0, 1.0)
+        ball = Ball(images, self.norm, self.epsilon)
+        return ball.step(start, gradient_by(tape, distance, start), self.epsilon)

@@ -18,7 +18,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import choice, count, number, step_length
 from rlfat_tf.attacks.base import Averaging, LogitsFn, Search, attack_remaining
 from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
-from rlfat_tf.attacks.points import attack_score, keep_better
+from rlfat_tf.attacks.points import Ball, attack_score, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 
@@ -57,7 +57,7 @@ class MIM(Averaging, Search):
         return attack_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
 
     def _ascend(self, logits_fn: LogitsFn, images: Any, labels: Any) -> Any:
-        norm, linf = norms.get(self.norm), norms.get("linf")
+        ball, linf = Ball(images, self.norm, self.epsilon), norms.get("linf")
         objective = losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
         axes = list(range(1, images.shape.rank))
 
@@ -67,9 +67,7 @@ class MIM(Averaging, Search):
             gradient = linf.normalise(gradient)  # so that no mean of what follows is 0
             size = tf.reduce_mean(tf.abs(gradient), axes, keepdims=True)
             momentum = self.decay * momentum + tf.math.divide_no_nan(gradient, size)
-            ahead = point + self.step_size * norm.step(momentum)
-            delta = norm.project(ahead - images, self.epsilon)
-            return tf.clip_by_value(images + delta, 0.0, 1.0), momentum, *best
+            return ball.step(point, momentum, self.step_size), momentum, *best
 
         none = tf.zeros_like(labels, tf.float32) - math.inf
         state = (images, tf.zeros_like(images), images, none)

@@ -16,10 +16,11 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import choice, count, fixed, step_length
 from rlfat_tf.attacks.base import Averaging, LogitsFn
-from rlfat_tf.attacks.passes import Objective, gradient_of, repeat, value_of
-from rlfat_tf.attacks.points import attack_score, keep_better
+from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
+from rlfat_tf.attacks.points import Ball, attack_score, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Tensor
 
 KEEPS = ("last", "best")
 
@@ -63,55 +64,53 @@ class PGD(Averaging):
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         objective = losses.attack_loss(self.loss or "ce", lambda: logits_fn(images), labels)
 
-        def scored(points: Any) -> Any:
+        ball = Ball(images, self.norm, self.epsilon)
+        asked = labels if self.keep == "best" else None
+
+        def look(points: Images) -> tuple[Tensor, ...]:
+            return gradient_of(
+                logits_fn, objective, points, labels=asked, eot=self.eot, unroll=unroll
+            )
+
+        def scored(points: Images) -> tuple[Images, Tensor]:
             seen = value_of(logits_fn, objective, points, labels, eot=self.eot, unroll=unroll)
             return points, attack_score(*seen)
 
-        def ascend(seed: random.Seed) -> Any:
-            return self._ascend(logits_fn, objective, scored, images, labels, seed, unroll)
+        def ascend(seed: random.Seed) -> Images:
+            last, *best = self._ascend(look, ball, seed, unroll)
+            return keep_better(best, scored(last))[0] if best else last
 
         first = ascend(seed.fold(0))
         if self.restarts == 1:
             return first
 
-        def restart(number: Any, *best: Any) -> Any:
+        def restart(number: Tensor, *best: Any) -> Any:
             return number + 1, *keep_better(best, scored(ascend(seed.fold(number))))
 
         return repeat(restart, self.restarts - 1, (1, *scored(first)), unroll)[1]
 
-    def _ascend(
-        self,
-        logits_fn: LogitsFn,
-        objective: Objective,
-        scored: Any,
-        images: Any,
-        labels: Any,
-        seed: random.Seed,
-        unroll: bool,
-    ) -> Any:
-        """Runs the steps from one start."""
-        norm = norms.get(self.norm)
-        start = norm.random_start(images, self.epsilon, self.random_start or "uniform", seed)
+    def _ascend(self, look: Any, ball: Ball, seed: random.Seed, unroll: bool) -> tuple[Any, ...]:
+        """Takes the steps from one start.
 
-        def step(number: Any, adversarial: Any, *best: Any) -> Any:
-            asked = labels if best else None
-            gradient, *seen = gradient_of(
-                logits_fn, objective, adversarial, labels=asked, eot=self.eot, unroll=unroll
-            )
+        Returns:
+            The last point and, where the best one is kept, the best of those before and its score.
+        """
+        images, kind = ball.images, self.random_start or "uniform"
+        start = images + norms.get(ball.norm).random_start(images, ball.epsilon, kind, seed)
+
+        def step(adversarial: Images, *best: Any) -> tuple[Any, ...]:
+            gradient, *seen = look(adversarial)
             if best:
                 best = keep_better(best, (adversarial, attack_score(*seen)))
-            ahead = adversarial + self.step_size * norm.step(gradient)
-            delta = norm.project(ahead - images, self.epsilon)
             # No gradient of the weights' loss ever goes back through the attack.
-            return number + 1, tf.stop_gradient(tf.clip_by_value(images + delta, 0.0, 1.0)), *best
+            return tf.stop_gradient(ball.step(adversarial, gradient, self.step_size)), *best
 
         if self.keep == "last":
-            return repeat(step, self.steps, (0, images + start), unroll)[1]
+            return tuple(repeat(step, self.steps, (start,), unroll))
         # The clean images are the first candidate: in the ball, and never better than a success.
-        start = tf.clip_by_value(images + start, 0.0, 1.0)
+        start = tf.clip_by_value(start, 0.0, 1.0)
         none = tf.fill([tf.shape(images)[0]], tf.constant(-math.inf, tf.float32))
-        _, last, *best = repeat(step, self.steps, (0, start, images, none), unroll)
-        return keep_better(best, scored(last))[0]
+        return tuple(repeat(step, self.steps, (start, images, none), unroll))
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")

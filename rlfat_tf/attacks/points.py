@@ -1,7 +1,8 @@
-"""What several attacks do with points: rank them, start them, aim and move them."""
+"""What several attacks do with points: move, rank, start and aim them."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,6 +12,40 @@ from rlfat_tf.core import norms, random
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
 
 GREATEST = 1e18  # whose square is finite in float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Ball:
+    """Where the points of an attack must stay: near their images, and in [0, 1].
+
+    Attributes:
+        images: The centres, [batch, ...].
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: The radius.
+    """
+
+    images: Images
+    norm: str
+    epsilon: float
+
+    def project(self, points: Images) -> Images:
+        """Returns the nearest points inside."""
+        delta = norms.get(self.norm).project(points - self.images, self.epsilon)
+        return tf.clip_by_value(self.images + delta, 0.0, 1.0)
+
+    def step(self, points: Images, gradient: Tensor, length: Tensor | float) -> Images:
+        """Returns the points after a step of steepest ascent, which ends inside."""
+        return self.project(points + length * norms.get(self.norm).step(gradient))
+
+
+def wide(values: Tensor, images: Images) -> Tensor:
+    """Shapes [batch] to go with images [batch, ...]."""
+    return tf.reshape(values, [-1] + [1] * (images.shape.rank - 1))
+
+
+def choose(condition: Tensor, one: Images, other: Images) -> Images:
+    """Takes each example [...] of the one where its condition holds, else of the other."""
+    return tf.where(wide(condition, one), one, other)
 
 
 def attack_score(loss: Tensor, correct: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf.attacks.apgd import APGD, APGDT, ascend, checkpoints
-from rlfat_tf.attacks.points import target_class
+from rlfat_tf.attacks.passes import gradient_of
+from rlfat_tf.attacks.points import Ball, target_class
 from rlfat_tf.core import losses
 from tests import reference
 
@@ -96,10 +97,12 @@ def test_the_ascent_is_that_of_the_paper(norm, epsilon):
     start = np.clip(
         centre + rng.uniform(-1, 1, centre.shape) * (0.1 if norm == "linf" else 0.05), 0, 1
     )
-    found = ascend(
-        logits_fn, lambda z: z[:, 0], tf.constant(centre), tf.ones([5], tf.int32),
-        tf.constant(start, tf.float32), norm=norm, epsilon=epsilon, steps=40, rho=0.75,
-    )  # fmt: skip
+
+    def look(points):
+        return gradient_of(logits_fn, lambda z: z[:, 0], points, labels=tf.ones([5], tf.int32))
+
+    ball = Ball(tf.constant(centre), norm, epsilon)
+    found = ascend(look, ball, tf.constant(start, tf.float32), steps=40, rho=0.75)
     for i in range(5):
 
         def loss(x, i=i):
