@@ -234,3 +234,8 @@ def test_the_layer_in_a_saved_model(tmp_path: pathlib.Path):
     assert restored.get_config() == layer.get_config()
     # The counter of draws is part of the state: both go on alike.
     np.testing.assert_array_equal(loaded(IMAGES, training=True), model(IMAGES, training=True))
+
+
+def test_images_with_channels_in_front_are_refused_with_the_wrapper():
+    with pytest.raises(ValueError, match=r"lambda x: model\(tf.transpose\(x, \[0, 3, 1, 2\]\)\)"):
+        transforms.random_block_shuffle(np.zeros([2, 3, 8, 8], np.float32), 2, seed=0)

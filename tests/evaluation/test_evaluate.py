@@ -138,6 +138,11 @@ def test_every_norm_has_its_own_default_radius():
         ({"data": BATCHES.map(lambda x, y: (255 * x, y))}, "divide 8-bit images by 255"),
         ({"data": (IMAGES, LABELS[:3])}, "as many labels"),
         ({"data": (IMAGES[:0], LABELS[:0])}, "at least one"),
+        (
+            {"data": (np.zeros([8, 3, 32, 32], np.float32), LABELS[:8])},
+            r"looks like \[batch, channels, height, width\].*transpose\(x, \[0, 3, 1, 2\]\)",
+        ),
+        ({"data": (IMAGES[..., 0], LABELS)}, r"images\[..., None\]"),
         ({"data": (IMAGES[:, 1:], LABELS)}, r"takes images of shape .*; received images of shape"),
         ({"data": BATCHES.repeat()}, "a data set that ends"),
         ({"attack": "pgd"}, "setting of an evaluation: 'attack'. Did you mean 'attacks'"),
