@@ -190,7 +190,7 @@ def mutate_archive(good: Path, path: Path, rng: np.random.Generator) -> None:
         parts["model.weights.h5"] = mutated_bytes(parts["model.weights.h5"], rng)
     else:
         name = list(parts)[rng.integers(0, len(parts))]
-        parts[str(VALUES[rng.integers(11, 20)])] = parts.pop(name)
+        parts[str(VALUES[rng.integers(12, 20)])] = parts.pop(name)
     write_parts(path, parts)
 
 
