@@ -88,13 +88,14 @@ def events_of(read: Callable[[], Any]) -> frozenset[str]:
 
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
-    """Lets a test write its files."""
+    """Lets a test write its files; the time of the next one begins anew."""
     global _watched
     kept, _watched = _watched, None
     try:
         yield
     finally:
         _watched = kept
+        signal.alarm(SECONDS)
 
 
 # Random damage.
