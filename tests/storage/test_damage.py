@@ -49,7 +49,7 @@ def test_every_damage_to_a_backup_is_noticed(trained_copy):
     older = checkpoint.previous(path).read_bytes()
     for name, damage in damages(path).items():
         path.write_bytes(damage(good))
-        with pytest.warns(UserWarning, match="state.npz is damaged .*the backup before it"):
+        with pytest.warns(UserWarning, match="state.npz is damaged.*the backup before it"):
             checkpoint.repair_state(path)
         assert path.read_bytes() == older, name
         checkpoint.previous(path).write_bytes(older)
@@ -57,7 +57,7 @@ def test_every_damage_to_a_backup_is_noticed(trained_copy):
     with pytest.warns(UserWarning, match="state.npz is missing"):
         checkpoint.repair_state(path)
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="state.npz is damaged .*So is the one before.*missing"):
+    with pytest.raises(ValueError, match="state.npz is damaged.*So is the one before.*missing"):
         checkpoint.repair_state(path)
 
 
