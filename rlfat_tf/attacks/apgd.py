@@ -196,7 +196,7 @@ class APGD(_APGD):
 
     def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
         if self.loss == "margin":
-            return lambda logits: losses.lead(labels, logits)
+            return lambda logits: losses.negative_margin(labels, logits)
         return losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
 
 
@@ -212,7 +212,7 @@ class APGDT(_APGD):
 
     def _comparison(self, objective: Objective, labels: Any) -> Objective:
         # Losses of different targets do not compare; leads do.
-        return lambda logits: losses.lead(labels, logits)
+        return lambda logits: losses.negative_margin(labels, logits)
 
     def _variants(self, logits_fn: LogitsFn, images: Any) -> int:
         return count_targets(logits_fn, images, self.targets)
@@ -220,5 +220,5 @@ class APGDT(_APGD):
     def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
         logits = logits_fn(images)
         target = target_class(logits, labels, number % self._variants(logits_fn, images))
-        loss = losses.targeted_dlr if logits.shape[-1] > 3 else losses.targeted_lead
+        loss = losses.targeted_dlr if logits.shape[-1] > 3 else losses.targeted_negative_margin
         return lambda logits: loss(labels, target, logits)

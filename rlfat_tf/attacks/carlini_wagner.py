@@ -91,7 +91,7 @@ class _CarliniWagner(Search):
                 tape.watch(w)
                 points = tf.clip_by_value(middle + half * tf.tanh(w), lower, upper)  # rounding
                 logits = logits_fn(points)
-                lead = tf.cast(losses.lead(labels, logits), tf.float32)
+                lead = tf.cast(losses.negative_margin(labels, logits), tf.float32)
                 miss = tf.nn.relu(self.confidence - lead)
                 loss = tf.reduce_sum(self._distance(points - images) + const * miss)
             gradient = gradient_by(tape, loss, w)

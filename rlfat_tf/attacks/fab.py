@@ -180,7 +180,7 @@ class FABT(Bounded, Search):
         def step(x: Any, best: Any, nearness: Any) -> tuple[Any, Any, Any]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
-                lead = losses.targeted_lead(labels, target, logits_fn(x))
+                lead = losses.targeted_negative_margin(labels, target, logits_fn(x))
             gradient = gradient_by(tape, lead, x)
             lead = tf.cast(lead, tf.float32)
             lead = tf.where(tf.math.is_finite(lead), lead, 0.0)  # no plane to go to: stay

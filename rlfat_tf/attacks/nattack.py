@@ -17,7 +17,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import count, fixed, size
 from rlfat_tf.attacks.base import Bounded, LogitsFn, Search
 from rlfat_tf.attacks.carlini_wagner import BORDER
-from rlfat_tf.attacks.queries import in_chunks, in_rounds, lead_of_each
+from rlfat_tf.attacks.queries import negative_margins, reduce_in_chunks, search_in_rounds
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
 
@@ -73,7 +73,7 @@ class NAttack(Bounded, Search):
         mean = tf.ensure_shape(random.normal(seed.fold(0), tf.shape(images), START), images.shape)
         rounds = -(-self.iterations // self.test_every)
         labels = losses.class_ids(labels)
-        return in_rounds(play, rounds, logits_fn, images, labels, seed, [mean])
+        return search_in_rounds(play, rounds, logits_fn, images, labels, seed, [mean])
 
     def points(self, images: Any, shift: Any) -> Any:
         """Returns the points [batch, ...] to which shifts in the space of atanh lead."""
@@ -101,7 +101,7 @@ class NAttack(Bounded, Search):
 
         def add(blocks: Any, reference: Any, *sums: Any) -> Any:
             noise = self.noise(images, blocks, seed)
-            lead = lead_of_each(
+            lead = negative_margins(
                 logits_fn, self.points(images[:, None], mean[:, None] + self.sigma * noise), labels
             )
             heard = tf.cast(tf.math.is_finite(lead), tf.float32)  # a broken query says nothing
@@ -121,7 +121,7 @@ class NAttack(Bounded, Search):
         none, zeros = tf.zeros_like(labels, tf.float32), tf.zeros_like(images)
         start = (none, none, none, none, zeros, zeros)
         blocks, at_once = (-(-count // BLOCK) for count in (self.population, self.chunk))
-        count, *sums = in_chunks(add, blocks, at_once, start)[1:]
+        count, *sums = reduce_in_chunks(add, blocks, at_once, start)[1:]
         # sum_i A_i N_i = (sum_i R_i N_i - mean(R) * sum_i N_i) / (std(R) + 1e-7): in one pass, with
         # no need to keep the noise or to draw it twice.
         average, squares = (tf.math.divide_no_nan(total, count) for total in sums[:2])

@@ -1,4 +1,4 @@
-"""What attacks by queries share: rounds, chunks, and the leads of many points."""
+"""What attacks by queries share: rounds, chunks, and the margins of many points."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rlfat_tf.core import losses, random
 from rlfat_tf.core.types import Images, Labels, Tensor
 
 
-def in_rounds(
-    play: Callable[..., tuple[Any, Sequence[Any]]],
+def search_in_rounds(
+    play_round: Callable[..., tuple[Any, Sequence[Any]]],
     rounds: int,
     logits_fn: LogitsFn,
     images: Any,
@@ -21,11 +21,11 @@ def in_rounds(
     seed: random.Seed,
     state: Sequence[Any],
 ) -> Any:
-    """Plays round after round with those examples that are still classified correctly.
+    """Searches round after round for those examples that are still classified correctly.
 
     Args:
-        play: From (number of the round, images, labels, seed, state) of n >= 1 examples to their
-            points and their new state.
+        play_round: From (number of the round, images, labels, seed, state) of n >= 1 examples to
+            their points and their new state.
         rounds: How many at most.
         logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
         images: [batch, ...].
@@ -41,7 +41,7 @@ def in_rounds(
         rows = tf.where(correct)
         take = rows[:, 0]
         some, theirs, *old = (tf.gather(tensor, take) for tensor in (images, labels, *state))
-        found, new = play(number, some, theirs, seed.rows(take), old)
+        found, new = play_round(number, some, theirs, seed.rows(take), old)
         still = is_correct(logits_fn(found), theirs)
         pairs = zip((correct, points, *state), (still, found, *new))
         return number + 1, *(tf.tensor_scatter_nd_update(a, rows, b) for a, b in pairs)
@@ -56,7 +56,7 @@ def in_rounds(
     )[2]
 
 
-def in_chunks(body: Callable[..., Any], total: int, chunk: int, start: Sequence[Any]) -> Any:
+def reduce_in_chunks(body: Callable[..., Any], total: int, chunk: int, start: Sequence[Any]) -> Any:
     """Lets ``body(numbers, *state)`` see the numbers 0 ... total - 1, at most ``chunk`` at once."""
 
     def step(first: Any, *state: Any) -> Any:
@@ -70,26 +70,26 @@ def in_chunks(body: Callable[..., Any], total: int, chunk: int, start: Sequence[
     return state
 
 
-def lead_of_each(logits_fn: LogitsFn, points: Any, labels: Any) -> Any:
-    """``losses.lead`` of points [batch, members, ...]; float32 [batch, members]."""
+def negative_margins(logits_fn: LogitsFn, points: Any, labels: Any) -> Any:
+    """``losses.negative_margin`` of points [batch, members, ...]; float32 [batch, members]."""
     shape = tf.shape(points)
     flat = tf.reshape(points, tf.concat([[-1], shape[2:]], 0))
     logits = logits_fn(tf.ensure_shape(flat, [None, *points.shape[2:]]))
-    lead = losses.lead(tf.repeat(labels, shape[1]), logits)
+    lead = losses.negative_margin(tf.repeat(labels, shape[1]), logits)
     return tf.cast(tf.reshape(lead, shape[:2]), tf.float32)
 
 
-def lead_anywhere(logits_fn: LogitsFn, points: Images, labels: Labels) -> Tensor:
-    """:func:`lead_of_each` of points that need not be in [0, 1].
+def negative_margins_anywhere(logits_fn: LogitsFn, points: Images, labels: Labels) -> Tensor:
+    """:func:`negative_margins` of points that need not be in [0, 1].
 
     Where the classifier has no answer outside, as behind a square root, it is that of the nearest
     image.
     """
-    lead = lead_of_each(logits_fn, points, labels)
+    lead = negative_margins(logits_fn, points, labels)
     known = tf.math.is_finite(lead)
 
     def inside() -> Tensor:
         images = tf.clip_by_value(points, 0.0, 1.0)
-        return tf.where(known, lead, lead_of_each(logits_fn, images, labels))
+        return tf.where(known, lead, negative_margins(logits_fn, images, labels))
 
     return tf.cond(tf.reduce_all(known), lambda: lead, inside)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import count, fixed, size
 from rlfat_tf.attacks.base import Bounded, LogitsFn, Search
 from rlfat_tf.attacks.points import adam
-from rlfat_tf.attacks.queries import in_chunks, in_rounds, lead_anywhere
+from rlfat_tf.attacks.queries import negative_margins_anywhere, reduce_in_chunks, search_in_rounds
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
 
@@ -58,7 +58,7 @@ class SPSA(Bounded, Search):
         zeros = tf.zeros_like(images)
         start = [images, zeros, zeros]
         labels = losses.class_ids(labels)
-        return in_rounds(step, self.steps, logits_fn, images, labels, seed, start)
+        return search_in_rounds(step, self.steps, logits_fn, images, labels, seed, start)
 
     def directions(self, images: Any, seed: random.Seed) -> Any:
         """Draws all v_i of a step: int32 [batch, words, ...], a bit for every sign."""
@@ -75,14 +75,14 @@ class SPSA(Bounded, Search):
         def add(members: Any, total: Any) -> Any:
             v = signs(bits, members)
             ahead, behind = (
-                lead_anywhere(logits_fn, points[:, None] + side * v, labels)
+                negative_margins_anywhere(logits_fn, points[:, None] + side * v, labels)
                 for side in (self.delta, -self.delta)
             )
             slope = (behind - ahead) / (2.0 * self.delta)  # J is minus the lead
             slope = tf.where(tf.math.is_finite(slope), slope, 0.0)  # a broken query says nothing
             return [total + tf.einsum("bm,bm...->b...", slope, v)]
 
-        (total,) = in_chunks(add, self.samples, self.chunk, [tf.zeros_like(points)])
+        (total,) = reduce_in_chunks(add, self.samples, self.chunk, [tf.zeros_like(points)])
         return total / self.samples
 
 

@@ -84,7 +84,7 @@ class Square(Bounded, Search):
                 new = self._random_search(logits_fn, images, labels, seed.fold(number))
                 if self.restarts == 1:
                     return new[0]
-                old = found, comparable(losses.lead(labels, logits_fn(found)))
+                old = found, comparable(losses.negative_margin(labels, logits_fn(found)))
                 return keep_better(old, new)[0]
 
             return number + 1, attack_remaining(attempt, logits_fn, images, labels, seed, found)
@@ -105,7 +105,7 @@ class Square(Bounded, Search):
 
         def evaluate(points: Any, labels: Any) -> tuple[Any, Any]:
             logits = logits_fn(points)
-            return is_correct(logits, labels), comparable(losses.lead(labels, logits))
+            return is_correct(logits, labels), comparable(losses.negative_margin(labels, logits))
 
         def chunk(first: Any, *state: Any) -> Any:
             rows = tf.where(state[1])

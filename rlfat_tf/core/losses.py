@@ -140,11 +140,11 @@ def margin(labels: Labels, logits: Logits, confidence: float = 50.0) -> Tensor:
     Returns:
         [batch], at most 0.
     """
-    return -tf.nn.relu(confidence - lead(labels, as_float(logits)))
+    return -tf.nn.relu(confidence - negative_margin(labels, as_float(logits)))
 
 
-def lead(labels: Labels, logits: Logits) -> Tensor:
-    """By how much the greatest wrong logit exceeds the true one, per example: < 0 where right."""
+def negative_margin(labels: Labels, logits: Logits) -> Tensor:
+    """max_{j != y} z_j - z_y per example: below 0 where the example is correctly classified."""
     logits = as_float(logits)
     true_class = _true_class(labels, logits)
     true_logit = tf.reduce_sum(tf.where(true_class, logits, 0.0), axis=-1)
@@ -175,7 +175,7 @@ def dlr(labels: Labels, logits: Logits) -> Tensor:
     """
     logits = as_float(logits)
     top = tf.math.top_k(logits, 3).values
-    return tf.math.divide_no_nan(lead(labels, logits), top[:, 0] - top[:, 2])
+    return tf.math.divide_no_nan(negative_margin(labels, logits), top[:, 0] - top[:, 2])
 
 
 def targeted_dlr(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
@@ -194,10 +194,10 @@ def targeted_dlr(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
     logits = as_float(logits)
     top = tf.math.top_k(logits, 4).values
     scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
-    return tf.math.divide_no_nan(targeted_lead(labels, targets, logits), scale)
+    return tf.math.divide_no_nan(targeted_negative_margin(labels, targets, logits), scale)
 
 
-def targeted_lead(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
+def targeted_negative_margin(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
     """By how much the target's logit exceeds the true class's, z_t - z_y, per example."""
     logits = as_float(logits)
     return _logit(targets, logits) - _logit(class_ids(labels), logits)
@@ -234,7 +234,7 @@ def attack_loss(name: str, clean_logits: Callable[[], Logits], labels: Labels) -
     if name == "margin":
         return lambda logits: margin(labels, logits)
     if name == "dlr":
-        return lambda logits: (dlr if logits.shape[-1] > 2 else lead)(labels, logits)
+        return lambda logits: (dlr if logits.shape[-1] > 2 else negative_margin)(labels, logits)
     if name == "kl":
         reference = as_float(tf.stop_gradient(clean_logits()))
         shares = tf.nn.softmax(reference)

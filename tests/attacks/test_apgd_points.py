@@ -81,7 +81,7 @@ def test_restarts_are_never_worse_and_go_to_what_is_right(loss):
     attack = APGD(norm="l2", epsilon=0.1, steps=1, loss=loss)
     value = {
         "ce": lambda x: losses.cross_entropy(labels, net(x)),
-        "margin": lambda x: losses.lead(labels, net(x)),
+        "margin": lambda x: losses.negative_margin(labels, net(x)),
     }[loss]
     correct, height, rises = np.ones(8, bool), np.full(8, -np.inf), 0
     for restarts in (1, 2, 5):
@@ -167,7 +167,7 @@ def test_few_classes(classes):
     for attack in (APGD(epsilon=0.1, steps=10, loss="dlr"), APGDT(epsilon=0.1, steps=10)):
         found = run(attack, net, IMAGES, labels)
         assert np.all(np.isfinite(found)) and np.abs(found - IMAGES).max() <= 0.1 + 1e-6
-        loss = losses.dlr if classes == 3 and isinstance(attack, APGD) else losses.lead
+        loss = losses.dlr if classes == 3 and isinstance(attack, APGD) else losses.negative_margin
         before, after = (np.asarray(loss(labels, net(tf.constant(x)))) for x in (IMAGES, found))
         assert np.all(after > before)
     # With two classes all of these ascend the same lead.

@@ -21,7 +21,7 @@ def l2(x, axis=(1, 2, 3)):
     return np.sqrt(np.square(np.asarray(x, np.float64)).sum(axis))
 
 
-def lead(logits, labels):
+def negative_margin(logits, labels):
     logits = np.array(logits, np.float64)
     own = logits[np.arange(len(labels)), labels].copy()
     logits[np.arange(len(labels)), labels] = -np.inf
@@ -213,7 +213,7 @@ def simulate(attack, images, labels, seed, chunk):
     seed = random.as_seed(seed).of_examples(count).fold(0)
     start = windows.stripes if attack.norm == "linf" else windows.tiles
     best = np.float64(start(tf.constant(images), attack.epsilon, seed.fold(0)))
-    ahead = lead(twin.forward(best, training=False)[0], labels)
+    ahead = negative_margin(twin.forward(best, training=False)[0], labels)
     numbers = channels + (2 if attack.norm == "linf" else 5)
     for first in range(1, attack.queries, chunk):
         draws = random.uniform(seed.fold(1, first), [count, chunk, numbers], 0.0, 1.0).numpy()
@@ -222,7 +222,9 @@ def simulate(attack, images, labels, seed, chunk):
             for k in np.flatnonzero(ahead < 0):
                 draw = np.float64(draws[k, query - first])
                 new = NEXT[attack.norm](np.float64(images[k]), best[k], draw, side, attack.epsilon)
-                value = lead(twin.forward(new[None], training=False)[0], labels[k : k + 1])[0]
+                value = negative_margin(
+                    twin.forward(new[None], training=False)[0], labels[k : k + 1]
+                )[0]
                 if value > ahead[k]:
                     best[k], ahead[k] = new, value
     return best, ahead
@@ -247,11 +249,11 @@ def test_the_margin_never_gets_worse(norm):
         attack = Square(norm=norm, epsilon=EPSILON[norm] / 4, queries=queries)
         attack = attack.replace(rescale_schedule=False)  # so that the shorter is the longer's start
         found = tf.function(lambda x, y, attack=attack: attack(NET, x, y))(IMAGES, LABELS)
-        leads.append(lead(NET(found), LABELS))
+        leads.append(negative_margin(NET(found), LABELS))
     assert np.all(np.diff(leads, axis=0) >= -1e-6) and np.all(leads[-1] > leads[0])
     more = attack.replace(restarts=2)
     found = tf.function(lambda x, y: more(NET, x, y))(IMAGES, LABELS)
-    again = lead(NET(found), LABELS)
+    again = negative_margin(NET(found), LABELS)
     assert np.all(again >= leads[-1] - 1e-6) and np.any(again > leads[-1])
 
 

@@ -130,7 +130,7 @@ def test_the_losses_of_attacks():
 def test_the_lead_of_the_wrong_class():
     expected = [max(np.delete(z, y)) - z[y] for z, y in zip(LOGITS, LABELS)]
     for labels in (LABELS, ONE_HOT):
-        np.testing.assert_allclose(losses.lead(labels, tf.constant(LOGITS)), expected)
+        np.testing.assert_allclose(losses.negative_margin(labels, tf.constant(LOGITS)), expected)
 
 
 def test_dlr_by_hand():
@@ -153,7 +153,7 @@ def test_dlr_sees_neither_shift_nor_scale(loss):
 
 
 def test_dlr_as_an_attack_loss_falls_back_below_three_classes():
-    for classes, expected in ((4, losses.dlr), (2, losses.lead)):
+    for classes, expected in ((4, losses.dlr), (2, losses.negative_margin)):
         logits = tf.constant(LOGITS[:, :classes])
         objective = losses.attack_loss("dlr", lambda z=logits: z, LABELS % 2)
         np.testing.assert_allclose(objective(logits), expected(LABELS % 2, logits))
