@@ -117,7 +117,7 @@ def autoattack(name: str, budget: float, args: argparse.Namespace) -> measure.Ro
     model, subject = trained(args.workdir, args.data_dir)
     settings = settings_of(budget=budget, batch_size=EXAMPLES)
     attack = peers.our_attack(name, settings)
-    described, theirs = peers.JUDGES[name]["torchattacks"](subject, attack, settings)
+    described, theirs = peers.PEERS[name]["torchattacks"](subject, attack, settings)
     arrays = subject.images, subject.labels, subject.examples
     sides = {"ours": peers.our_run(model, attack, 0), "torchattacks": theirs}
     standing = {}

@@ -185,7 +185,7 @@ def torchattacks_run(
 
 
 # By attack, the peers that have it.
-JUDGES: dict[str, dict[str, Callable[..., tuple[str, Run]]]] = {
+PEERS: dict[str, dict[str, Callable[..., tuple[str, Run]]]] = {
     "pgd": {"foolbox": foolbox_pgd, "ART": art_pgd},
     **{
         name: {"torchattacks": functools.partial(torchattacks_run, name)}

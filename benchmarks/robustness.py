@@ -1,4 +1,4 @@
-"""Judges one trained network by our attacks and by the peers' at the same budget, side by side.
+"""Evaluates one trained network by our attacks and by the peers' at the same budget, side by side.
 
     python -m benchmarks.robustness --workdir=RUN --data_dir=... --test_examples=500 \
         --epsilon=0.03 --output=results/benchmarks/robustness_peers.json
@@ -60,7 +60,7 @@ import numpy as np
 
 from benchmarks import measure
 from benchmarks.measure import say
-from benchmarks.peers import JUDGES, Run, our_attack, our_run
+from benchmarks.peers import PEERS, Run, our_attack, our_run
 from benchmarks.subject import Subject, logits_of, prepare, right
 from rlfat_tf.storage import checkpoint
 from rlfat_tf.storage.files import write_text
@@ -137,7 +137,7 @@ def rows_of(
     """Measures the chosen rows that are not yet kept."""
     for name in args.rows:
         attack, ours = our_attack(name, args), None
-        for peer_name, make in JUDGES[name].items():
+        for peer_name, make in PEERS[name].items():
             try:
                 described, run = make(subject, attack, args)
             except ImportError as error:
@@ -176,8 +176,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     def names(text: str) -> list[str]:
         chosen = text.split(",")
-        if not set(chosen) <= set(JUDGES):
-            raise argparse.ArgumentTypeError(f"choose from {', '.join(JUDGES)}; received {text}")
+        if not set(chosen) <= set(PEERS):
+            raise argparse.ArgumentTypeError(f"choose from {', '.join(PEERS)}; received {text}")
         return chosen
 
     parser = argparse.ArgumentParser(
@@ -192,7 +192,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--budget", type=number, default=1.0, help="factor on all steps and queries, both sides"
     )
-    parser.add_argument("--rows", type=names, default=list(JUDGES), help=",".join(JUDGES))
+    parser.add_argument("--rows", type=names, default=list(PEERS), help=",".join(PEERS))
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)

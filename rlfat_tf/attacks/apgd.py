@@ -181,7 +181,8 @@ class _APGD(Averaging, Search):
         return 1
 
     def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
-        raise NotImplementedError
+        """From logits to the loss of a start of that number."""
+        raise TypeError(f"{type(self).__name__} does not implement _objective().")
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")

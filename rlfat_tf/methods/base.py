@@ -15,20 +15,20 @@ the optimizers add the gradients of the replicas, so this is right on one device
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from rlfat_tf.attacks import Attack, LinfPGD
-from rlfat_tf.core import compat, losses, random
-from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits, logits_in
+from rlfat_tf.core import compat, random
+from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Optimizer, Tensor
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import attack_forward, check_attack_bn
-from rlfat_tf.methods.checked_model import CheckedModel
-from rlfat_tf.methods.objective import Batch, Objective
+from rlfat_tf.methods.epoch_means import EpochMeans
+from rlfat_tf.methods.objective import Batch, Objective, global_batch_size, weighted
 from rlfat_tf.methods.options import (
     checked_option,
     checked_options,
@@ -36,13 +36,13 @@ from rlfat_tf.methods.options import (
     options_of,
     signature_with_options,
 )
-from rlfat_tf.storage.saved_model import export_saved_model
+from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
 
 TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
 ATTACK_DRAW, SHUFFLE_DRAW, METHOD_DRAW = 0, 1, 2
 
 
-class AdversarialModel(CheckedModel):
+class AdversarialModel(WrappedClassifier):
     """Base of the training methods: a Keras model around a classifier.
 
     ``call`` returns the classifier's logits, so that ``predict`` and ``evaluate`` work as with any
@@ -125,7 +125,7 @@ class AdversarialModel(CheckedModel):
         self.attack_bn = attack_bn
         self.seed = int(seed)
         self.weight_decay = float(weight_decay)
-        self._untracked = _Untracked()
+        self._means = EpochMeans()
         self.regularizer = regularizer
         if model.built:
             self.build(compat.input_shape(model))
@@ -160,7 +160,7 @@ class AdversarialModel(CheckedModel):
             own = (*own, regularizer.term)
         self._regularizer, self.terms = regularizer, own
         with self.distribute_strategy.scope():
-            self._untracked.track(("loss", *own, "adv_accuracy"))
+            self._means.track(("loss", *own, "adv_accuracy"))
 
     @classmethod
     def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
@@ -202,48 +202,6 @@ class AdversarialModel(CheckedModel):
         defaults = {"loss": "ce", "random_start": "uniform"}
         config = self.attack.get_config()
         return self.attack.replace(**{k: v for k, v in defaults.items() if k in config})
-
-    # The model.
-
-    def build(self, input_shape: Any = None) -> None:
-        """Builds the classifier, if it is not built yet."""
-        if not self.model.built:
-            self.model.build(input_shape)
-        self.built = True
-
-    @property
-    def trainable_variables(self) -> list[Any]:
-        """What the compiled optimizer trains: the classifier's, and of no other part."""
-        return list(self.model.trainable_variables)
-
-    @property
-    def trainable_weights(self) -> list[Any]:
-        """See :attr:`trainable_variables`; Keras asks under both names."""
-        return list(self.model.trainable_weights)
-
-    def call(self, inputs: Images, training: bool | None = None) -> Logits:
-        """Returns the classifier's logits [batch, classes] for images [batch, ...] in [0, 1]."""
-        return logits_in(self.model(inputs, training=training))
-
-    def logits(self, images: Images, *, training: bool) -> Logits:
-        """Returns the classifier's logits [batch, classes], at least float32."""
-        return losses.as_float(logits_in(self.model(images, training=training)))
-
-    def compile(
-        self, optimizer: Optimizer = "rmsprop", loss: Any = None, metrics: Any = None, **kwargs: Any
-    ) -> None:
-        """Configures training as ``keras.Model.compile`` does; ``loss`` must stay None.
-
-        ``jit_compile`` is False unless given: Keras 3 would turn XLA on where it finds a GPU, and
-        XLA neither checks values nor draws the same numbers.
-
-        Raises:
-            ValueError: If a loss is given or a weight of it, a metric with the name of what the
-                method logs itself, or an optimizer that scales the loss for float16.
-        """
-        checks.check_compile(self, optimizer, loss=loss, metrics=metrics, **kwargs)
-        kwargs.setdefault("jit_compile", False)
-        super().compile(optimizer=optimizer, loss=None, metrics=metrics, **kwargs)
 
     # The method.
 
@@ -323,7 +281,7 @@ class AdversarialModel(CheckedModel):
         adversarial = self.adversarial_examples(images, labels, seed.fold(ATTACK_DRAW))
         with tf.GradientTape() as tape:
             result = self.batch_objective(images, adversarial, labels, seed, training=True)
-            per_example = _weighted(result.loss, weights)
+            per_example = weighted(result.loss, weights)
             loss = tf.reduce_sum(per_example) / global_batch_size(per_example)
             penalty = self._penalty(per_example.dtype)
             loss += penalty / tf.distribute.get_strategy().num_replicas_in_sync
@@ -333,7 +291,7 @@ class AdversarialModel(CheckedModel):
             gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
         self.after_update(result, labels)
-        self._track(result, per_example + penalty, labels, weights)
+        self._means.update(result, per_example + penalty, labels, weights)
         return self._logs(result, images, labels, result.clean_logits, weights)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -351,8 +309,8 @@ class AdversarialModel(CheckedModel):
             adversarial_logits = self.logits(adversarial, training=False)
         result = self.batch_objective(images, adversarial, labels, seed, training=False)
         result = result._replace(adversarial_logits=adversarial_logits)
-        per_example = _weighted(result.loss, weights) + self._penalty(result.loss.dtype)
-        self._track(result, per_example, labels, weights)
+        per_example = weighted(result.loss, weights) + self._penalty(result.loss.dtype)
+        self._means.update(result, per_example, labels, weights)
         return self._logs(result, images, labels, clean_logits, weights)
 
     def _checked(self, images: Images, labels: Labels) -> tuple[Images, Labels]:
@@ -366,15 +324,6 @@ class AdversarialModel(CheckedModel):
             squares = [tf.nn.l2_loss(v) for v in self.trainable_variables]
             penalty += self.weight_decay * tf.cast(tf.add_n(squares), dtype)
         return penalty
-
-    def _track(self, result: Objective, loss: Tensor, labels: Labels, weights: Any) -> None:
-        """Adds a batch to the running means of the epoch."""
-        self.trackers["loss"].update_state(loss)
-        for name, values in result.terms.items():
-            self.trackers[name].update_state(_weighted(values, weights))
-        if result.adversarial_logits is not None:
-            predicted = tf.argmax(result.adversarial_logits, -1, output_type=tf.int32)
-            self.trackers["adv_accuracy"].update_state(predicted == losses.class_ids(labels))
 
     def _logs(
         self, result: Objective, images: Images, labels: Labels, clean_logits: Any, weights: Any
@@ -399,7 +348,7 @@ class AdversarialModel(CheckedModel):
     @property
     def trackers(self) -> dict[str, Any]:
         """The running means of an epoch, by their names in the logs."""
-        return self._untracked.trackers
+        return self._means.trackers
 
     # Saving.
 
@@ -428,43 +377,3 @@ class AdversarialModel(CheckedModel):
                     config[key], custom_objects=custom_objects
                 )
         return cls(**config)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model as it was compiled when it was saved."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        compat.build_optimizer(self.optimizer, self.trainable_variables)
-
-    def export(self, filepath: Any, **kwargs: Any) -> None:
-        """Writes a SavedModel for serving; see :func:`rlfat_tf.export_saved_model`."""
-        export_saved_model(self.model, filepath, **kwargs)
-
-
-class _Untracked:
-    """Hides the running means from Keras, which would save them among the model's weights."""
-
-    def __init__(self) -> None:
-        self.trackers: dict[str, Any] = {}
-
-    def track(self, names: Sequence[str]) -> None:
-        """Drops the running means of other names, and makes those that there are not yet."""
-        new = {name: keras.metrics.Mean(name=name) for name in names if name not in self.trackers}
-        self.trackers = {name: {**new, **self.trackers}[name] for name in names}
-
-
-def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Multiplies per-example values with their sample weights, if there are any."""
-    if weights is None:
-        return values
-    return values * tf.cast(tf.reshape(weights, [-1]), values.dtype)
-
-
-def global_batch_size(per_example: Tensor) -> Tensor:
-    """Returns the number of examples of all replicas together, in the dtype of the losses."""
-    size = tf.cast(tf.shape(per_example)[0], per_example.dtype)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if replicas == 1:
-        return size
-    if per_example.shape[0] is not None:
-        return size * replicas
-    # The last batch of an uneven data set: replicas differ in size.
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, size)

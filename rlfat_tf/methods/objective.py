@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, NamedTuple
 
+import tensorflow as tf
+
 from rlfat_tf.core import random
 from rlfat_tf.core.types import Images, Labels, Logits, Tensor
 
@@ -41,3 +43,22 @@ class Objective(NamedTuple):
     terms: dict[str, Tensor]
     clean_logits: Logits | None = None
     adversarial_logits: Logits | None = None
+
+
+def weighted(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Multiplies per-example values with their sample weights, if there are any."""
+    if weights is None:
+        return values
+    return values * tf.cast(tf.reshape(weights, [-1]), values.dtype)
+
+
+def global_batch_size(per_example: Tensor) -> Tensor:
+    """Returns the number of examples of all replicas together, in the dtype of the losses."""
+    size = tf.cast(tf.shape(per_example)[0], per_example.dtype)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas == 1:
+        return size
+    if per_example.shape[0] is not None:
+        return size * replicas
+    # The last batch of an uneven data set: replicas differ in size.
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, size)

@@ -56,7 +56,7 @@ FRONTS = {
 }
 
 
-def robust(attack, logits, judge, labels):
+def robust(attack, logits, reference_net, labels):
     call = tf.function(lambda x, y: attack(logits, x, y, seed=1)).get_concrete_function(
         tf.TensorSpec([None, *SHAPE]), tf.TensorSpec([None], tf.int32)
     )
@@ -66,7 +66,7 @@ def robust(attack, logits, judge, labels):
     size = np.abs(delta).max() if maximum else np.linalg.norm(delta, axis=1).max()
     assert np.all(np.isfinite(found)) and found.min() >= 0 and found.max() <= 1
     assert size <= attack.epsilon + 1e-5
-    return int(np.sum(is_correct(judge(found), labels)))
+    return int(np.sum(is_correct(reference_net(found), labels)))
 
 
 CASES = [(name, "root") for name in SMALL]

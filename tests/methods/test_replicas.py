@@ -11,6 +11,7 @@ from rlfat_tf import LSP, METHODS, attacks
 from rlfat_tf.core import random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.methods import base
+from rlfat_tf.methods.objective import global_batch_size
 from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
 
@@ -69,7 +70,7 @@ def outcome(robust, x, x_adv, labels, seed=None):
         if x_adv is None:
             x_adv = robust.adversarial_examples(x, labels, seed.fold(base.ATTACK_DRAW))
         result = robust.batch_objective(x, x_adv, labels, seed, training=True)
-        loss = tf.reduce_sum(result.loss) / base.global_batch_size(result.loss)
+        loss = tf.reduce_sum(result.loss) / global_batch_size(result.loss)
     return x_adv, result, [loss, *tape.gradient(loss, robust.model.trainable_variables)]
 
 
