@@ -111,14 +111,14 @@ def test_of_many_corrupt_images_some_are_named(tmp_path):
         with pytest.raises(ValueError, match="^80 files cannot .*, and 70 more. Rep") as refusal:
             data.load(f"folder:{root}")
     assert str(refusal.value).count("the file is empty") == 10
-    with pytest.raises(ValueError, match="The train part .* no examples"), pytest.warns():
+    with pytest.raises(ValueError, match="None of the files of the train part"), pytest.warns():
         data.load(f"folder:{root}", skip_unreadable=True)
 
 
 def test_a_class_without_an_example(tmp_path):
     root = write_images(tmp_path)
     (root / "train" / "emu").mkdir()
-    with pytest.raises(ValueError, match="images of every class; .*train' has none in emu"):
+    with pytest.raises(ValueError, match="images of every class, .*train' has none in emu"):
         data.load(f"folder:{root}")
     labels = np.array([0, 2, 2])
     arrays = data.Arrays(np.zeros([3, 2, 2, 1], np.float32), labels)
