@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.current
+@pytest.mark.slow
 def test_a_short_soak_reports_both_slopes_and_fails_above_its_limit(forks):
     """It is too short to say anything of the slopes themselves."""
     soak = forks.start("tools/soak.py", "--minutes=0.5", "--limit=-1000000")

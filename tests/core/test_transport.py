@@ -50,7 +50,9 @@ def test_plan_is_that_of_pot():
     ot = pytest.importorskip("ot", reason="POT is not installed")
     cost = numpy_cost(A, B)
     expected = ot.sinkhorn(np.full(6, 1 / 6), np.full(6, 1 / 6), cost, 0.05, numItermax=5000)
-    found = transport.sinkhorn(cost, regularization=0.05, iterations=5000, tolerance=0.0)
+    # As a graph: so many iterations take half a minute one by one.
+    settings = {"regularization": 0.05, "iterations": 5000, "tolerance": 0.0}
+    found = tf.function(lambda cost: transport.sinkhorn(cost, **settings))(tf.constant(cost))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
