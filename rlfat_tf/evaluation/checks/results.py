@@ -17,15 +17,6 @@ from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.checks.model import check_classifier
 from rlfat_tf.evaluation.classifier import Classifier
 
-__all__ = [
-    "Finding",
-    "check_attacks",
-    "check_model",
-    "check_results",
-    "epsilon_unit",
-    "images_in_range",
-]
-
 # Maximum norm, below: less than half a grey level in every pixel; above: every image can become
 # uniformly grey. Euclidean, below: less than what is reported of any size of image (36/255 and 0.25
 # are the small ones), but usual in the maximum norm; above: more than twice what the literature
