@@ -1,34 +1,28 @@
 """`AdversarialModel`: wraps a Keras classifier and makes ``fit`` adversarial.
 
-Everything that training methods have in common lives here, once: the attack, the tape,
-the sum over replicas, the metrics, saving. A method overrides :meth:`AdversarialModel.objective`
-and says nothing but its equation.
+What training methods have in common lives here, once: their arguments, the attack, saving. A method
+overrides :meth:`AdversarialModel.objective` and says nothing but its equation.
 
     robust = rlfat_tf.RLFATP(model, attack=rlfat_tf.attacks.LinfPGD(epsilon=8 / 255, steps=10))
     robust.compile(optimizer="adam", metrics=["accuracy"])
     robust.fit(train, validation_data=validation)
 
-The loss of a step is the sum of per-example losses over the *global* batch, divided by its size:
-the optimizers add the gradients of the replicas, so this is right on one device and on many.
+What a step does with it is in :mod:`rlfat_tf.methods.steps`.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.core import compat, random
-from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Model
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import attack_forward, check_attack_bn
 from rlfat_tf.methods.epoch_means import EpochMeans
-from rlfat_tf.methods.objective import Batch, Objective, global_batch_size, weighted
+from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.options import (
     checked_option,
     checked_options,
@@ -36,13 +30,10 @@ from rlfat_tf.methods.options import (
     options_of,
     signature_with_options,
 )
-from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
-
-TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
-ATTACK_DRAW, SHUFFLE_DRAW, METHOD_DRAW = 0, 1, 2
+from rlfat_tf.methods.steps import AdversarialSteps
 
 
-class AdversarialModel(WrappedClassifier):
+class AdversarialModel(AdversarialSteps):
     """Base of the training methods: a Keras model around a classifier.
 
     ``call`` returns the classifier's logits, so that ``predict`` and ``evaluate`` work as with any
@@ -240,115 +231,6 @@ class AdversarialModel(WrappedClassifier):
     def state(self) -> list[Any]:
         """All variables that a run needs to go on: of the classifier and of the optimizer."""
         return [*compat.variables_of(self.model), *compat.optimizer_variables(self.optimizer)]
-
-    def batch_objective(
-        self,
-        images: Images,
-        adversarial: Images | None,
-        labels: Labels,
-        seed: random.Seed,
-        training: bool,
-    ) -> Objective:
-        """Evaluates the objective on given adversarial images, with the RBS draw of the seed."""
-
-        def logits(inputs: Images) -> Logits:
-            found = self.logits(inputs, training=training)
-            unsure = not isinstance(compat.last_layer(self.model), keras.layers.Dense)
-            return checked_logits(found, f"The model {self.model.name!r}", may_be_softmax=unsure)
-
-        shuffle_seed = seed.fold(SHUFFLE_DRAW)
-        shuffle = functools.partial(self.shuffle, seed=shuffle_seed)
-        batch = Batch(images, adversarial, labels, shuffle, seed.fold(METHOD_DRAW))
-        result = self.objective(logits, batch)
-        if not self.built:  # Keras notices calls of this model only, not of the one inside
-            self.build(compat.input_shape(self.model))
-        if self.regularizer is None:
-            return result
-        term = self.regularizer(self.model, batch, training=training)
-        return result._replace(
-            loss=result.loss + self.regularizer.weight * term,
-            terms={**result.terms, self.regularizer.term: term},
-        )
-
-    # Training and evaluation steps.
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One optimisation step on a batch; see ``keras.Model.train_step``."""
-        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        images, labels = self._checked(images, labels)
-        step = compat.batches_seen(self.optimizer)
-        seed = random.replica_seed(self.seed, TRAIN, step)
-        adversarial = self.adversarial_examples(images, labels, seed.fold(ATTACK_DRAW))
-        with tf.GradientTape() as tape:
-            result = self.batch_objective(images, adversarial, labels, seed, training=True)
-            per_example = weighted(result.loss, weights)
-            loss = tf.reduce_sum(per_example) / global_batch_size(per_example)
-            penalty = self._penalty(per_example.dtype)
-            loss += penalty / tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = compat.scaled_loss(self.optimizer, loss)
-        variables = self.trainable_variables
-        with checks.finite_or_stop(loss, step):
-            gradients = tape.gradient(scaled, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables))
-        self.after_update(result, labels)
-        self._means.update(result, per_example + penalty, labels, weights)
-        return self._logs(result, images, labels, result.clean_logits, weights)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """One evaluation step on a batch: the objective, clean and adversarial accuracy."""
-        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        images, labels = self._checked(images, labels)
-        seed = random.replica_seed(self.seed, TEST)
-        clean_logits = self.logits(images, training=False)
-        adversarial = adversarial_logits = None
-        if self.eval_attack is not None:
-            with attack_forward(self.model, "eval") as logits:
-                adversarial = self.eval_attack(
-                    logits, images, labels, seed=seed.fold(ATTACK_DRAW), checked=True
-                )
-            adversarial_logits = self.logits(adversarial, training=False)
-        result = self.batch_objective(images, adversarial, labels, seed, training=False)
-        result = result._replace(adversarial_logits=adversarial_logits)
-        per_example = weighted(result.loss, weights) + self._penalty(result.loss.dtype)
-        self._means.update(result, per_example, labels, weights)
-        return self._logs(result, images, labels, clean_logits, weights)
-
-    def _checked(self, images: Images, labels: Labels) -> tuple[Images, Labels]:
-        """Images and labels of a batch, checked here once for all that a step computes of them."""
-        return checked_images(images), checked_labels(labels, self.num_classes)
-
-    def _penalty(self, dtype: Any) -> Tensor:
-        """Weight decay and the classifier's own regularisers, one number for the whole batch."""
-        penalty = tf.add_n([tf.cast(x, dtype) for x in self.model.losses] or [tf.zeros([], dtype)])
-        if self.weight_decay:
-            squares = [tf.nn.l2_loss(v) for v in self.trainable_variables]
-            penalty += self.weight_decay * tf.cast(tf.add_n(squares), dtype)
-        return penalty
-
-    def _logs(
-        self, result: Objective, images: Images, labels: Labels, clean_logits: Any, weights: Any
-    ) -> dict[str, Any]:
-        """Returns the metrics that have a meaning in this step, and no others."""
-        compiled = {}
-        if clean_logits is not None:
-            compiled = self.compute_metrics(images, labels, clean_logits, weights)
-        own = {name: tracker.result() for name, tracker in self.trackers.items()}
-        if result.adversarial_logits is None:
-            del own["adv_accuracy"]
-        return {**{k: v for k, v in compiled.items() if k not in self.trackers}, **own}
-
-    @property
-    def metrics(self) -> list[Any]:
-        """The running means of this model and the compiled metrics, all reset every epoch."""
-        own = list(self.trackers.values())
-        # Keras 3 has a tracker "loss" of its own, which only its own train_step updates.
-        others = [metric for metric in super().metrics if metric.name not in self.trackers]
-        return own + compat.metrics_with_result(others)
-
-    @property
-    def trackers(self) -> dict[str, Any]:
-        """The running means of an epoch, by their names in the logs."""
-        return self._means.trackers
 
     # Saving.
 
