@@ -15,7 +15,7 @@ from typing import Callable
 
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.data import digits, folder, tfds
-from rlfat_tf.data.arrays import Arrays, DataSet, from_arrays, split
+from rlfat_tf.data.arrays import Arrays, DataSet, from_arrays, split, split_end
 from rlfat_tf.data.augment import AUGMENTATIONS
 from rlfat_tf.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from rlfat_tf.data.reading import Options
@@ -115,6 +115,7 @@ __all__ = [
     "from_arrays",
     "load",
     "split",
+    "split_end",
     "steps_per_epoch",
     "training_batches",
 ]

@@ -177,6 +177,28 @@ def split(arrays: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays | 
     return arrays.take(np.sort(order[count:])), arrays.take(np.sort(order[:count]))
 
 
+def split_end(arrays: Arrays, count: int) -> tuple[Arrays, Arrays]:
+    """Sets the last training examples aside for validation.
+
+    Args:
+        arrays: The training examples.
+        count: How many are set aside, at least 1.
+
+    Returns:
+        The rest and the validation part, both in their order.
+
+    Raises:
+        ValueError: If nothing would be left for training.
+    """
+    rest = len(arrays) - count
+    if rest < 1:
+        raise ValueError(
+            f"Expected fewer validation examples than there are examples for training and "
+            f"validation together; received {count} of {len(arrays)}."
+        )
+    return arrays.take(slice(rest)), arrays.take(slice(rest, None))
+
+
 def _as_images(images: npt.ArrayLike) -> np.ndarray:
     """Turns other floats into float32, and leaves every other type to the check."""
     images = np.asarray(images)

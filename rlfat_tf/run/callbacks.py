@@ -124,7 +124,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     The best checkpoint is the one with the greatest ``val_adv_accuracy``, or ``val_accuracy`` where
     the method trains without an attack (:attr:`AdversarialModel.selected_by`); of equal ones the
-    other accuracy decides, then the later epoch wins. Without validation it is the last. Where the
+    other accuracy decides, then the later epoch wins. An epoch that is not validated does not
+    compete; without any validation the best is the last. Where the
     optimizer averages the weights, these are validated and kept.
 
     On SIGINT or SIGTERM a backup is written after the running batch, of training or of validation,
@@ -220,7 +221,7 @@ class Checkpoints(keras.callbacks.Callback):
         scores = [float((logs or {}).get(name, 0.0)) for name in self.model.selected_by]
         validated = self.model.selected_by[0] in (logs or {})
         best = self.progress["best"]
-        improved = not validated or best is None or scores >= as_list(best)
+        improved = best is None or (validated and scores >= as_list(best))
         with averaged_weights(self.model):
             checkpoint.save_model(self.folder / "last.keras", self.model)
             if improved:

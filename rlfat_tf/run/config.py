@@ -86,6 +86,12 @@ class TrainConfig:
     validation_fraction: float = option(
         0.1, "Part of the training data kept for choosing the best checkpoint; 0: best is last."
     )
+    validation_examples: int | None = option(
+        None,
+        "Instead of a fraction: keep the N examples that follow the training examples, the same "
+        "ones for every seed.",
+    )
+    validation_every: int = option(1, "Validate after every N-th epoch.")
     augment: str = option("flip", "Augmentation: none, flip, crop_flip, cutout; chain with +.")
     # Length.
     epochs: int | None = option(50, "Epochs; replaces --train_steps.", identity=False)
@@ -179,6 +185,8 @@ class TrainConfig:
             "image_size",
             "train_examples",
             "test_examples",
+            "validation_examples",
+            "validation_every",
             "batch_size",
             "attack_steps",
             "num_blocks",
@@ -196,6 +204,11 @@ class TrainConfig:
             self._check(name, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
         for name in ("momentum", "ema", "validation_fraction"):
             self._check(name, "a number in [0, 1)", lambda v: 0 <= v < 1)
+        if self.epochs is not None and self.validation_every > self.epochs:
+            raise ValueError(
+                "Expected --validation_every to be at most --epochs, else no epoch is validated; "
+                f"received {self.validation_every} and {self.epochs}."
+            )
         self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
         check_epsilon(self.epsilon, "linf")
         schedules.parse(self.lr_schedule)

@@ -30,22 +30,26 @@ def load_for_training(
     """Loads the data of a run, and warns of what is wrong with them.
 
     Returns:
-        The data set, its training examples without those set aside for validation, and those: the
-        set's own validation part, where it has one, or else a random part of the training examples;
-        None if ``validation_fraction`` is 0.
+        The data set, its training examples without those set aside for validation, and those: with
+        ``validation_examples`` the ones that follow the training examples; else the set's own
+        validation part, where it has one, or a random part of the training examples; None if
+        ``validation_fraction`` is 0.
     """
+    following = config.validation_examples or 0
     data_set = data.load(
         config.dataset,
         data_dir=config.data_dir,
         download=config.download,
-        train_examples=config.train_examples,
+        train_examples=config.train_examples and config.train_examples + following,
         test_examples=config.test_examples,
         image_size=config.image_size,
         skip_unreadable=config.skip_unreadable,
         background=config.background,
     )
     train, validation = data_set.train, None
-    if config.validation_fraction and data_set.validation is not None:
+    if following:
+        train, validation = data.split_end(train, following)
+    elif config.validation_fraction and data_set.validation is not None:
         validation = data_set.validation
     elif config.validation_fraction:
         train, validation = data.split(train, config.validation_fraction, config.seed)

@@ -236,6 +236,7 @@ def train_model(
             steps_per_epoch=steps,
             shuffle=False,  # the stream is shuffled already, by (seed, epoch)
             validation_data=held_out,
+            validation_freq=config.validation_every,
             callbacks=watchers,
             verbose=1 if sys.stdout.isatty() else 2,
         )

@@ -83,6 +83,15 @@ def test_split_is_a_partition_in_order_and_depends_on_the_seed_alone():
     assert set(validation.labels) != set(range(5))
 
 
+def test_the_end_is_set_aside_in_order():
+    arrays = data.Arrays(images(5), np.arange(5))
+    train, validation = data.split_end(arrays, 2)
+    assert train.labels.tolist() == [0, 1, 2] and validation.labels.tolist() == [3, 4]
+    np.testing.assert_array_equal(validation.images, arrays.images[3:])
+    with pytest.raises(ValueError, match="received 5 of 5"):
+        data.split_end(arrays, 5)
+
+
 def test_split_of_nothing():
     arrays = data.Arrays(images(5), np.arange(5))
     train, validation = data.split(arrays, 0.0, seed=0)

@@ -109,6 +109,7 @@ def test_recipes_are_found_from_any_folder(tmp_path, monkeypatch):
         ("--norm=l2", "flag 'norm'.*L-inf norm only.*L2PGD"),
         ("--method=rlfat_q", "Did you mean 'rlfat_"),
         ("--validation_fraction=1", "in \\[0, 1\\)"),
+        ("--validation_every=60", "at most --epochs, else no epoch is validated; received 60"),
         ("--lr_schedule=step:9,3", "rising epochs"),
         ("--learning_rate=nan", "above 0"),
         ("--mixed_precision=float16", "bfloat16"),

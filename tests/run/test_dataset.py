@@ -214,3 +214,13 @@ def test_the_background_is_part_of_a_run(tmp_path):
     assert one.identity != dataclasses.replace(one, dataset="digits").identity
     with pytest.raises(ValueError, match="background"):
         config(tmp_path, tmp_path, background="green")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_validation_examples_are_those_that_follow_whatever_the_seed(seed):
+    chosen = TrainConfig(train_examples=20, validation_examples=10, seed=seed)
+    _, train_part, validation = dataset.load_for_training(chosen)
+    both = data.load("digits", train_examples=30).train
+    np.testing.assert_array_equal(train_part.images, both.images[:20])
+    np.testing.assert_array_equal(validation.images, both.images[20:])
+    assert validation.labels.tolist() == both.labels[20:].tolist()

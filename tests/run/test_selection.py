@@ -34,6 +34,7 @@ def select(tmp_path, monkeypatch):
         monkeypatch.setattr(keeper, "stop_if_asked", lambda: None)
         for model.epoch, (clean, adversarial) in enumerate(epochs, len(epochs) if best else 0):
             logs = {"val_accuracy": clean, "val_adv_accuracy": adversarial}
+            logs = {name: value for name, value in logs.items() if value is not None}
             keeper.on_epoch_end(model.epoch, logs)
         kept = (keeper.folder / "best.keras").read_text()
         assert kept == f"checkpoint of epoch {progress['best_epoch']}"
@@ -55,6 +56,11 @@ def test_clean_accuracy_selects_where_the_method_has_no_attack(select):
 def test_of_equal_epochs_the_other_accuracy_decides_and_then_the_later_wins(select, method):
     assert select(METHODS[method], [(0.7, 0.4), (0.8, 0.4), (0.6, 0.4)]) == 1
     assert select(METHODS[method], [(0.8, 0.4), (0.8, 0.4)]) == 1
+
+
+def test_an_epoch_that_is_not_validated_does_not_compete(select):
+    skipped = (None, None)
+    assert select(METHODS["pgdat"], [skipped, (0.5, 0.4), skipped, (0.9, 0.3), skipped]) == 1
 
 
 def test_the_best_of_a_backup_of_version_0_1_is_one_number(select):

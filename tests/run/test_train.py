@@ -79,11 +79,14 @@ def test_averaged_weights_are_evaluated(trained):
 
 
 @pytest.mark.current
-def test_bfloat16_and_schedules_train(tmp_path):
+def test_bfloat16_schedules_and_validation_of_every_second_epoch(tmp_path):
     summary = train.run(
         config(tmp_path, method="rlfat_p", mixed_precision="bfloat16", lr_schedule="cosine",
-               optimizer="sgd", learning_rate=0.05, weight_decay=5e-4)
+               optimizer="sgd", learning_rate=0.05, weight_decay=5e-4, train_examples=64,
+               validation_examples=30, validation_every=2)
     )  # fmt: skip
+    assert summary["steps"] == 2 * 64 // 32 and summary["checkpoint"] == "best, epoch 2"
+    assert [bool(row.get("val_adv_accuracy")) for row in metrics(tmp_path)] == [False, True]
     assert 0 <= summary["test_adv_accuracy"] <= 1
     assert rlfat_tf.load(tmp_path).model.layers[1].compute_dtype == "bfloat16"
 
