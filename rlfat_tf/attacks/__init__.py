@@ -10,13 +10,16 @@ from rlfat_tf.attacks.fab import FABT
 from rlfat_tf.attacks.feature_scatter import FeatureScatter
 from rlfat_tf.attacks.mim import MIM
 from rlfat_tf.attacks.nattack import NAttack
-from rlfat_tf.attacks.pgd import FGSM, L2PGD, PGD, LinfPGD
+from rlfat_tf.attacks.one_step import FGSM, FGSMRS, NFGSM
+from rlfat_tf.attacks.pgd import L2PGD, PGD, LinfPGD
 from rlfat_tf.attacks.spsa import SPSA
 from rlfat_tf.attacks.square import Square
 from rlfat_tf.attacks.transfer import Transfer
 
 ATTACKS = {
     "fgsm": FGSM,
+    "fgsm_rs": FGSMRS,
+    "n_fgsm": NFGSM,
     "pgd": LinfPGD,
     "pgd_l2": L2PGD,
     "mim": MIM,
@@ -38,7 +41,9 @@ __all__ = [
     "CWL2",
     "FABT",
     "FGSM",
+    "FGSMRS",
     "MIM",
+    "NFGSM",
     "PGD",
     "SPSA",
     "Attack",

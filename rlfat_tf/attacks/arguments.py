@@ -32,15 +32,32 @@ def argument(
     *,
     choices: Iterable[str] | None = None,
     derive: Derive | None = None,
+    length: bool = False,
 ) -> Any:
-    """A field with its help text and its check; with the default None it may be left open."""
-    metadata = {"help": help, "check": check, "choices": choices, "derive": derive}
+    """A field with its help text and its check; with the default None it may be left open.
+
+    A ``length`` is one in the space of images, which grows with the ball.
+    """
+    metadata = {
+        "help": help,
+        "check": check,
+        "choices": choices,
+        "derive": derive,
+        "length": length,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def fixed(value: Any) -> Any:
     """A field that is no argument, because the class says what it is."""
     return dataclasses.field(default=value, init=False)
+
+
+def fixed_length(length: float | Derive) -> Any:
+    """A length in the space of images that is no argument: a number, or how it follows."""
+    derive = length if callable(length) else None
+    metadata = {"derive": derive, "length": True}
+    return dataclasses.field(default=None if derive else length, init=False, metadata=metadata)
 
 
 def count(default: int | None, help: str) -> Any:
@@ -103,6 +120,7 @@ def radius() -> Any:
         "Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in 'l2' 0.5.",
         lambda attack, name, value: check_epsilon(value, attack.norm),
         derive=lambda attack: check_epsilon(None, attack.norm),
+        length=True,
     )
 
 
@@ -115,7 +133,19 @@ def step_length(help: str, derive: Derive) -> Any:
             raise ValueError(f"Expected {name} to be a finite number above 0; received {value}.")
         return kept
 
-    return argument(None, help, check, derive=derive)
+    return argument(None, help, check, derive=derive, length=True)
+
+
+def start_kind(default: str | None, help: str) -> Any:
+    """Where an attack starts; not every norm knows every start."""
+
+    def check(attack: Any, name: str, value: Any) -> str:
+        known = norms.get(attack.norm).starts
+        if value not in known:
+            raise unknown(f"{name} in the norm {attack.norm!r}", value, known)
+        return str(value)
+
+    return argument(default, help, check, choices=norms.STARTS)
 
 
 def check_count(attack: Any, name: str, value: Any) -> int:

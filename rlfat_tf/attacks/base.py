@@ -12,6 +12,7 @@ XLA drops them.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -47,10 +48,12 @@ class Attack:
 
     Every subclass is a frozen dataclass without a decorator. Its arguments are its annotated
     fields, taken by keyword, see :mod:`rlfat_tf.attacks.arguments`; it implements :meth:`run`. One
-    that has no use for labels sets ``reads_labels`` to False: they may be anything then.
+    that has no use for labels sets ``reads_labels`` to False: they may be anything then. One whose
+    lengths may be tensors sets ``scales`` to True, see :meth:`scaled`.
     """
 
     reads_labels = True
+    scales = False
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -83,6 +86,27 @@ class Attack:
         """
         return type(self)(**{**self.get_config(), **changes})
 
+    def scaled(self, scale: Any) -> Self:
+        """Returns the attack with all its lengths multiplied, for one call within a graph.
+
+        Args:
+            scale: A number or scalar tensor; 0 leaves every image as it is.
+
+        Raises:
+            ValueError: If the attack computes with its lengths in Python.
+        """
+        if not self.scales:
+            raise ValueError(
+                f"{type(self).__name__} cannot be scaled: an epsilon that grows during training "
+                "needs PGD, FGSMRS, NFGSM or FeatureScatter, or an attack that sets scales = True."
+            )
+        scale = tf.convert_to_tensor(scale, tf.float32)
+        scaled = copy.copy(self)
+        for field in fields_of(self):
+            if field.metadata.get("length"):
+                object.__setattr__(scaled, field.name, getattr(self, field.name) * scale)
+        return scaled
+
     def __repr__(self) -> str:
         names = (field.name for field in fields_of(self) if field.init)
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
@@ -97,6 +121,7 @@ class Attack:
         seed: random.SeedLike = 0,
         unroll: bool = False,
         checked: bool = False,
+        scale: Any = None,
     ) -> Any:
         """Makes adversarial examples.
 
@@ -112,14 +137,16 @@ class Attack:
                 inside a loop; costs graph size and compile time.
             checked: Whether the values of images and labels are known to be in range, so that they
                 need no look.
+            scale: A number or scalar tensor in [0, 1] by which this call multiplies the radius, the
+                start and the steps, see :meth:`scaled`; None: by nothing.
 
         Returns:
             float32 images of the same shape, within epsilon of ``images`` and in [0, 1], through
             which no gradient flows.
 
         Raises:
-            ValueError: If the images are not floats, or an attack needs gradients that there are
-                none of.
+            ValueError: If the images are not floats, an attack needs gradients that there are
+                none of, or it cannot be scaled.
             tf.errors.InvalidArgumentError: If images are not in [0, 1] or labels are no classes.
         """
         images = tf.convert_to_tensor(images)
@@ -134,7 +161,8 @@ class Attack:
             classes.append(logits.shape[-1])
             return logits
 
-        adversarial = self.run(logits_of, images, labels, seed, unroll)
+        attack = self if scale is None else self.scaled(scale)
+        adversarial = attack.run(logits_of, images, labels, seed, unroll)
         adversarial = tf.stop_gradient(tf.ensure_shape(adversarial, images.shape))
         # The last resort of every attack, of those of users too: what is no number stays as it was.
         adversarial = tf.where(tf.math.is_finite(adversarial), adversarial, images)
@@ -201,6 +229,21 @@ def _check_labels(adversarial: Any, labels: Any, classes: int | None) -> Any:
     message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
     inside = tf.reduce_all((ids >= 0) & (ids < classes))
     return guarded(adversarial, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
+
+
+def check_within_ball(attack: Any) -> None:
+    """Refuses to measure robustness by an attack whose examples may leave the ball of epsilon.
+
+    Raises:
+        ValueError: If they may.
+    """
+    reach = getattr(attack, "reach", None)
+    if reach is not None and reach > attack.epsilon:
+        raise ValueError(
+            f"{attack!r} is an attack of training: its examples may be {reach:g} away from their "
+            f"images, outside of the ball of radius epsilon={attack.epsilon:g} in which robustness "
+            "is measured. Evaluate with LinfPGD, or by the names pgd and autoattack."
+        )
 
 
 def is_correct(logits: Any, labels: Any) -> Any:

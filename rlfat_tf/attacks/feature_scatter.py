@@ -28,6 +28,7 @@ class FeatureScatter(Bounded):
     """
 
     reads_labels = False
+    scales = True
 
     norm: str = fixed("linf")
     regularization: float = size(0.01, "Of the transport plan.")

@@ -1,10 +1,11 @@
-"""Projected gradient descent and its one-step case.
+"""Projected gradient descent; its one-step cases are in :mod:`rlfat_tf.attacks.one_step`.
 
 x'_0 = x + start;  x'_{t+1} = clip_{[0, 1]}(x + Proj_B(x'_t + a * direction(grad L(x'_t)) - x))
 
 (Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018; RLFAT,
 Eq. 1.) The start is not clipped to [0, 1] before the first gradient, as in the code of RLFAT and
-TRADES; every later point is. Where the best point is kept, the start is one and is clipped too.
+TRADES, unless ``clip_start`` says so; every later point is. Where the best point is kept, the start
+is one and is clipped too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import choice, count, fixed, step_length
+from rlfat_tf.attacks.arguments import (
+    choice,
+    count,
+    fixed,
+    fixed_length,
+    start_kind,
+    step_length,
+    switch,
+)
 from rlfat_tf.attacks.base import Averaging, LogitsFn
 from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
 from rlfat_tf.attacks.points import Ball, attack_score, keep_better
@@ -34,11 +43,14 @@ class PGD(Averaging):
         "Length of a step; default 2.5 * epsilon / steps.",
         derive=lambda attack: 2.5 * attack.epsilon / attack.steps,
     )
-    random_start: str | None = choice(
+    random_start: str | None = start_kind(
         None,
-        norms.STARTS,
-        "'uniform' in the ball, 'gaussian' (0.001 N(0, 1)) or 'none'. Default: what the training "
-        "method asks for, else 'uniform'.",
+        "'uniform' in the ball, 'gaussian' (0.001 N(0, 1)), 'none', or in the norm 'l2' 'radial': "
+        "of a length uniform in [0, epsilon]. Default: what the training method asks for, else "
+        "'uniform'.",
+    )
+    clip_start: bool = switch(
+        False, "Whether the start is clipped to [0, 1] before the first gradient."
     )
     restarts: int = count(
         1,
@@ -58,13 +70,18 @@ class PGD(Averaging):
         "training method asks for, else 'ce'.",
     )
 
+    scales = True
+    start_radius: float = fixed_length(lambda attack: attack.epsilon)
+    start_deviation: float = fixed_length(norms.GAUSSIAN_START)
+    reach: float = fixed_length(lambda attack: attack.epsilon)
+
     def run(
         self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
     ) -> Any:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         objective = losses.attack_loss(self.loss or "ce", lambda: logits_fn(images), labels)
 
-        ball = Ball(images, self.norm, self.epsilon)
+        ball = Ball(images, self.norm, self.reach)
         asked = labels if self.keep == "best" else None
 
         def look(points: Images) -> tuple[Tensor, ...]:
@@ -96,7 +113,11 @@ class PGD(Averaging):
             The last point and, where the best one is kept, the best of those before and its score.
         """
         images, kind = ball.images, self.random_start or "uniform"
-        start = images + norms.get(ball.norm).random_start(images, ball.epsilon, kind, seed)
+        start = images + norms.get(ball.norm).random_start(
+            images, self.start_radius, kind, seed, self.start_deviation
+        )
+        if self.clip_start or self.keep == "best":
+            start = tf.clip_by_value(start, 0.0, 1.0)
 
         def step(adversarial: Images, *best: Any) -> tuple[Any, ...]:
             gradient, *seen = look(adversarial)
@@ -108,7 +129,6 @@ class PGD(Averaging):
         if self.keep == "last":
             return tuple(repeat(step, self.steps, (start,), unroll))
         # The clean images are the first candidate: in the ball, and never better than a success.
-        start = tf.clip_by_value(start, 0.0, 1.0)
         none = tf.fill([tf.shape(images)[0]], tf.constant(-math.inf, tf.float32))
         return tuple(repeat(step, self.steps, (start, images, none), unroll))
 
@@ -125,17 +145,3 @@ class L2PGD(PGD):
     """:class:`PGD` in the Euclidean norm, where epsilon is a length over all pixels."""
 
     norm: str = fixed("l2")
-
-
-@keras.saving.register_keras_serializable("rlfat_tf")
-class FGSM(PGD):
-    """The fast gradient sign method: one step of length epsilon from the image itself.
-
-    (Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015.)
-    """
-
-    steps: int = fixed(1)
-    step_size: float = step_length(
-        "Length of the step; default epsilon.", derive=lambda attack: attack.epsilon
-    )
-    random_start: str | None = choice("none", norms.STARTS, "Where the step starts, as in PGD.")

@@ -21,12 +21,12 @@ class Ball:
     Attributes:
         images: The centres, [batch, ...].
         norm: ``"linf"`` or ``"l2"``.
-        epsilon: The radius.
+        epsilon: The radius, a number or scalar tensor.
     """
 
     images: Images
     norm: str
-    epsilon: float
+    epsilon: Any
 
     def project(self, points: Images) -> Images:
         """Returns the nearest points inside."""

@@ -44,6 +44,11 @@ class Transfer(Attack):
         return self.attack.epsilon  # type: ignore[attr-defined]
 
     @property
+    def reach(self) -> float:
+        """How far an example of the attack may be from its image."""
+        return getattr(self.attack, "reach", self.epsilon)
+
+    @property
     def eot(self) -> int:
         """Over how many passes the attack averages."""
         return self.attack.eot  # type: ignore[attr-defined]

@@ -15,7 +15,6 @@ from rlfat_tf.core import random
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Images, Tensor
 
-STARTS = ("uniform", "gaussian", "none")
 GAUSSIAN_START = 1e-3  # standard deviation of TRADES' random start
 
 
@@ -65,9 +64,15 @@ class Linf:
 
     name = "linf"
     usual_epsilon = 8 / 255
+    starts: tuple[str, ...] = ("uniform", "gaussian", "none")
 
     def random_start(
-        self, images: Images, epsilon: float, kind: str, seed: random.SeedLike
+        self,
+        images: Images,
+        epsilon: float | Tensor,
+        kind: str,
+        seed: random.SeedLike,
+        deviation: float | Tensor = GAUSSIAN_START,
     ) -> Tensor:
         """Returns a first perturbation of the images' shape.
 
@@ -76,10 +81,12 @@ class Linf:
             epsilon: Radius of the ball.
             kind: ``"uniform"`` in the ball, ``"gaussian"`` (0.001 N(0, 1), TRADES) or ``"none"``.
             seed: See :mod:`rlfat_tf.core.random`.
+            deviation: Of the kind ``"gaussian"``.
         """
+        _check_start(kind, self.starts)
         if kind == "uniform":
             return random.uniform(seed, tf.shape(images), -epsilon, epsilon)
-        return _common_start(images, kind, seed)
+        return _common_start(images, kind, seed, deviation)
 
     def step(self, gradient: Tensor) -> Tensor:
         """Returns the direction of steepest ascent of length 1 in this norm: the sign."""
@@ -94,7 +101,7 @@ class Linf:
         largest = tf.reduce_max(tf.abs(delta), _inner_axes(delta, None), keepdims=True)
         return tf.math.divide_no_nan(delta, largest)
 
-    def project(self, delta: Tensor, epsilon: float) -> Tensor:
+    def project(self, delta: Tensor, epsilon: float | Tensor) -> Tensor:
         """Returns the nearest perturbation inside the ball."""
         return tf.clip_by_value(delta, -epsilon, epsilon)
 
@@ -104,19 +111,33 @@ class L2:
 
     name = "l2"
     usual_epsilon = 0.5  # on images of 32 x 32 pixels
+    starts: tuple[str, ...] = ("uniform", "gaussian", "none", "radial")
 
     def random_start(
-        self, images: Images, epsilon: float, kind: str, seed: random.SeedLike
+        self,
+        images: Images,
+        epsilon: float | Tensor,
+        kind: str,
+        seed: random.SeedLike,
+        deviation: float | Tensor = GAUSSIAN_START,
     ) -> Tensor:
-        """As :meth:`Linf.random_start`; ``"uniform"`` is uniform in the volume of the ball."""
-        if kind == "uniform":
+        """As :meth:`Linf.random_start`; ``"uniform"`` is uniform in the volume of the ball.
+
+        In many dimensions nearly all of that volume is at its border. ``"radial"`` is a uniform
+        direction times a length uniform in [0, epsilon], as Rice, Wong & Kolter ("Overfitting in
+        adversarially robust deep learning", ICML 2020) start.
+        """
+        _check_start(kind, self.starts)
+        if kind in ("uniform", "radial"):
             seed = random.as_seed(seed)
             direction = random.normal(seed.fold(0), tf.shape(images))
             ones = tf.ones([images.shape.rank - 1], tf.int32)
             radius = random.uniform(seed.fold(1), tf.concat([tf.shape(images)[:1], ones], 0), 0, 1)
-            dimension = tf.cast(tf.reduce_prod(tf.shape(images)[1:]), tf.float32)
-            return epsilon * self.step(direction) * tf.pow(radius, 1.0 / dimension)
-        return _common_start(images, kind, seed)
+            if kind == "uniform":
+                dimension = tf.cast(tf.reduce_prod(tf.shape(images)[1:]), tf.float32)
+                radius = tf.pow(radius, 1.0 / dimension)
+            return epsilon * self.step(direction) * radius
+        return _common_start(images, kind, seed, deviation)
 
     def step(self, gradient: Tensor) -> Tensor:
         """Returns the gradient scaled to length 1; a zero gradient stays zero."""
@@ -130,21 +151,27 @@ class L2:
         """Returns every example scaled to the border of the unit ball; zeros stay zeros."""
         return normalise(delta)
 
-    def project(self, delta: Tensor, epsilon: float) -> Tensor:
+    def project(self, delta: Tensor, epsilon: float | Tensor) -> Tensor:
         """Returns the nearest perturbation inside the ball."""
         size = tf.maximum(length(delta, keepdims=True), epsilon)
         return delta * tf.math.divide_no_nan(epsilon, size)
 
 
-def _common_start(images: Images, kind: str, seed: random.SeedLike) -> Tensor:
+def _check_start(kind: str, known: tuple[str, ...]) -> None:
+    if kind not in known:
+        raise unknown("random start", kind, known)
+
+
+def _common_start(
+    images: Images, kind: str, seed: random.SeedLike, deviation: float | Tensor
+) -> Tensor:
     if kind == "gaussian":
-        return random.normal(seed, tf.shape(images), GAUSSIAN_START)
-    if kind == "none":
-        return tf.zeros_like(images)
-    raise unknown("random start", kind, STARTS)
+        return random.normal(seed, tf.shape(images), deviation)
+    return tf.zeros_like(images)
 
 
 NORMS = {norm.name: norm for norm in (Linf(), L2())}
+STARTS = L2.starts  # of which the maximum norm has all but the last
 
 
 def get(name: str) -> Any:

@@ -104,7 +104,7 @@ def uniform(seed: SeedLike, shape: Any, low: Any, high: Any, dtype: Any = tf.flo
     return _own_rows(draw, shape, seed, dtype)
 
 
-def normal(seed: SeedLike, shape: Any, stddev: float = 1.0) -> Any:
+def normal(seed: SeedLike, shape: Any, stddev: Any = 1.0) -> Any:
     """Normal draws for the examples of a batch; ``shape[0]`` is the local batch."""
     seed = as_seed(seed)
     draw = lambda full, key: tf.random.stateless_normal(full, key, stddev=stddev)  # noqa: E731

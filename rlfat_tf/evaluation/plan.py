@@ -10,6 +10,7 @@ import numpy as np
 
 from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.arguments import check_epsilon
+from rlfat_tf.attacks.base import check_within_ball
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.evaluation import suite
 
@@ -57,6 +58,8 @@ def _check_given(attacks: Any, epsilon: Any, settings: Mapping[str, Any]) -> Non
             "Expected attacks as names joined by commas, 'pgd,autoattack', or as attack objects by "
             f"name, {{'mine': LinfPGD(...)}}; received {attacks!r}."
         )
+    for attack in values:
+        check_within_ball(attack)
     given = sorted(settings) if epsilon is None else ["epsilon", *sorted(settings)]
     if given:
         raise ValueError(

@@ -119,8 +119,8 @@ def test_the_defaults_are_the_literatures():
         "rescale_schedule=True)"
     )
     assert repr(attacks.LinfPGD(epsilon=0.1)) == (
-        "LinfPGD(epsilon=0.1, eot=1, steps=10, step_size=0.025, random_start=None, restarts=1, "
-        "keep='last', loss=None)"
+        "LinfPGD(epsilon=0.1, eot=1, steps=10, step_size=0.025, random_start=None, "
+        "clip_start=False, restarts=1, keep='last', loss=None)"
     )
     assert eot in attacks.LinfPGD.__doc__
 

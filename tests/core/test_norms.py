@@ -30,6 +30,17 @@ def test_l2_start_is_uniform_in_the_volume():
     assert np.all(np.abs(start.numpy().mean(0)) < 0.15)
 
 
+def test_the_radial_start_has_a_uniform_length_and_direction():
+    start = norms.get("l2").random_start(IMAGES, 2.0, "radial", 0)
+    radius = lengths(start) / 2.0
+    assert radius.min() >= 0 and radius.max() <= 1 + 1e-6
+    assert abs(radius.mean() - 0.5) < 0.03  # the mean length is epsilon / 2
+    assert abs(radius.std() - 1 / np.sqrt(12)) < 0.02
+    assert np.all(np.abs(start.numpy().mean(0)) < 0.15)
+    with pytest.raises(ValueError, match="Unknown random start 'radial'.*uniform"):
+        norms.get("linf").random_start(IMAGES, 0.1, "radial", 0)
+
+
 @pytest.mark.parametrize("name", norms.NORMS)
 def test_common_starts(name):
     norm = norms.get(name)
