@@ -83,29 +83,24 @@ def unsaturated_cross_entropy(labels: Labels, logits: Logits) -> Tensor:
     return tf.reduce_sum(shares, axis=-1) * loss + tf.reduce_sum(rest, axis=-1)
 
 
-def check_smoothing(delta: float) -> None:
-    """Refuses a label smoothing that is no probability.
+def smooth_labels(labels: Labels, logits: Logits, smoothing: float) -> Tensor:
+    """Returns label rows (1 - smoothing) y + smoothing / K, as Keras and PyTorch smooth them.
 
-    Raises:
-        ValueError: If it is not in [0, 1).
-    """
-    if not 0 <= delta < 1:
-        raise ValueError(f"Expected label_smoothing in [0, 1); received {delta}.")
-
-
-def smooth_labels(labels: Labels, logits: Logits, delta: float) -> Tensor:
-    """Returns label vectors with 1 - delta for the true class and delta / (K - 1) for the others.
+    A part of the smoothing goes to every class, the true one too: the wrong ones have
+    smoothing (K - 1) / K together. (Szegedy et al., "Rethinking the Inception Architecture", 2016.)
 
     Args:
-        labels: Integers [batch], or one-hot rows [batch, K].
+        labels: Integers [batch], or (soft) one-hot rows [batch, K].
         logits: [batch, K]; tells K and the dtype.
-        delta: In [0, 1).
+        smoothing: In [0, 1].
     """
     logits = as_float(logits)
     classes = logits.shape[-1]
-    one_hot = tf.one_hot(class_ids(labels), classes, dtype=logits.dtype)
-    others = delta / (classes - 1)
-    return (1 - delta - others) * one_hot + others
+    if is_one_hot(labels):
+        rows = tf.cast(labels, logits.dtype)
+    else:
+        rows = tf.one_hot(class_ids(labels), classes, dtype=logits.dtype)
+    return (1 - smoothing) * rows + smoothing / classes
 
 
 def kl_divergence(logits_p: Logits, logits_q: Logits) -> Tensor:

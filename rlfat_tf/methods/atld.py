@@ -32,7 +32,7 @@ from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.batch_norm import attack_forward
 from rlfat_tf.methods.objective import Batch, Objective
-from rlfat_tf.methods.options import flag_of, label_smoothing
+from rlfat_tf.methods.options import flag_of
 from rlfat_tf.models.discriminator import latent_discriminator
 
 FORMS = ("code", "game")
@@ -60,13 +60,13 @@ class ATLD(AdversarialModel):
     """
 
     terms = ("adv_loss", "divergence_loss", "discriminator_loss")
+    mass_of_wrong_classes = 0.5
     instead_of_an_attack = "its examples are one step, of length epsilon, against the discriminator"
     epsilon: float = argument(
         8 / 255,
         "Radius of the L-inf ball, in units of pixels in [0, 1].",
         lambda method, name, value: check_epsilon(value, "linf"),
     )
-    label_smoothing: float = label_smoothing()
     divergence_weight: float = number(
         0.5, "Weight of the divergence term, 0.1 in the authors' code for CIFAR-100.", at_least=0
     )
@@ -123,8 +123,7 @@ class ATLD(AdversarialModel):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(batch.adversarial)
             adversarial_logits = logits(batch.adversarial)
-            smoothed = losses.smooth_labels(batch.labels, adversarial_logits, self.label_smoothing)
-            adv_loss = losses.cross_entropy(smoothed, adversarial_logits)
+            adv_loss = self.cross_entropy(batch.labels, adversarial_logits)
             distance = tf.reduce_mean(tf.square(adversarial_logits - clean_logits), -1)
         told_apart = self._telling_apart(clean_logits, adversarial_logits)
         if self.objective_form == "code":
@@ -155,7 +154,6 @@ class ATLD(AdversarialModel):
         natural, adversarial = (
             tf.stop_gradient(z) for z in (result.clean_logits, result.adversarial_logits)
         )
-        smoothed = losses.smooth_labels(labels, natural, self.label_smoothing)
         variables = self.discriminator.trainable_variables
         examples = tf.cast(tf.shape(natural)[0], natural.dtype)
         examples *= tf.distribute.get_strategy().num_replicas_in_sync
@@ -165,7 +163,7 @@ class ATLD(AdversarialModel):
                 for latent, target in ((natural, 1.0), (adversarial, 0.0)):
                     told_apart, classes = self.discriminator(latent, training=True)
                     loss += tf.reduce_sum(natural_loss(told_apart, target)) / examples
-                    loss += tf.reduce_sum(losses.cross_entropy(smoothed, classes)) / examples
+                    loss += tf.reduce_sum(self.cross_entropy(labels, classes)) / examples
                 decay = tf.add_n([tf.nn.l2_loss(v) for v in variables])
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync
                 loss += 2e-4 * tf.cast(decay, loss.dtype) / replicas

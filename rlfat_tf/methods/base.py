@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlfat_tf.attacks import Attack, LinfPGD
-from rlfat_tf.core import compat, random
+from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Images, Labels, LogitsFn, Model
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.batch_norm import attack_forward, check_attack_bn
 from rlfat_tf.methods.epoch_means import EpochMeans
@@ -27,6 +27,7 @@ from rlfat_tf.methods.options import (
     checked_option,
     checked_options,
     docstring_with_options,
+    label_smoothing,
     options_of,
     signature_with_options,
 )
@@ -79,8 +80,12 @@ class AdversarialModel(AdversarialSteps):
     # Whether its objective compares forward passes, so that they must see the same image.
     compares_passes = True
     terms: tuple[str, ...] = ()
+    # Where label_smoothing is None: what the code of the paper gives the wrong classes together.
+    mass_of_wrong_classes = 0.0
     # Which accuracies select the best epoch of a run: the second decides between equal first ones.
     selected_by = ("val_adv_accuracy", "val_accuracy")
+
+    label_smoothing: float | None = label_smoothing()
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -219,6 +224,22 @@ class AdversarialModel(AdversarialSteps):
         unroll = self.attack_bn != "eval"
         with attack_forward(self.model, self.attack_bn) as logits:
             return self.attack(logits, images, labels, seed=seed, unroll=unroll, checked=True)
+
+    def smoothed(self, labels: Labels, logits: Logits) -> Labels:
+        """Returns the labels of an objective: smoothed label rows, or as they are without it."""
+        smoothing = self.label_smoothing
+        if smoothing is None:
+            classes = logits.shape[-1]
+            smoothing = self.mass_of_wrong_classes * classes / (classes - 1)
+        return losses.smooth_labels(labels, logits, smoothing) if smoothing else labels
+
+    def cross_entropy(self, labels: Labels, logits: Logits) -> Tensor:
+        """The cross entropy [batch] of an objective, whose labels are smoothed.
+
+        An attack never ascends it: where the true class has more than 1 - s + s / K already, the
+        smoothed loss grows with confidence.
+        """
+        return losses.cross_entropy(self.smoothed(labels, logits), logits)
 
     def shuffle(self, images: Images, seed: random.SeedLike) -> Images:
         """Random Block Shuffle of the images; the identity for methods without it."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf.attacks import Attack, FeatureScatter, LinfPGD
-from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import LogitsFn
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.objective import Batch, Objective
-from rlfat_tf.methods.options import label_smoothing
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -23,7 +21,7 @@ class FeatureScattering(AdversarialModel):
     """
 
     terms = ("adv_loss",)
-    label_smoothing: float = label_smoothing()
+    mass_of_wrong_classes = 0.5
 
     @classmethod
     def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
@@ -41,6 +39,5 @@ class FeatureScattering(AdversarialModel):
     def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """softCE(f(x'), smoothed y)."""
         adversarial_logits = logits(batch.adversarial)
-        smoothed = losses.smooth_labels(batch.labels, adversarial_logits, self.label_smoothing)
-        adv_loss = losses.cross_entropy(smoothed, adversarial_logits)
+        adv_loss = self.cross_entropy(batch.labels, adversarial_logits)
         return Objective(adv_loss, {"adv_loss": adv_loss}, adversarial_logits=adversarial_logits)

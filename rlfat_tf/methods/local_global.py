@@ -61,12 +61,12 @@ class LocalGlobal(AdversarialModel):
             adversarial_logits = logits(batch.adversarial)
             neighbor = self.local_point(batch, adversarial_logits)
             local_loss = losses.kl_divergence(adversarial_logits, logits(neighbor))
-            adv_loss = losses.cross_entropy(batch.labels, adversarial_logits)
+            adv_loss = self.cross_entropy(batch.labels, adversarial_logits)
         else:
             with tf.GradientTape() as tape:
                 tape.watch(batch.adversarial)
                 adversarial_logits = logits(batch.adversarial)
-                adv_loss = losses.cross_entropy(batch.labels, adversarial_logits)
+                adv_loss = self.cross_entropy(batch.labels, adversarial_logits)
                 total = tf.reduce_sum(adv_loss)
             slope = tf.abs(gradient_by(tape, total, batch.adversarial))
             local_loss = self.radius * tf.reduce_sum(slope, range(1, slope.shape.rank))

@@ -19,7 +19,6 @@ from typing import Any
 
 from rlfat_tf.attacks.arguments import argument
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.losses import check_smoothing
 
 
 def flag_of(name: str | None, option: Any) -> Any:
@@ -29,14 +28,19 @@ def flag_of(name: str | None, option: Any) -> Any:
 
 
 def label_smoothing() -> Any:
-    """The delta of smoothed labels, which two methods have; 0.5 in the code of both papers."""
+    """The s of smoothed labels, (1 - s) y + s / K; None: the method's own, see the base class."""
 
-    def check(method: Any, name: str, value: float) -> float:
-        check_smoothing(value)
-        return float(value)
+    def check(method: Any, name: str, value: Any) -> float:
+        if isinstance(value, (int, float)) and 0 <= value < 1:
+            return float(value)
+        raise ValueError(f"Expected {name.lstrip('-')} in [0, 1); received {value!r}.")
 
-    text = "delta: the true class has probability 1 - delta, the others delta / (K - 1) each."
-    return argument(0.5, text, check)
+    text = (
+        "Label smoothing s of the objective's cross entropies, never of the attack: every class "
+        "has s / K, the true one 1 - s more. Default: 0; feature_scattering and atld give the "
+        "wrong classes 0.5 together, as their code does."
+    )
+    return argument(None, text, check)
 
 
 def options_of(method: type[Any]) -> dict[str, dataclasses.Field[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import LogitsFn
 from rlfat_tf.methods.base import AdversarialModel
@@ -21,5 +20,5 @@ class PGDAT(AdversarialModel):
     def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(x'), y)."""
         adversarial_logits = logits(batch.adversarial)
-        adv_loss = losses.cross_entropy(batch.labels, adversarial_logits)
+        adv_loss = self.cross_entropy(batch.labels, adversarial_logits)
         return Objective(adv_loss, {"adv_loss": adv_loss}, adversarial_logits=adversarial_logits)

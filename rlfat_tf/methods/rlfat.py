@@ -53,7 +53,7 @@ class RBSATP(BlockShuffled):
     def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(RBS(x')), y)."""
         shuffled_logits = logits(batch.shuffle(batch.adversarial))
-        adv_loss = losses.cross_entropy(batch.labels, shuffled_logits)
+        adv_loss = self.cross_entropy(batch.labels, shuffled_logits)
         return Objective(adv_loss, {"adv_loss": adv_loss}, adversarial_logits=shuffled_logits)
 
 
@@ -68,7 +68,7 @@ class RBSATT(BlockShuffled, TRADES):
         """CE(f(x), y) + lambda KL(p(x) || p(RBS(x')))."""
         clean_logits = logits(batch.images)
         shuffled_logits = logits(batch.shuffle(batch.adversarial))
-        clean_loss = losses.cross_entropy(batch.labels, clean_logits)
+        clean_loss = self.cross_entropy(batch.labels, clean_logits)
         kl_loss = losses.kl_divergence(clean_logits, shuffled_logits)
         return Objective(
             clean_loss + self.trades_lambda * kl_loss,
@@ -89,7 +89,7 @@ class RLFATP(BlockShuffled):
         """CE(f(RBS(x')), y) + eta ||f(RBS(x')) - f(x')||^2."""
         shuffled_logits = logits(batch.shuffle(batch.adversarial))
         adversarial_logits = logits(batch.adversarial)
-        adv_loss = losses.cross_entropy(batch.labels, shuffled_logits)
+        adv_loss = self.cross_entropy(batch.labels, shuffled_logits)
         alignment_loss = losses.squared_distance(shuffled_logits, adversarial_logits)
         return Objective(
             adv_loss + self.eta * alignment_loss,

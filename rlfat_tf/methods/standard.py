@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf.attacks import Attack, LinfPGD
-from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import LogitsFn
 from rlfat_tf.methods.base import AdversarialModel
@@ -32,5 +31,5 @@ class Standard(AdversarialModel):
     def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(x), y)."""
         clean_logits = logits(batch.images)
-        clean_loss = losses.cross_entropy(batch.labels, clean_logits)
+        clean_loss = self.cross_entropy(batch.labels, clean_logits)
         return Objective(clean_loss, {"clean_loss": clean_loss}, clean_logits=clean_logits)

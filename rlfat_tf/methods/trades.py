@@ -29,7 +29,7 @@ class TRADES(AdversarialModel):
         """CE(f(x), y) + lambda KL(p(x) || p(x'))."""
         clean_logits = logits(batch.images)
         adversarial_logits = logits(batch.adversarial)
-        clean_loss = losses.cross_entropy(batch.labels, clean_logits)
+        clean_loss = self.cross_entropy(batch.labels, clean_logits)
         kl_loss = losses.kl_divergence(clean_logits, adversarial_logits)
         return Objective(
             clean_loss + self.trades_lambda * kl_loss,

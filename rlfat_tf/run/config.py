@@ -45,7 +45,9 @@ def method_option(flag: str, default: Any = None) -> Any:
         if flag in flags_of(method)
     }
     one = next(iter(declared.values()))
-    text = f"{one.metadata['help'][:-1]}; of {', '.join(declared)}"
+    text = one.metadata["help"][:-1]
+    if len(declared) < len(METHODS):
+        text += f"; of {', '.join(declared)}"
     if default is None and one.default is not None:
         defaults = dict.fromkeys(str(each.default) for each in declared.values())
         text += f"; default {', '.join(defaults)}"

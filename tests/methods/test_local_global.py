@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from rlfat_tf import LocalGlobal, attacks
 from rlfat_tf.core import random
-from rlfat_tf.methods import base
+from rlfat_tf.methods.steps import METHOD_DRAW
 from tests import reference
 
 IMAGES, ADVERSARIAL, LABELS = reference.images_and_labels(6, seed=2)
@@ -24,7 +24,7 @@ def outcome(robust, dtype="float64"):
 
 def neighbor(net, radius):
     """z of the inner maximum, from the step's own draw."""
-    draw = random.uniform(SEED.fold(base.METHOD_DRAW), IMAGES.shape, -radius, radius).numpy()
+    draw = random.uniform(SEED.fold(METHOD_DRAW), IMAGES.shape, -radius, radius).numpy()
     target = net.forward(ADVERSARIAL)[0]
     start = ADVERSARIAL + draw.astype(np.float64)
     logits, cache = net.forward(start)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from rlfat_tf import METHODS, attacks
 from rlfat_tf.core import random, transforms
 from rlfat_tf.core.compat import KERAS_3, keras
-from rlfat_tf.methods import base
+from rlfat_tf.methods.steps import SHUFFLE_DRAW, TEST, TRAIN
 from tests import reference
 
 COUNT, BATCH, SEED = 12, 4, 7
@@ -31,7 +31,7 @@ def shifted(images, amount):
 
 def shuffle_of(robust, count, *step):
     """RBS in NumPy with the draw of that step."""
-    seed = random.as_seed(robust.seed).fold(*step).fold(base.SHUFFLE_DRAW)
+    seed = random.as_seed(robust.seed).fold(*step).fold(SHUFFLE_DRAW)
     blocks = [
         transforms.draw_blocks(size, 2, "batch", seed.fold(axis), count)
         for axis, size in ((1, reference.SHAPE[0]), (2, reference.SHAPE[1]))
@@ -84,7 +84,7 @@ def test_one_epoch_with_fixed_weights(name):
     assert set(logs) == keys | adversarial_keys | {"val_" + key for key in valid_keys}
 
     for epoch in range(2):  # the second shows that the running means are reset
-        steps = [(base.TRAIN, 3 * epoch + i) for i in range(3)]
+        steps = [(TRAIN, 3 * epoch + i) for i in range(3)]
         expected = expected_logs(name, robust, IMAGES, LABELS, 0.2, steps)
         if has_clean:
             expected["accuracy"] = accuracy(net, IMAGES, LABELS)
@@ -97,7 +97,7 @@ def test_one_epoch_with_fixed_weights(name):
         for key, value in expected.items():
             np.testing.assert_allclose(logs[key][epoch], value, rtol=2e-4, atol=1e-6, err_msg=key)
 
-        steps = [(base.TEST,)] * 3
+        steps = [(TEST,)] * 3
         expected = expected_logs(name, robust, VALID, VALID_LABELS, 0.4, steps)
         expected["accuracy"] = accuracy(net, VALID, VALID_LABELS)
         if not standard:

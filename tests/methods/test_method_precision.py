@@ -7,7 +7,7 @@ import tensorflow as tf
 from rlfat_tf import METHODS, attacks
 from rlfat_tf.core import random
 from rlfat_tf.core.compat import dtype_policy, keras
-from rlfat_tf.methods import base
+from rlfat_tf.methods.steps import TRAIN
 from tests import reference
 
 IMAGES, ADVERSARIAL, LABELS = reference.images_and_labels()
@@ -49,7 +49,7 @@ def test_the_loss_is_close_to_float32s(nets, name):
             tf.constant(IMAGES),
             tf.constant(ADVERSARIAL),
             tf.constant(LABELS),
-            random.as_seed(1).fold(base.TRAIN),
+            random.as_seed(1).fold(TRAIN),
             training=True,
         )
         assert result.loss.dtype == tf.float32

@@ -8,6 +8,7 @@ from rlfat_tf import METHODS, attacks
 from rlfat_tf.core import losses, random, transforms
 from rlfat_tf.core.compat import keras
 from rlfat_tf.methods import base
+from rlfat_tf.methods.steps import ATTACK_DRAW, SHUFFLE_DRAW, TRAIN
 from tests import reference
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
@@ -18,7 +19,7 @@ FIXED = attacks.LinfPGD(epsilon=0.1, steps=2, random_start="none", loss="ce")
 
 def drawn_shuffle(seed, k=2, mode="batch", count=8):
     """RBS in NumPy with the draw that a step of this seed makes."""
-    seed = seed.fold(base.SHUFFLE_DRAW)
+    seed = seed.fold(SHUFFLE_DRAW)
     rows, columns = (
         transforms.draw_blocks(size, k, mode, seed.fold(axis), count)
         for axis, size in ((1, reference.SHAPE[0]), (2, reference.SHAPE[1]))
@@ -179,7 +180,7 @@ def test_which_logits_a_method_reports():
 
 
 def step_seed(robust, step=0):
-    return random.replica_seed(robust.seed, base.TRAIN, step)
+    return random.replica_seed(robust.seed, TRAIN, step)
 
 
 def moved(model, expected_gradients, before, rate=0.1):
@@ -210,7 +211,7 @@ def test_a_train_step_is_one_step_of_sgd_on_the_attacked_batch(name):
         clean = net.forward(IMAGES, training=False)[0] if start == "gaussian" else None
         delta = np.zeros_like(IMAGES)
         if start == "gaussian":
-            draw = seed.fold(base.ATTACK_DRAW).fold(0)
+            draw = seed.fold(ATTACK_DRAW).fold(0)
             delta = random.normal(draw, IMAGES.shape, 1e-3).numpy()
         adversarial = reference.pgd(
             net, IMAGES, LABELS, start=delta, epsilon=0.1, step_size=0.06, steps=2, reference=clean
@@ -281,6 +282,46 @@ def test_regularisers_of_the_classifier_count_once():
     penalty = logs["loss"][0] - logs["adv_loss"][0] - 0.5 * logs["alignment_loss"][0]
     kernel = 0.01 * np.square(model.get_weights()[0]).sum()
     assert kernel - 1e-4 < penalty < 2 * kernel + 1.0
+
+
+@pytest.mark.parametrize("name", ["standard", "pgdat", "trades", "rlfat_p", "rlfat_t"])
+def test_smoothed_labels_in_every_cross_entropy_and_nowhere_else(name):
+    model = reference.keras_net(dtype="float64", seed=1)
+    seed, net, shuffle = (
+        seed_that_shuffles(),
+        reference.Net(model),
+        drawn_shuffle(seed_that_shuffles()),
+    )
+    rows = 0.6 * np.eye(reference.CLASSES)[LABELS] + 0.4 / reference.CLASSES
+    expected = reference.objective(name, net, IMAGES, ADVERSARIAL, rows, shuffle)
+    check(METHODS[name](model, label_smoothing=0.4), expected, seed)
+    halves = np.full([8, reference.CLASSES], 0.5) * [1, 1, 0]  # soft rows are smoothed alike
+    expected = reference.objective(
+        name, net, IMAGES, ADVERSARIAL, 0.6 * halves + 0.4 / reference.CLASSES, shuffle
+    )
+    check(METHODS[name](model, label_smoothing=0.4), expected, seed, labels=halves)
+
+
+def test_the_attack_of_a_smoothed_objective_ascends_the_hard_loss():
+    model = reference.keras_net(seed=1)
+    plain, smooth = (METHODS["pgdat"](model, attack=FIXED, label_smoothing=s) for s in (0, 0.4))
+    seed = random.as_seed(0)
+    found = [m.adversarial_examples(IMAGES, LABELS, seed).numpy() for m in (plain, smooth)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_smoothing_is_that_of_keras():
+    logits = np.random.default_rng(0).normal(size=(8, reference.CLASSES))
+    rows = np.eye(reference.CLASSES)[LABELS]
+    smoothed = losses.smooth_labels(LABELS, logits, 0.25)
+    theirs = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=0.25, reduction="none"
+    )
+    np.testing.assert_allclose(
+        losses.cross_entropy(smoothed, logits), theirs(rows, logits), rtol=1e-6
+    )
+    # The other convention: delta for the wrong classes together.
+    np.testing.assert_allclose(smoothed, reference.smooth(LABELS, 0.25 * 2 / 3), rtol=1e-12)
 
 
 def test_the_loss_raises_narrow_logits():

@@ -7,7 +7,7 @@ import tensorflow as tf
 from rlfat_tf import LSP, PGDAT, Standard, attacks
 from rlfat_tf.core import compat, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.methods import base
+from rlfat_tf.methods.steps import METHOD_DRAW
 from tests import reference
 
 IMAGES, ADVERSARIAL, LABELS = reference.images_and_labels(7, seed=2)
@@ -111,7 +111,7 @@ def test_without_an_adversary_the_near_point_is_drawn():
     net = reference.Net(model)
     lsp = LSP(weight=0.7, reading="relative", epsilon=0.1)
     result, _ = outcome(Standard(model, regularizer=lsp))
-    noise = random.uniform(SEED.fold(base.METHOD_DRAW), IMAGES.shape, -0.1, 0.1).numpy()
+    noise = random.uniform(SEED.fold(METHOD_DRAW), IMAGES.shape, -0.1, 0.1).numpy()
     near = np.clip(IMAGES + noise, 0, 1)
     expected = relative(flat(IMAGES), embedding(net, IMAGES), flat(near), embedding(net, near))
     np.testing.assert_allclose(result.terms["lsp_loss"], expected, rtol=1e-4)

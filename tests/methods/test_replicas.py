@@ -10,8 +10,8 @@ import tensorflow as tf
 from rlfat_tf import LSP, METHODS, attacks
 from rlfat_tf.core import random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.methods import base
 from rlfat_tf.methods.objective import global_batch_size
+from rlfat_tf.methods.steps import ATTACK_DRAW, TRAIN
 from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
 
@@ -65,10 +65,10 @@ def on_replicas(mirrored, function):
 
 def outcome(robust, x, x_adv, labels, seed=None):
     """Per-example losses, then the loss and weight gradients of the batch that these are of."""
-    seed = seed or random.replica_seed(robust.seed, base.TRAIN, 0)
+    seed = seed or random.replica_seed(robust.seed, TRAIN, 0)
     with tf.GradientTape() as tape:
         if x_adv is None:
-            x_adv = robust.adversarial_examples(x, labels, seed.fold(base.ATTACK_DRAW))
+            x_adv = robust.adversarial_examples(x, labels, seed.fold(ATTACK_DRAW))
         result = robust.batch_objective(x, x_adv, labels, seed, training=True)
         loss = tf.reduce_sum(result.loss) / global_batch_size(result.loss)
     return x_adv, result, [loss, *tape.gradient(loss, robust.model.trainable_variables)]
@@ -147,7 +147,7 @@ def test_terms_that_couple_examples_are_means_over_the_replicas(mirrored, readin
 
     alone, halves = make(name, False, seed=5, **arguments), []
     for i in range(2):
-        seed = random.Seed(random.as_seed(5).value, i, 2).fold(base.TRAIN, 0)
+        seed = random.Seed(random.as_seed(5).value, i, 2).fold(TRAIN, 0)
         halves.append(of(alone, *(a[4 * i : 4 * i + 4] for a in WHOLE), seed=seed))
     for i, (expected_adv, expected_losses, _) in enumerate(halves):
         np.testing.assert_allclose(x_adv[i], expected_adv, atol=1e-6)

@@ -214,7 +214,7 @@ def test_recipes_of_the_neighbours_have_the_numbers_of_their_code(dataset, learn
     for config in (scatter, atld):
         assert (config.model, config.optimizer, config.momentum) == ("wrn-28-10", "sgd", 0.9)
         assert (config.learning_rate, config.lr_schedule) == (learning_rate, "step:60,90")
-        assert (config.weight_decay, config.label_smoothing) == (2e-4, 0.5)
+        assert (config.weight_decay, config.label_smoothing) == (2e-4, None)
         assert config.epsilon == 8 / 255 and config.validation_fraction == 0
         assert config.augment == ("none" if dataset == "svhn_cropped" else "crop_flip")
     assert (scatter.epochs, scatter.batch_size) == (200, 60)
