@@ -1,0 +1,1 @@
+"""Studies of what methods of adversarial training reach; see ``studies/README.md``."""
