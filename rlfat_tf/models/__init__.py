@@ -15,6 +15,7 @@ from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Model
 from rlfat_tf.models.preact_resnet import preact_resnet18
 from rlfat_tf.models.reference import PadChannels, reference_by_depth, reference_wide_resnet
+from rlfat_tf.models.resnet import resnet18
 from rlfat_tf.models.small_cnn import small_cnn
 from rlfat_tf.models.wide_resnet import wide_resnet
 
@@ -24,6 +25,7 @@ __all__ = [
     "build",
     "preact_resnet18",
     "reference_wide_resnet",
+    "resnet18",
     "small_cnn",
     "wide_resnet",
 ]
@@ -31,7 +33,9 @@ __all__ = [
 # The first entry that fits decides, so names stand before the families that they look like.
 MODELS: dict[str, Callable[..., Model]] = {
     "small_cnn": small_cnn,
+    "resnet18": resnet18,
     "preact_resnet18": preact_resnet18,
+    "preact_resnet18-silu": functools.partial(preact_resnet18, silu=True),
     "w32-10": functools.partial(
         reference_wide_resnet, units_per_stage=5, widths=(160, 320, 640), name="w32-10"
     ),
@@ -41,16 +45,21 @@ MODELS: dict[str, Callable[..., Model]] = {
     ),
     "w<depth>-<width>": reference_by_depth,
     "wrn-<depth>-<width>": wide_resnet,
+    "wrn-<depth>-<width>-silu": functools.partial(wide_resnet, silu=True),
 }
 
 
-def build(name: str, *, input_shape: Sequence[int], num_classes: int) -> Model:
+def build(
+    name: str, *, input_shape: Sequence[int], num_classes: int, normalize: str = "none"
+) -> Model:
     """Builds a network by its name.
 
     Args:
         name: A name in ``MODELS``, or a member of a family there, for instance ``"wrn-34-10"``.
         input_shape: Height, width and channels of an image.
         num_classes: Number of classes, at least two.
+        normalize: What the network does to the channels first: ``none``, ``cifar10``, ``cifar100``
+            or ``<means>/<standard deviations>``, see :func:`rlfat_tf.models.normalize.parse`.
 
     Returns:
         A Keras model from float images [batch, height, width, channels] in [0, 1] to logits
@@ -66,7 +75,9 @@ def build(name: str, *, input_shape: Sequence[int], num_classes: int) -> Model:
         match = re.fullmatch(pattern, name)
         if match:
             sizes = {size: int(number) for size, number in match.groupdict().items()}
-            return builder(input_shape=input_shape, num_classes=num_classes, **sizes)
+            return builder(
+                input_shape=input_shape, num_classes=num_classes, normalize=normalize, **sizes
+            )
     raise unknown(
         "network", name, MODELS, hint="Write numbers for <depth> and <width>, e.g. wrn-34-10."
     )

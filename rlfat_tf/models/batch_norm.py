@@ -1,10 +1,13 @@
-"""Batch normalisation as one kernel where that is the fastest way to compute it.
+"""Batch normalisation as one kernel where that is the fastest way, and one that starts unbiased.
 
 Keras 3 normalises with a chain of separate operations; TensorFlow has one fused kernel for it. In
 inference mode the gradient of that kernel, which Keras 2 uses, also computes what an attack never
 reads, the gradients of scale and offset: there the gradient is one multiplication of our own. What
 is computed, the weights and their names are those of ``keras.layers.BatchNormalization``: either
 layer loads the other's weights.
+
+Moving statistics that start at 0 and 1 are wrong for some 5 / (1 - momentum) batches. Networks that
+were published with a momentum of 0.99 begin instead with the statistics of the first batch.
 """
 
 from __future__ import annotations
@@ -108,3 +111,31 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         gamma = tf.cast(self.gamma, dtype) if self.scale else tf.ones_like(mean)
         beta = tf.cast(self.beta, dtype) if self.center else tf.zeros_like(mean)
         return [mean, variance, gamma, beta]
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
+class FirstBatchNormalization(FusedBatchNormalization):
+    """The same, but the first batch in training sets the moving statistics to its own.
+
+    Later batches move them by the momentum as usual. The first batch is known by the moving
+    statistics themselves, which are still 0 and 1 everywhere: nothing more is stored, and where
+    they are put back after a pass (``attack_bn="batch"``), the next pass is the first one again.
+    (As in the PyTorch code of Rebuffi et al., "Data Augmentation Can Improve Robustness", NeurIPS
+    2021, whose first step has a momentum of 0.)
+    """
+
+    def call(self, inputs: Tensor, training: Any = None, mask: Any = None) -> Tensor:
+        """Normalises as the parent does."""
+        if training is not True or not self.trainable:
+            return super().call(inputs, training=training, mask=mask)
+        mean, variance = (
+            tf.convert_to_tensor(moving) for moving in (self.moving_mean, self.moving_variance)
+        )
+        untouched = tf.reduce_all(mean == 0) & tf.reduce_all(variance == 1)
+        # From zeros the parent makes 1 - momentum times the batch's statistics of both.
+        self.moving_variance.assign(tf.where(untouched, tf.zeros_like(variance), variance))
+        outputs = super().call(inputs, training=True, mask=mask)
+        factor = tf.where(untouched, tf.constant(1 / (1 - self.momentum), mean.dtype), 1)
+        for moving in (self.moving_mean, self.moving_variance):
+            moving.assign(tf.convert_to_tensor(moving) * factor)
+        return outputs

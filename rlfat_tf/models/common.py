@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from rlfat_tf.core.compat import keras, synchronized_batch_norm
 from rlfat_tf.core.types import Tensor
-from rlfat_tf.models.batch_norm import FusedBatchNormalization
+from rlfat_tf.models.batch_norm import FirstBatchNormalization, FusedBatchNormalization
+from rlfat_tf.models.normalize import normalised
 
 BATCH_NORM_MOMENTUM = 0.9
 
@@ -21,19 +22,24 @@ def _outer_dtype() -> str:
 
 
 def image_input(
-    input_shape: Sequence[int], *, num_classes: int, halvings: int, network: str
-) -> Tensor:
-    """Checks what every network is given and returns the symbolic batch of images.
+    input_shape: Sequence[int], *, num_classes: int, halvings: int, network: str, normalize: str
+) -> tuple[Tensor, Tensor]:
+    """Checks what every network is given and returns its input.
 
     Args:
         input_shape: Height, width and channels of an image.
         num_classes: Number of classes, at least two.
         halvings: How many times the network halves its maps.
         network: The network's name, for messages.
+        normalize: Of the channels: :func:`rlfat_tf.models.normalize.parse`.
+
+    Returns:
+        The symbolic batch of images, and what the first convolution is to see of it.
 
     Raises:
         ValueError: When there are fewer than two classes, when the shape is not three positive
-            integers, or when a map would have to be halved that is one pixel wide.
+            integers, when a map would have to be halved that is one pixel wide, or when the
+            normalisation is for other images.
     """
     shape = tuple(input_shape)
     if len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
@@ -50,7 +56,8 @@ def image_input(
             f"{least}x{least} pixels; received {shape[0]}x{shape[1]}. "
             "Enlarge the images or choose a network with fewer halvings."
         )
-    return keras.Input(shape, name="images", dtype=_outer_dtype())
+    images = keras.Input(shape, name="images", dtype=_outer_dtype())
+    return images, normalised(images, normalize, _outer_dtype())
 
 
 def units(widths: Sequence[int], units_per_stage: int) -> Iterator[tuple[str, int, int]]:
@@ -64,11 +71,38 @@ def units(widths: Sequence[int], units_per_stage: int) -> Iterator[tuple[str, in
 
 
 def conv(
-    x: Tensor, filters: int, size: int, *, name: str, stride: int = 1, padding: str = "same"
+    x: Tensor,
+    filters: int,
+    size: int,
+    *,
+    name: str,
+    stride: int = 1,
+    padding: str = "same",
+    initial: str = "normal",
 ) -> Tensor:
-    """Applies a convolution without bias, drawn from N(0, 2 / (size * size * filters))."""
+    """Applies a convolution without bias.
+
+    Args:
+        x: Maps [batch, height, width, channels].
+        filters: Channels that come out.
+        size: Height and width of the kernel, odd.
+        name: Of the layer.
+        stride: Of the kernel.
+        padding: "same" as TensorFlow means it, where the strided kernels are centred on the odd
+            pixels of maps of even size; "centred": on the even ones, as PyTorch's ``padding=1``.
+        initial: The kernel is drawn from N(0, 2 / (size * size * filters)), or with "uniform" from
+            +-1 / sqrt(fan_in), which is what PyTorch does unless told otherwise.
+    """
+    if padding == "centred":
+        padding = "same"
+        if stride > 1 and size > 1:
+            x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+            padding = "valid"
+    scaling = (1 / 3, "fan_in", "uniform")
+    if initial == "normal":
+        scaling = (2.0, "fan_out", "untruncated_normal")
     # One initializer per layer: in Keras 3 an instance draws the same numbers at every call.
-    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    initializer = keras.initializers.VarianceScaling(*scaling)
     return keras.layers.Conv2D(
         filters,
         size,
@@ -80,10 +114,17 @@ def conv(
     )(x)
 
 
-def batch_norm(x: Tensor, *, epsilon: float, name: str) -> Tensor:
-    """Applies batch normalisation, with statistics shared by all replicas of the current scope."""
-    return FusedBatchNormalization(
-        momentum=BATCH_NORM_MOMENTUM,
+def batch_norm(
+    x: Tensor, *, epsilon: float, name: str, momentum: float = BATCH_NORM_MOMENTUM
+) -> Tensor:
+    """Applies batch normalisation, with statistics shared by all replicas of the current scope.
+
+    Above the usual momentum the moving statistics begin with those of the first batch.
+    """
+    slow = momentum > BATCH_NORM_MOMENTUM
+    kind = FirstBatchNormalization if slow else FusedBatchNormalization
+    return kind(
+        momentum=momentum,
         epsilon=epsilon,
         synchronized=synchronized_batch_norm(),
         name=name,

@@ -85,6 +85,7 @@ def reference_wide_resnet(
     widths: Sequence[int],
     num_classes: int,
     input_shape: Sequence[int] = (32, 32, 3),
+    normalize: str = "none",
     name: str = "reference_wide_resnet",
 ) -> Model:
     """Builds a network of the reference's family.
@@ -98,6 +99,7 @@ def reference_wide_resnet(
             between two stages.
         num_classes: Number of classes, at least two.
         input_shape: Height, width and channels of an image.
+        normalize: Of the channels: :func:`rlfat_tf.models.normalize.parse`.
         name: The model's name.
 
     Returns:
@@ -115,10 +117,14 @@ def reference_wide_resnet(
             f"widths must start at {STEM_WIDTH} or more and never decrease, because shortcuts can "
             f"only add channels; received {tuple(widths)!r}."
         )
-    images = common.image_input(
-        input_shape, num_classes=num_classes, halvings=len(widths) - 1, network=name
+    images, x = common.image_input(
+        input_shape,
+        num_classes=num_classes,
+        halvings=len(widths) - 1,
+        network=name,
+        normalize=normalize,
     )
-    x = common.conv(images, STEM_WIDTH, 3, name="stem_conv")
+    x = common.conv(x, STEM_WIDTH, 3, name="stem_conv")
     for number, (unit, width, stride) in enumerate(common.units(widths, units_per_stage)):
         x = _unit(x, width, stride, unit, shared_activation=number == 0)
     x = _activate(x, "last")
@@ -132,6 +138,7 @@ def reference_by_depth(
     width: int,
     num_classes: int,
     input_shape: Sequence[int] = (32, 32, 3),
+    normalize: str = "none",
 ) -> Model:
     """Builds the member "w<depth>-<width>" of the reference's family, counted like w32-10.
 
@@ -140,6 +147,7 @@ def reference_by_depth(
         width: Multiplies the widths 16, 32 and 64 of the three stages.
         num_classes: Number of classes, at least two.
         input_shape: Height, width and channels of an image.
+        normalize: Of the channels: :func:`rlfat_tf.models.normalize.parse`.
 
     Returns:
         A model from images to logits, see :func:`reference_wide_resnet`.
@@ -158,5 +166,6 @@ def reference_by_depth(
         widths=(16 * width, 32 * width, 64 * width),
         num_classes=num_classes,
         input_shape=input_shape,
+        normalize=normalize,
         name=f"w{depth}-{width}",
     )

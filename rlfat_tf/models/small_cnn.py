@@ -19,7 +19,9 @@ def _block(x: Tensor, filters: int, pool: bool, name: str) -> Tensor:
     return keras.layers.MaxPooling2D(2, name=f"{name}_pool")(x) if pool else x
 
 
-def small_cnn(*, num_classes: int, input_shape: Sequence[int] = (28, 28, 1)) -> Model:
+def small_cnn(
+    *, num_classes: int, input_shape: Sequence[int] = (28, 28, 1), normalize: str = "none"
+) -> Model:
     """Builds two convolutions of 32 and 64 filters and a dense layer of 128 units.
 
     Meant for images between 8x8 and 28x28 pixels. Larger ones work too, but the dense layer grows
@@ -29,6 +31,7 @@ def small_cnn(*, num_classes: int, input_shape: Sequence[int] = (28, 28, 1)) -> 
         num_classes: Number of classes, at least two.
         input_shape: Height, width and channels of an image. Maps are halved twice from 16x16
             pixels on, once below.
+        normalize: Of the channels: :func:`rlfat_tf.models.normalize.parse`.
 
     Returns:
         A model from images [batch, height, width, channels] in [0, 1] to logits
@@ -37,11 +40,15 @@ def small_cnn(*, num_classes: int, input_shape: Sequence[int] = (28, 28, 1)) -> 
     Raises:
         ValueError: When an argument is out of its range.
     """
-    images = common.image_input(
-        input_shape, num_classes=num_classes, halvings=1, network="small_cnn"
+    images, x = common.image_input(
+        input_shape,
+        num_classes=num_classes,
+        halvings=1,
+        network="small_cnn",
+        normalize=normalize,
     )
     pool_twice = min(input_shape[:2]) >= POOL_TWICE_FROM
-    x = _block(images, 32, pool_twice, "block1")
+    x = _block(x, 32, pool_twice, "block1")
     x = _block(x, 64, True, "block2")
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(128, activation="relu", kernel_initializer="he_normal", name="dense")(x)

@@ -1,7 +1,8 @@
 """The usual wide residual network, as most work on adversarial training uses it.
 
 Source: Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016; without dropout, as in
-Zhang et al., "Theoretically Principled Trade-off between Robustness and Accuracy" (TRADES).
+Zhang et al., "Theoretically Principled Trade-off between Robustness and Accuracy" (TRADES), or with
+SiLU as in Gowal et al., "Uncovering the Limits of Adversarial Training", 2020.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlfat_tf.core.types import Model
-from rlfat_tf.models.preact_resnet import preactivation_network
+from rlfat_tf.models.preact_resnet import RELU, WIDE_SILU, preactivation_network
 
 
 def wide_resnet(
@@ -18,6 +19,8 @@ def wide_resnet(
     width: int,
     num_classes: int,
     input_shape: Sequence[int] = (32, 32, 3),
+    normalize: str = "none",
+    silu: bool = False,
 ) -> Model:
     """Builds the network "WRN-depth-width".
 
@@ -27,6 +30,9 @@ def wide_resnet(
         width: Multiplies the widths 16, 32 and 64 of the stages.
         num_classes: Number of classes, at least two.
         input_shape: Height, width and channels of an image, at least 4x4 pixels.
+        normalize: Of the channels: :func:`rlfat_tf.models.normalize.parse`.
+        silu: The network of Gowal et al. instead, with as many parameters: SiLU, TensorFlow's
+            padding, batch normalisation with a momentum of 0.99.
 
     Returns:
         A model from images [batch, height, width, channels] in [0, 1] to logits
@@ -42,10 +48,11 @@ def wide_resnet(
             f"least 1; received depth {depth} and width {width}."
         )
     return preactivation_network(
-        stem_width=16,
-        widths=(16 * width, 32 * width, 64 * width),
+        widths=(16, 16 * width, 32 * width, 64 * width),
         units_per_stage=units_per_stage,
         num_classes=num_classes,
         input_shape=input_shape,
-        name=f"wrn-{depth}-{width}",
+        normalize=normalize,
+        name=f"wrn-{depth}-{width}{'-silu' if silu else ''}",
+        style=WIDE_SILU if silu else RELU,
     )

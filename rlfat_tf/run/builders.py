@@ -29,7 +29,10 @@ def build_model(
     precision = "mixed_bfloat16" if config.mixed_precision == "bfloat16" else "float32"
     with compat.dtype_policy(precision):
         network = models.build(
-            config.model, input_shape=data_set.image_shape, num_classes=data_set.num_classes
+            config.model,
+            input_shape=data_set.image_shape,
+            num_classes=data_set.num_classes,
+            normalize=config.normalize,
         )
     robust = METHODS[config.method](network, **method_arguments(config))
     optimizer = optimizers.build(config, steps_per_epoch, total_steps)

@@ -19,6 +19,7 @@ from rlfat_tf.methods import METHODS
 from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
+from rlfat_tf.models import normalize
 from rlfat_tf.run import schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
 
@@ -67,6 +68,11 @@ class TrainConfig:
     dataset: str = option("digits", "Data set: a name, tfds:<builder> or folder:<path>.")
     method: str = option("rlfat_p", "Training method.", choices=tuple(METHODS))
     model: str = option("wrn-16-2", "Network, for instance w32-10, wrn-34-10 or small_cnn.")
+    normalize: str = option(
+        "none",
+        "What the network does to the channels of its images first: none, cifar10, cifar100 or "
+        "<means>/<standard deviations>, numbers with commas between.",
+    )
     # Where things are.
     workdir: str | None = option(
         None, "Folder of the run; default runs/<dataset>_<method>.", identity=False
@@ -214,6 +220,7 @@ class TrainConfig:
         self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
         check_epsilon(self.epsilon, "linf")
         schedules.parse(self.lr_schedule)
+        normalize.parse(self.normalize)
 
     def _check(self, name: str, expected: str, accept: Any) -> None:
         value = getattr(self, name)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.models import wide_resnet
-from rlfat_tf.models.batch_norm import FusedBatchNormalization
+from rlfat_tf.models.batch_norm import FirstBatchNormalization, FusedBatchNormalization
 
 IMAGES = np.random.default_rng(0).normal(1, 2, (6, 5, 4, 3)).astype(np.float32)
 
@@ -110,6 +110,58 @@ def test_our_networks_use_it_and_load_weights_of_either_kind(monkeypatch):
             ours(images, training=training), own(images, training=training), atol=1e-4
         )
     assert [w.name for w in own.weights] == [w.name for w in ours.weights]
+
+
+def first_batch(dtype="float32", shape=IMAGES.shape, **arguments):
+    made = FirstBatchNormalization(momentum=0.99, epsilon=0.01, dtype=dtype, **arguments)
+    made.build(shape)
+    return made
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
+def test_moving_statistics_begin_with_the_first_batch(dtype):
+    """Float64 goes Keras's own way, the others by the fused kernel."""
+    made = first_batch(dtype)
+    batches = [IMAGES, 3 * IMAGES + 1]
+    step = tf.function(lambda x: made(x, training=True))
+    means, variances = ([getattr(b, what)((0, 1, 2)) for b in batches] for what in ("mean", "var"))
+    near = {"rtol": 1e-2} if "16" in dtype else {"rtol": 1e-5}
+    for _ in range(2):  # what an attack does with its passes: the next one is the first again
+        made(IMAGES, training=False)
+        np.testing.assert_array_equal(made.get_weights()[2:], [np.zeros(3), np.ones(3)])
+        outputs = step(tf.constant(batches[0], made.compute_dtype))
+        _, _, mean, variance = made.get_weights()
+        np.testing.assert_allclose(mean, means[0], **near)
+        np.testing.assert_allclose(variance, variances[0], **near)
+        np.testing.assert_allclose(np.mean(tf.cast(outputs, tf.float32), (0, 1, 2)), 0, atol=1e-2)
+        step(tf.constant(batches[1], made.compute_dtype))
+        _, _, mean, variance = made.get_weights()
+        np.testing.assert_allclose(mean, 0.99 * means[0] + 0.01 * means[1], **near)
+        np.testing.assert_allclose(variance, 0.99 * variances[0] + 0.01 * variances[1], **near)
+        made.set_weights([*made.get_weights()[:2], np.zeros(3), np.ones(3)])
+
+
+def test_a_frozen_layer_keeps_its_statistics():
+    made = first_batch(trainable=False)
+    made(IMAGES, training=True)
+    np.testing.assert_array_equal(made.get_weights()[2:], [np.zeros(3), np.ones(3)])
+
+
+def test_replicas_begin_with_the_global_batch(strategy2):
+    with strategy2.scope():
+        made = first_batch(synchronized=True)
+    parts = strategy2.experimental_distribute_values_from_function(
+        lambda context: tf.constant(IMAGES[3 * context.replica_id_in_sync_group :][:3])
+    )
+
+    @tf.function
+    def step(images):
+        return strategy2.run(lambda x: made(x, training=True), args=(images,))
+
+    for _ in range(2):  # the same batch moves nothing
+        step(parts)
+        np.testing.assert_allclose(made.moving_mean, IMAGES.mean((0, 1, 2)), rtol=1e-5)
+        np.testing.assert_allclose(made.moving_variance, IMAGES.var((0, 1, 2)), rtol=1e-5)
 
 
 def test_saving(tmp_path):

@@ -22,14 +22,22 @@ class Weights:
         windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
         return np.einsum("bhwcij,ijco->bhwo", windows[:, ::stride, ::stride], kernel)
 
-    def activate(self, x, name):
+    def normalise(self, x, name):
         gamma, beta, mean, variance = self.layers[f"{name}_bn"]
-        x = gamma * (x - mean) / np.sqrt(variance + self.epsilon) + beta
+        return gamma * (x - mean) / np.sqrt(variance + self.epsilon) + beta
+
+    def activate(self, x, name):
+        x = self.normalise(x, name)
+        if self.slope == "silu":
+            return x * (1 + np.tanh(x / 2)) / 2
         return np.where(x < 0, self.slope * x, x)
 
-    def logits(self, x):
+    def dense(self, x):
         kernel, bias = self.layers["logits"]
-        return self.activate(x, "last").mean((1, 2)) @ kernel + bias
+        return x.mean((1, 2)) @ kernel + bias
+
+    def logits(self, x):
+        return self.dense(self.activate(x, "last"))
 
 
 def random_weights(model, seed=0):
@@ -76,20 +84,54 @@ def test_reference():
 @pytest.mark.parametrize(
     ("name", "widths"),
     [("wrn-10-1", (16, 32, 64)), ("wrn-16-2", (32, 64, 128)),
-     ("preact_resnet18", (64, 128, 256, 512))],
+     ("preact_resnet18", (64, 128, 256, 512)), ("wrn-10-2-silu", (32, 64, 128)),
+     ("preact_resnet18-silu", (64, 128, 256, 512))],
 )  # fmt: skip
 def test_preactivation(name, widths):
     model, images, logits = build(name)
-    net = Weights(model, epsilon=1e-5, slope=0.0)
-    units = 1 if name == "wrn-10-1" else 2
+    silu = name.endswith("silu")
+    net = Weights(model, epsilon=1e-5, slope="silu" if silu else 0.0)
+    units = 1 if name.startswith("wrn-10") else 2
     x = net.conv(images, "stem_conv")
     for stage, width in enumerate(widths, start=1):
         for unit in range(1, units + 1):
             prefix = f"stage{stage}_unit{unit}"
             stride = 2 if unit == 1 and stage > 1 else 1
+            # What TensorFlow's "SAME" adds to maps of even size, and what PyTorch's networks do.
+            padding = (0, 1) if silu and stride == 2 else (1, 1)
             activated = net.activate(x, f"{prefix}_1")
-            if x.shape[-1] != width:
+            y = net.conv(activated, f"{prefix}_conv1", stride, padding)
+            if x.shape[-1] != width and name == "preact_resnet18-silu":
+                x = net.conv(x, f"{prefix}_shortcut", stride, padding)
+            elif x.shape[-1] != width:
                 x = net.conv(activated, f"{prefix}_shortcut", stride, (0, 0))
-            y = net.conv(activated, f"{prefix}_conv1", stride)
             x = x + net.conv(net.activate(y, f"{prefix}_2"), f"{prefix}_conv2")
     np.testing.assert_allclose(logits, net.logits(x), rtol=1e-6)
+
+
+def test_postactivation():
+    model, images, logits = build("resnet18")
+    net = Weights(model, epsilon=1e-5, slope=0.0)
+
+    def convolved(x, name, *how):
+        return net.normalise(net.conv(x, f"{name}_conv", *how), name)
+
+    x = np.maximum(convolved(images, "stem"), 0)
+    for stage, width in enumerate((64, 128, 256, 512), start=1):
+        for unit in (1, 2):
+            prefix = f"stage{stage}_unit{unit}"
+            stride = 2 if unit == 1 and stage > 1 else 1
+            y = np.maximum(convolved(x, f"{prefix}_1", stride), 0)
+            y = convolved(y, f"{prefix}_2")
+            if x.shape[-1] != width:
+                x = convolved(x, f"{prefix}_shortcut", stride, (0, 0))
+            x = np.maximum(x + y, 0)
+    np.testing.assert_allclose(logits, net.dense(x), rtol=1e-6)
+    drawn = {model.get_layer(n).kernel_initializer.mode for n in net.layers if n.endswith("conv")}
+    assert drawn == {"fan_in"}
+
+
+def test_silu_at_minus_one():
+    model, *_ = build("wrn-10-1-silu")
+    value = np.asarray(model.get_layer("last_silu")(np.full((1, 1, 1, 1), -1.0)))
+    np.testing.assert_allclose(value, [[[[-0.2689414]]]], atol=1e-7)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from rlfat_tf import models
+from rlfat_tf.core.compat import keras
+from rlfat_tf.models import common
 
 
 def kernels(model):
@@ -31,6 +33,14 @@ def test_logits_are_uniform_in_fan_in(name, gain):
     assert 0.99 * limit < np.max(np.abs(kernel)) <= limit
     assert np.std(kernel) == pytest.approx(limit / np.sqrt(3), rel=0.03)
     np.testing.assert_array_equal(model.get_layer("logits").bias, np.zeros(50))
+
+
+def test_convolutions_of_the_usual_pytorch_networks_are_uniform_in_fan_in():
+    images = keras.Input((8, 8, 32))
+    made = common.conv(images, 64, 3, initial="uniform", name="conv")
+    scaled = keras.Model(images, made).get_layer("conv").kernel.numpy() * np.sqrt(3 * 3 * 32)
+    assert 0.999 < np.max(np.abs(scaled)) <= 1 + 1e-6
+    assert np.std(scaled) == pytest.approx(1 / np.sqrt(3), rel=0.01)
 
 
 def test_layers_of_equal_shape_start_differently():

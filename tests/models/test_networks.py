@@ -8,7 +8,7 @@ from rlfat_tf import models
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 
-SMALL = ["small_cnn", "w8-1", "wrn-10-1"]
+SMALL = ["small_cnn", "w8-1", "wrn-10-1", "wrn-10-1-silu"]
 
 
 def count(model):
@@ -24,7 +24,10 @@ def count(model):
         ("wrn-34-10", (32, 32, 3), 10, 46_160_474),
         ("wrn-28-10", (32, 32, 3), 10, 36_479_194),
         ("wrn-16-2", (32, 32, 3), 10, 691_674),
+        ("wrn-16-2-silu", (32, 32, 3), 10, 691_674),
         ("preact_resnet18", (32, 32, 3), 10, 11_172_170),
+        ("preact_resnet18-silu", (32, 32, 3), 100, 12_594_596),
+        ("resnet18", (32, 32, 3), 10, 11_173_962),
         ("small_cnn", (28, 28, 1), 10, 421_738),
         ("small_cnn", (8, 8, 1), 10, 151_402),
     ],
@@ -48,7 +51,7 @@ def test_the_family_counts_its_layers_like_the_reference():
 
 def test_every_entry_of_the_registry_builds():
     for key in models.MODELS:
-        if key in ("w32-10", "preact_resnet18"):  # large, and built elsewhere
+        if key == "w32-10" or "resnet18" in key:  # large, and built elsewhere
             continue
         depth = "10" if key.startswith("wrn") else "8"
         name = key.replace("<depth>", depth).replace("<width>", "1")
@@ -104,7 +107,7 @@ def test_batch_norm_momentum_and_layer_names(name):
     norms = compat.batch_norm_layers(first)
     assert norms
     for norm in norms:
-        assert norm.momentum == 0.9
+        assert norm.momentum == (0.99 if name.endswith("silu") else 0.9)
         assert norm.scale and norm.center
         assert not norm.synchronized
     assert not any(
@@ -155,11 +158,56 @@ def test_saved_and_loaded(name, tmp_path):
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_a_normalised_network_is_the_plain_one_on_normalised_images(name, tmp_path):
+    means, stds = np.array([0.5, 0.25]), np.array([0.125, 2.0])
+    plain = models.build(name, input_shape=(8, 8, 2), num_classes=3)
+    inside = models.build(name, input_shape=(8, 8, 2), num_classes=3, normalize="0.5,.25/0.125,2")
+    assert [w.name for w in inside.weights] == [w.name for w in plain.weights]
+    inside.set_weights(plain.get_weights())
+    images = np.random.default_rng(0).random((3, 8, 8, 2), np.float32)
+    expected = plain(((images - means) / stds).astype(np.float32))
+    np.testing.assert_allclose(inside(images), expected, rtol=1e-4, atol=1e-5)
+    inside.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(loaded(images), inside(images))
+
+
+def test_normalisation_is_not_rounded_by_mixed_precision():
+    with compat.dtype_policy("mixed_bfloat16"):
+        model = models.build("small_cnn", input_shape=(8, 8, 3), num_classes=3, normalize="cifar10")
+    images = np.random.default_rng(0).random((1, 8, 8, 3), np.float32)
+    expected = (images - [0.4914, 0.4822, 0.4465]) / [0.2471, 0.2435, 0.2616]
+    np.testing.assert_allclose(model.get_layer("normalize")(images), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cifar", "Did you mean 'cifar10'"),
+        ("0.5,0.5,0.5", "Or write <means>/<standard deviations>"),
+        ("0.5/0", "standard deviations above 0.*received '0.5/0'"),
+        ("0.5/nan", "above 0"),
+        ("inf/1", "finite"),
+        ("0.5,0.5/0.2", "one finite number a channel"),
+        ("a/b", "one finite number a channel"),
+        ("/", "one finite number a channel"),
+        ("cifar10", r"for images of 3 channel\(s\); these have 1"),
+    ],
+)
+def test_errors_of_normalisation(text, message):
+    with pytest.raises(ValueError, match=message):
+        models.build("small_cnn", input_shape=(8, 8, 1), num_classes=3, normalize=text)
+
+
 @pytest.mark.parametrize(
     ("name", "input_shape", "num_classes", "message"),
     [
         ("smal_cnn", (8, 8, 1), 10, "Did you mean 'small_cnn'"),
         ("wrn-34", (32, 32, 3), 10, "wrn-34-10"),
+        ("wrn-34-10-relu", (32, 32, 3), 10, "Unknown network"),
+        ("wrn-12-2-silu", (32, 32, 3), 10, "received depth 12"),
+        ("resnet18", (7, 8, 3), 10, "at least 8x8 pixels; received 7x8"),
         ("wrn-34-10 ", (32, 32, 3), 10, "Unknown network 'wrn-34-10 '"),
         ("xwrn-34-10", (32, 32, 3), 10, "Unknown network"),
         ("wrn-34-x", (32, 32, 3), 10, "Write numbers"),
