@@ -145,3 +145,6 @@ class L2PGD(PGD):
     """:class:`PGD` in the Euclidean norm, where epsilon is a length over all pixels."""
 
     norm: str = fixed("l2")
+
+
+PGD_IN_NORM: dict[str, type[PGD]] = {"linf": LinfPGD, "l2": L2PGD}

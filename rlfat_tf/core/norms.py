@@ -63,6 +63,7 @@ class Linf:
     """The maximum norm: every pixel may move by at most epsilon."""
 
     name = "linf"
+    title = "L-inf"
     usual_epsilon = 8 / 255
     starts: tuple[str, ...] = ("uniform", "gaussian", "none")
 
@@ -110,6 +111,7 @@ class L2:
     """The Euclidean norm over all pixels of an image."""
 
     name = "l2"
+    title = "L2"
     usual_epsilon = 0.5  # on images of 32 x 32 pixels
     starts: tuple[str, ...] = ("uniform", "gaussian", "none", "radial")
 

@@ -61,6 +61,7 @@ class ATLD(AdversarialModel):
 
     terms = ("adv_loss", "divergence_loss", "discriminator_loss")
     mass_of_wrong_classes = 0.5
+    knows_linf_only = "its step is along the sign of a gradient"
     instead_of_an_attack = "its examples are one step, of length epsilon, against the discriminator"
     epsilon: float = argument(
         8 / 255,
@@ -94,7 +95,7 @@ class ATLD(AdversarialModel):
             self.discriminator_optimizer.learning_rate = self.discriminator_learning_rate
 
     @classmethod
-    def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
+    def attacks_of_flags(cls, attack: Attack) -> dict[str, Attack]:
         """Returns none: epsilon is an option of this method."""
         return {}
 

@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlfat_tf.attacks import Attack, LinfPGD
+from rlfat_tf.attacks.base import check_within_ball
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
-from rlfat_tf.methods import checks
+from rlfat_tf.methods import attack_defaults, checks
 from rlfat_tf.methods.batch_norm import attack_forward, check_attack_bn
 from rlfat_tf.methods.epoch_means import EpochMeans
 from rlfat_tf.methods.objective import Batch, Objective
@@ -50,7 +51,8 @@ class AdversarialModel(AdversarialSteps):
         attack: The attack of training. Its loss and random start, where it leaves them open,
             are those of the method's paper. Default: ``LinfPGD(epsilon=8/255, steps=10)``.
         eval_attack: The attack of ``evaluate`` and of validation. Default: the training attack
-            with cross entropy and a uniform start, so that methods can be compared.
+            with cross entropy and a uniform start, so that methods can be compared; where that has
+            one step, PGD with 10.
         attack_bn: How batch normalisation behaves in the attack of training. ``"eval"``: by its
             moving statistics. ``"batch"``: by the statistics of the attacked batch, moving
             statistics untouched. ``"train"``: as the code of RLFAT does, where every pass of the
@@ -77,6 +79,8 @@ class AdversarialModel(AdversarialSteps):
     attack_start = "uniform"
     # A method without an attack of training says here what it does instead.
     instead_of_an_attack: str | None = None
+    # A method that works in the maximum norm alone says here why.
+    knows_linf_only: str | None = None
     # Whether its objective compares forward passes, so that they must see the same image.
     compares_passes = True
     terms: tuple[str, ...] = ()
@@ -117,7 +121,7 @@ class AdversarialModel(AdversarialSteps):
         self.attack = attack
         if self.compares_passes:
             checks.warn_of_random_layers(model)
-        self.eval_attack: Any = self.default_eval_attack() if eval_attack is None else eval_attack
+        self.eval_attack = self.default_eval_attack() if eval_attack is None else eval_attack
         self.attack_bn = attack_bn
         self.seed = int(seed)
         self.weight_decay = float(weight_decay)
@@ -136,7 +140,19 @@ class AdversarialModel(AdversarialSteps):
 
     @attack.setter
     def attack(self, attack: Attack | None) -> None:
-        self._attack = self.completed_attack(attack)
+        completed = self.completed_attack(attack)
+        attack_defaults.check_norm(type(self), getattr(completed, "norm", "linf"))
+        self._attack = completed
+
+    @property
+    def eval_attack(self) -> Any:
+        """The attack of ``evaluate`` and of validation; None: clean accuracy only."""
+        return self._eval_attack
+
+    @eval_attack.setter
+    def eval_attack(self, attack: Attack | None) -> None:
+        check_within_ball(attack)
+        self._eval_attack = attack
 
     @property
     def perturbation(self) -> str | None:
@@ -159,14 +175,14 @@ class AdversarialModel(AdversarialSteps):
             self._means.track(("loss", *own, "adv_accuracy"))
 
     @classmethod
-    def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
-        """Returns the arguments that are attacks, as the flags of ``train.py`` describe them.
+    def attacks_of_flags(cls, attack: Attack) -> dict[str, Attack]:
+        """Returns the arguments that are attacks, by their names.
 
         Args:
-            epsilon: Of ``--epsilon``.
-            **settings: Of PGD: steps, step_size and random_start; None is what is left open.
+            attack: What the flags of ``train.py`` describe: the attack of training of a method that
+                has no other.
         """
-        return {"attack": LinfPGD(epsilon=epsilon, **settings)}
+        return {"attack": attack}
 
     def completed_attack(self, attack: Attack | None) -> Attack | None:
         """Returns the attack of training, or None of a method that has none.
@@ -176,7 +192,8 @@ class AdversarialModel(AdversarialSteps):
                 method's default.
 
         Raises:
-            ValueError: If one is given to a method that has none.
+            ValueError: If one is given to a method that has none, or it would ascend the KL
+                divergence from where that has no gradient.
         """
         if self.instead_of_an_attack is not None:
             if attack is not None:
@@ -187,17 +204,11 @@ class AdversarialModel(AdversarialSteps):
                 )
             return None
         attack = LinfPGD() if attack is None else attack
-        config = attack.get_config()
-        defaults = {"loss": self.attack_loss, "random_start": self.attack_start}
-        return attack.replace(**{k: v for k, v in defaults.items() if config.get(k, v) is None})
+        return attack_defaults.completed(attack, self.attack_loss, self.attack_start)
 
     def default_eval_attack(self) -> Attack | None:
         """Returns the attack of evaluation where none is given; None: clean accuracy only."""
-        if self.attack is None:
-            return None
-        defaults = {"loss": "ce", "random_start": "uniform"}
-        config = self.attack.get_config()
-        return self.attack.replace(**{k: v for k, v in defaults.items() if k in config})
+        return None if self.attack is None else attack_defaults.of_evaluation(self.attack)
 
     # The method.
 

@@ -22,11 +22,12 @@ class FeatureScattering(AdversarialModel):
 
     terms = ("adv_loss",)
     mass_of_wrong_classes = 0.5
+    knows_linf_only = "its step is along the sign of a gradient"
 
     @classmethod
-    def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
+    def attacks_of_flags(cls, attack: Any) -> dict[str, Attack]:
         """Returns the attack of training: one step, whatever else is set."""
-        return {"attack": FeatureScatter(epsilon=epsilon)}
+        return {"attack": FeatureScatter(epsilon=attack.epsilon)}
 
     def completed_attack(self, attack: Attack | None) -> Attack:
         """Returns the attack of training; there is nothing to complete in the method's own."""

@@ -40,6 +40,7 @@ class LocalGlobal(AdversarialModel):
     """
 
     terms = ("adv_loss", "local_loss", "global_loss")
+    knows_linf_only = "the balls of its local term are of that norm"
     local_weight: float = number(1.0, "Weight of the local term.", at_least=0)
     global_weight: float = number(1.0, "Weight of the global term.", at_least=0)
     local_radius: float | None = number(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from rlfat_tf.attacks import Attack, LinfPGD
+from rlfat_tf.attacks import Attack
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import LogitsFn
+from rlfat_tf.methods.attack_defaults import of_evaluation
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.objective import Batch, Objective
 
@@ -24,9 +23,9 @@ class Standard(AdversarialModel):
     compares_passes = False
 
     @classmethod
-    def attacks_of_flags(cls, *, epsilon: float, **settings: Any) -> dict[str, Attack]:
-        """Returns the attack of evaluation, which starts like that of the other methods."""
-        return {"eval_attack": LinfPGD(epsilon=epsilon, **{**settings, "random_start": "uniform"})}
+    def attacks_of_flags(cls, attack: Attack) -> dict[str, Attack]:
+        """Returns the attack of evaluation, which is that of the other methods."""
+        return {"eval_attack": of_evaluation(attack)}
 
     def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """CE(f(x), y)."""

@@ -12,12 +12,13 @@ from rlfat_tf.methods.options import flags_of
 from rlfat_tf.methods.regularizers import LSP
 from rlfat_tf.run import optimizers
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.training_attack import (
+    SETTINGS,
+    read_by,
+    training_attack,
+    warn_of_short_steps,
+)
 
-ATTACK_FLAGS = {
-    "attack_steps": "steps",
-    "attack_step_size": "step_size",
-    "attack_random_start": "random_start",
-}
 LSP_FLAGS = ("lsp_weight", "lsp_neighbors", "lsp_reading", "lsp_layer")
 
 
@@ -44,12 +45,11 @@ def build_model(
 def method_arguments(config: TrainConfig) -> dict[str, Any]:
     """Returns what a run passes to the constructor of its method."""
     method = METHODS[config.method]
-    settings = {argument: getattr(config, flag) for flag, argument in ATTACK_FLAGS.items()}
     arguments: dict[str, Any] = {
         "attack_bn": config.attack_bn,
         "seed": config.seed,
         "weight_decay": 0 if optimizers.decouples_weight_decay(config) else config.weight_decay,
-        **method.attacks_of_flags(epsilon=config.epsilon, **settings),
+        **method.attacks_of_flags(training_attack(config)),
     }
     for flag, option in flags_of(method).items():
         if getattr(config, flag) is not None:  # else the method's own default
@@ -70,8 +70,11 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
     method = METHODS[config.method]
     flags = dict.fromkeys(flag for other in METHODS.values() for flag in flags_of(other))
     unused = [flag for flag in flags if flag not in (*flags_of(method), "epsilon")]
-    read = {name for a in method.attacks_of_flags(epsilon=0.1).values() for name in a.get_config()}
-    unused += [flag for flag, argument in ATTACK_FLAGS.items() if argument not in read]
+    attacks = method.attacks_of_flags(training_attack(config)).values()
+    read = {flag for attack in attacks for flag in read_by(attack)}
+    unused += [flag for flag in SETTINGS if flag not in read]
+    for attack in attacks:
+        warn_of_short_steps(attack)
     if config.regularizer != "lsp":
         unused += LSP_FLAGS
     default = TrainConfig()
@@ -79,6 +82,7 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
     if given:
         warnings.warn(
             f"This run makes no use of {', '.join(given)}, which are of other methods than "
-            f"--method={config.method} or of --regularizer=lsp.",
+            f"--method={config.method}, of other attacks than --attack={config.attack} or of "
+            "--regularizer=lsp.",
             stacklevel=2,
         )

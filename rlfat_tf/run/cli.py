@@ -21,11 +21,15 @@ from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.signals import Interrupted
 
 # Flags as others call them, which are too unlike ours for a guess by spelling.
-ALSO_CALLED = {"beta": "trades_lambda", "lambda": "trades_lambda", "lr": "learning_rate"}
-NO_NORM = (
-    "train.py knows the L-inf norm only, with --epsilon. From Python the attack of a method may be "
-    "another: attack=rlfat_tf.attacks.L2PGD(epsilon=...)."
-)
+ALSO_CALLED = {
+    "beta": "trades_lambda",
+    "lambda": "trades_lambda",
+    "lr": "learning_rate",
+    "norm": "attack_norm",
+}
+
+# What means something else in another norm than the one for which a layer has set it.
+OF_A_NORM = ("epsilon", "attack_step_size", "attack_random_start")
 
 
 class FractionParser(flags.ArgumentParser):
@@ -147,8 +151,6 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     try:
         return _read(values, argv)
     except flags.UnrecognizedFlagError as error:
-        if error.flagname == "norm":
-            raise flags.Error(f"{error}. {NO_NORM}") from None
         meant = ALSO_CALLED.get(error.flagname, "")
         if meant not in values:
             raise
@@ -175,12 +177,16 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, l
     length: dict[str, Any] = {"epochs": TrainConfig.epochs, "train_steps": None}
     remaining: list[str] = []
     for layer in (recipe, files, rest):
-        for name in length:
+        for name in (*length, *OF_A_NORM):
             values[name].present = 0
+        norm = values["attack_norm"].value
         remaining = _parse(values, [argv[0], *layer])[1:]
         given = {name: values[name].value for name in length if values[name].present}
         if given:
             length = {"epochs": None, "train_steps": None, **given}
+        for name in OF_A_NORM if values["attack_norm"].value != norm else ():
+            if not values[name].present:
+                values[name].value = values[name].default
     settings = {f.name: values[f.name].value for f in fields(TrainConfig)}
     return TrainConfig(**{**settings, **length}), remaining
 

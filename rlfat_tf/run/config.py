@@ -11,9 +11,8 @@ import math
 import re
 from typing import Any
 
-from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.norms import STARTS
+from rlfat_tf.core.norms import NORMS, STARTS
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.methods import METHODS
 from rlfat_tf.methods.batch_norm import ATTACK_BN
@@ -22,6 +21,7 @@ from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
 from rlfat_tf.models import normalize
 from rlfat_tf.run import schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
+from rlfat_tf.run.training_attack import TRAINING_ATTACKS, check_attack
 
 PRECISIONS = ("float32", "bfloat16")
 LIMIT = 2**31  # of integers, which TensorFlow holds in 32 bits
@@ -106,13 +106,21 @@ class TrainConfig:
     train_steps: int | None = option(None, "Optimisation steps; replaces --epochs.", identity=False)
     batch_size: int = option(128, "Global batch size, over all replicas.")
     # The attack of training.
-    epsilon: float = option(8 / 255, "Radius of the L-inf ball in [0, 1] pixels: 0.03 or 8/255.")
+    attack: str = option("pgd", "Kind of the attack.", choices=tuple(TRAINING_ATTACKS))
+    attack_norm: str = option("linf", "Norm of the ball.", choices=tuple(NORMS))
+    epsilon: float = option(
+        8 / 255, "Radius of the ball: 0.03 or 8/255 in [0, 1] pixels; in l2 a length, such as 0.5."
+    )
     attack_steps: int = option(10, "Gradient steps of the training attack.")
     attack_step_size: float | None = option(
-        None, "Length of an attack step; default 2.5 * epsilon / attack_steps."
+        None,
+        "Length of an attack step; default 2.5 * epsilon / attack_steps; 1.25 * epsilon of "
+        "fgsm_rs, epsilon of n_fgsm.",
     )
     attack_random_start: str | None = option(
-        None, "Start of the attack; default: the method's.", choices=STARTS
+        None,
+        "Start of the attack, radial in l2 only; default: the method's, uniform with 1 step.",
+        choices=STARTS,
     )
     attack_bn: str = option("eval", "Batch normalisation during the attack.", choices=ATTACK_BN)
     # The method; what each flag means and which values it takes is declared by the methods.
@@ -218,7 +226,7 @@ class TrainConfig:
                 f"received {self.validation_every} and {self.epochs}."
             )
         self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
-        check_epsilon(self.epsilon, "linf")
+        check_attack(self)
         schedules.parse(self.lr_schedule)
         normalize.parse(self.normalize)
 

@@ -10,6 +10,7 @@ from typing import Any
 from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.autoattack import COMPONENTS
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.norms import NORMS
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
@@ -69,9 +70,11 @@ class EvalConfig:
     epsilon: tuple[float, ...] | None = option(
         None,
         "Radius of the ball in [0, 1] pixels, or several joined by commas: 4/255,8/255. "
-        "Default: the run's, in the maximum norm only.",
+        "Default: the run's, in the norm of the run only.",
     )
-    norm: str = setting("norm")
+    norm: str | None = option(
+        None, "Norm of the ball; default: the run's, or linf.", choices=tuple(NORMS)
+    )
     steps: int = setting("steps")
     step_size: float | None = setting("step_size")
     restarts: int = setting("restarts")
@@ -127,8 +130,8 @@ class EvalConfig:
         if self.epsilon is not None:
             if not self.epsilon:
                 raise ValueError("Expected at least one number in --epsilon.")
-            for epsilon in self.epsilon:
-                check_epsilon(epsilon, self.norm)
+            for epsilon in self.epsilon:  # of a run whose norm is not known yet, any length
+                check_epsilon(epsilon, self.norm or ("l2" if self.workdir else "linf"))
         if any(exponent <= 0 for exponent in self.gamma):
             raise ValueError(f"Expected exponents above 0 in --gamma; received {self.gamma}.")
         if self.model_path is not None and (self.dataset is None or self.epsilon is None):
@@ -142,12 +145,7 @@ class EvalConfig:
         for part in parts:
             if part not in COMPONENTS:
                 raise unknown("value of --autoattack_parts:", part, COMPONENTS)
-        if self.norm != "linf" and self.epsilon is None:
-            raise ValueError(
-                f"--norm={self.norm} also needs --epsilon: a run's is a radius in the maximum "
-                "norm. Usual on CIFAR-10 is --epsilon=0.5."
-            )
-        if self.norm != "linf" and self.inference is not None:
+        if self.norm == "l2" and self.inference is not None:
             raise ValueError(
                 "--inference needs --norm=linf: epsilon is also the length of the transform's step."
             )
@@ -186,12 +184,18 @@ class EvalConfig:
             FileNotFoundError: If there is no such run.
         """
         if self.workdir is None:
-            return dataclasses.replace(self, seed=self.seed or 0)
+            return dataclasses.replace(self, seed=self.seed or 0, norm=self.norm or "linf")
         checkpoint.model_path(self.workdir, self.checkpoint)  # complains before anything else
         run = read_config(self.workdir)
         names = ("dataset", "data_dir", "image_size", "skip_unreadable", "background", "seed")
         known: dict[str, Any] = {name: getattr(run, name) for name in names}
-        known["epsilon"] = (run.epsilon,)
+        known["norm"], known["epsilon"] = run.attack_norm, (run.epsilon,)
+        if self.epsilon is None and self.norm not in (None, run.attack_norm):
+            raise ValueError(
+                f"--norm={self.norm} also needs --epsilon: the run's is a radius in the norm "
+                f"{run.attack_norm}. Usual on CIFAR-10 is "
+                f"--epsilon={NORMS[self.norm].usual_epsilon:.3g}."
+            )
         found = {name: value for name, value in known.items() if getattr(self, name) is None}
         if self.protocol == "paper":
             size = 2.5 * run.epsilon / run.attack_steps

@@ -51,7 +51,8 @@ def run(config: EvalConfig) -> dict[str, Any]:
         defended = checkpoint.load(config.path, config.checkpoint)
         adaptive.check_discriminator(defended)
     source = None if config.source_model is None else load_classifier(config.source_model)
-    plan = make_plan(config.attacks, config.epsilon or (), config.norm, config.settings(source))
+    norm = str(config.norm)
+    plan = make_plan(config.attacks, config.epsilon or (), norm, config.settings(source))
     data_set = dataset.load_for_evaluation(config, classifier.image_shape)
     images, labels = as_arrays(data_set.test)
     runner = make_runner(
@@ -69,7 +70,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         **run_plan(
             runner,
             plan,
-            norm=config.norm,
+            norm=norm,
             seed=config.seed or 0,
             checked=config.checks,
             limits=config.limits,

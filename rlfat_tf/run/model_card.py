@@ -24,7 +24,7 @@ def model_card(
         "method": config.method,
         "regularizer": config.regularizer,
         "dataset": config.dataset,
-        "norm": "linf",
+        "norm": config.attack_norm,
         "epsilon": config.epsilon,
         "training_attack": perturbation,
         "steps": summary["steps"],

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.core.norms import NORMS
 from rlfat_tf.core.versions import versions
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
@@ -28,7 +29,10 @@ def summarise(
         "model": config.model,
         "test_accuracy": None,
         "test_adv_accuracy": None,
-        "test_attack": f"PGD-20, L-inf, epsilon {config.epsilon:g}, step {config.epsilon / 10:g}",
+        "test_attack": (
+            f"PGD-20, {NORMS[config.attack_norm].title}, epsilon {config.epsilon:g}, "
+            f"step {config.epsilon / 10:g}"
+        ),
         "test_examples": 0,
         "checkpoint": "last (no validation split)" if best is None else f"best, epoch {best + 1}",
         "selected_by": None if best is None else robust.selected_by[0],

@@ -20,7 +20,8 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf import data
-from rlfat_tf.attacks import LinfPGD
+from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks.pgd import PGD_IN_NORM
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Strategy
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
@@ -245,6 +246,12 @@ def train_model(
     checkpoints.stop_if_asked()  # of a signal since the last backup
 
 
+def test_attack(config: TrainConfig) -> Attack:
+    """Returns the attack of the test: PGD-20 in the ball of the run."""
+    kind = PGD_IN_NORM[config.attack_norm]
+    return kind(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10)
+
+
 def evaluate_on_test(
     config: TrainConfig,
     robust: AdversarialModel,
@@ -254,7 +261,6 @@ def evaluate_on_test(
 ) -> dict[str, float]:
     """Returns the best checkpoint's accuracy on the test set, clean and under PGD-20."""
     signals.listen()
-    attack = LinfPGD(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10)
     batches = data.evaluation_batches(test, batch_size=config.batch_size)
     # Keras 2 cannot load a model in the scope of a strategy: its weights move instead.
     robust.model.set_weights(checkpoint.load(config.run_dir, "best").model.get_weights())
@@ -267,7 +273,7 @@ def evaluate_on_test(
         )
     with strategy.scope():
         clean, adversarial = clean_and_adversarial_accuracy(
-            robust.model, batches, attack, seed=config.seed, callbacks=watchers
+            robust.model, batches, test_attack(config), seed=config.seed, callbacks=watchers
         )
     return {"test_accuracy": clean, "test_adv_accuracy": adversarial}
 

@@ -74,7 +74,8 @@ def test_defaults_and_configuration():
     packed = keras.saving.serialize_keras_object(robust)
     again = keras.saving.deserialize_keras_object(packed)
     assert again.attack == robust.attack and again.label_smoothing is None
-    assert FeatureScattering.attacks_of_flags(epsilon=0.1, steps=7)["attack"].epsilon == 0.1
+    described = attacks.LinfPGD(epsilon=0.1, steps=7)
+    assert FeatureScattering.attacks_of_flags(described)["attack"].epsilon == 0.1
 
 
 def test_smoothing_is_a_probability():

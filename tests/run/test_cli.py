@@ -95,6 +95,14 @@ def test_recipes_are_found_from_any_folder(tmp_path, monkeypatch):
     assert parse("--dataset=stl10", "--method=rlfat_t").model == "w40-2"
 
 
+def test_another_norm_than_that_of_the_recipe_has_another_ball():
+    recipe = parse("--dataset=cifar10", "--method=pgdat")
+    assert (recipe.epsilon, recipe.attack_step_size) == (0.03, 0.0075)
+    config = parse("--epsilon=0.5", "--dataset=cifar10", "--method=pgdat", "--attack_norm=l2")
+    assert (config.epsilon, config.attack_step_size) == (0.5, None)
+    assert config.attack_steps == recipe.attack_steps
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -106,7 +114,10 @@ def test_recipes_are_found_from_any_folder(tmp_path, monkeypatch):
         ("--metod=pgdat", "Did you mean: method"),
         ("--beta=6", "flag 'beta'. Did you mean: trades_lambda"),
         ("--lr=0.1", "flag 'lr'. Did you mean: learning_rate"),
-        ("--norm=l2", "flag 'norm'.*L-inf norm only.*L2PGD"),
+        ("--norm=l2", "flag 'norm'. Did you mean: attack_norm"),
+        ("--attack=fgsmrs", "Did you mean 'fgsm_rs'"),
+        ("--attack_norm=l2", "also needs --epsilon: its default is a radius of the maximum norm"),
+        ("--attack_random_start=radial", "random_start in the norm 'linf'"),
         ("--method=rlfat_q", "Did you mean 'rlfat_"),
         ("--validation_fraction=1", "in \\[0, 1\\)"),
         ("--validation_every=60", "at most --epochs, else no epoch is validated; received 60"),
@@ -185,9 +196,10 @@ def test_eval_flags():
         EvalConfig(workdir="w", attacks="clean,pgdd")
     with pytest.raises(ValueError, match="also needs --dataset"):
         EvalConfig(model_path="m.keras")
-    with pytest.raises(ValueError, match="--norm=l2 also needs --epsilon"):
-        EvalConfig(workdir="w", norm="l2")
     assert EvalConfig(workdir="w", norm="l2", epsilon=(0.5,)).epsilon == (0.5,)
+    for given in ({"norm": "linf"}, {"model_path": "m", "workdir": None, "dataset": "digits"}):
+        with pytest.raises(ValueError, match="Did you mean 1.5/255"):
+            EvalConfig(**{"workdir": "w", "epsilon": (1.5,), **given})
     with pytest.raises(ValueError, match="--autoattack_parts with --autoattack=custom and only"):
         EvalConfig(workdir="w", autoattack="custom")
     with pytest.raises(ValueError, match="--autoattack_parts with --autoattack=custom and only"):

@@ -1,0 +1,70 @@
+"""What a method makes of the attack of training that it is given: what it fills in and refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks.pgd import PGD_IN_NORM
+
+
+def completed(attack: Attack, loss: str, start: str) -> Attack:
+    """Returns the attack of training with what it leaves open filled in.
+
+    An attack of one step starts uniformly where nothing else is said: next to the image, where the
+    papers of the KL methods start, the first gradient of the divergence is close to its zero.
+
+    Args:
+        attack: The attack.
+        loss: What the paper of the method ascends.
+        start: Where it starts.
+
+    Raises:
+        ValueError: If it would ascend the KL divergence from where that has no gradient to follow.
+    """
+    config = attack.get_config()
+    defaults = {"loss": loss, "random_start": "uniform" if has_one_step(attack) else start}
+    attack = attack.replace(**{k: v for k, v in defaults.items() if config.get(k, v) is None})
+    ascends, starts = getattr(attack, "loss", None), getattr(attack, "random_start", None)
+    if ascends == "kl" and (starts == "none" or (starts == "gaussian" and has_one_step(attack))):
+        raise ValueError(
+            f"KL(p(x) || p(x')) has its minimum at x' = x: the first step of {attack!r} has no "
+            "gradient to follow, or next to none. Start uniformly in the ball: "
+            "random_start='uniform', from the command line --attack_random_start=uniform."
+        )
+    return attack
+
+
+def of_evaluation(attack: Any) -> Attack:
+    """Returns the attack of evaluation that belongs to one of training.
+
+    That is the same with cross entropy and a uniform start, so that methods can be compared; for an
+    attack of one step, which a classifier may learn to withstand and no other, PGD with 10 steps.
+    """
+    if has_one_step(attack):
+        made: Attack = PGD_IN_NORM[attack.norm](
+            epsilon=attack.epsilon, eot=attack.eot, loss="ce", random_start="uniform"
+        )
+        return made
+    config = attack.get_config()
+    defaults = {"loss": "ce", "random_start": "uniform"}
+    same: Attack = attack.replace(**{k: v for k, v in defaults.items() if k in config})
+    return same
+
+
+def has_one_step(attack: Any) -> bool:
+    """Tells whether an attack takes one step of its gradient."""
+    return getattr(attack, "steps", None) == 1 and hasattr(attack, "random_start")
+
+
+def check_norm(method: type[Any], norm: str) -> None:
+    """Refuses a ball of a norm that the method does not know.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if norm != "linf" and method.knows_linf_only is not None:
+        raise ValueError(
+            f"{method.__name__} knows the maximum norm only: {method.knows_linf_only}. Received "
+            f"the norm {norm!r}; train in it by pgdat, trades or a method of RLFAT."
+        )
