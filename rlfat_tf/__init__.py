@@ -21,14 +21,18 @@ from rlfat_tf.methods import (
     LocalGlobal,
     Standard,
 )
+from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.inference import InferenceTransform
 from rlfat_tf.methods.regularizers import LSP
+from rlfat_tf.methods.weight_perturbation import AWP
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.storage.checkpoint import load
 from rlfat_tf.storage.saved_model import export_saved_model
 
 __all__ = [
     "ATLD",
+    "AWP",
+    "Average",
     "FeatureScattering",
     "InferenceTransform",
     "LSP",

@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlfat_tf.attacks import Attack, LinfPGD
+from rlfat_tf.attacks.arguments import choice
 from rlfat_tf.attacks.base import check_within_ball
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
 from rlfat_tf.methods import attack_defaults, checks
+from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.batch_norm import attack_forward, check_attack_bn
 from rlfat_tf.methods.epoch_means import EpochMeans
 from rlfat_tf.methods.objective import Batch, Objective
@@ -33,6 +35,10 @@ from rlfat_tf.methods.options import (
     signature_with_options,
 )
 from rlfat_tf.methods.steps import AdversarialSteps
+from rlfat_tf.methods.weight_decay import DECAY_EXCLUDE
+from rlfat_tf.methods.weight_perturbation import AWP
+
+_SERIALISED = ("model", "attack", "eval_attack", "regularizer", "weight_perturbation", "average")
 
 
 class AdversarialModel(AdversarialSteps):
@@ -63,6 +69,9 @@ class AdversarialModel(AdversarialSteps):
             the coupled weight decay of the papers' optimizers.
         regularizer: A further per-example term, for instance
             :class:`rlfat_tf.methods.regularizers.LSP`; logged under its name.
+        weight_perturbation: An :class:`rlfat_tf.AWP`, or None.
+        average: An :class:`rlfat_tf.Average` of the weights, or None. Where there is one, the
+            model holds it whenever it is not training.
         name: Of the Keras model.
         parts: For subclasses: further models that become attributes, are saved with this one and
             must be there before it is built.
@@ -90,6 +99,12 @@ class AdversarialModel(AdversarialSteps):
     selected_by = ("val_adv_accuracy", "val_accuracy")
 
     label_smoothing: float | None = label_smoothing()
+    decay_exclude: str = choice(
+        "none",
+        DECAY_EXCLUDE,
+        "What the weight decay leaves out: nothing, the scales and offsets of batch normalisation, "
+        "or all vectors.",
+    )
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -106,6 +121,8 @@ class AdversarialModel(AdversarialSteps):
         seed: int = 0,
         weight_decay: float = 0.0,
         regularizer: Any = None,
+        weight_perturbation: AWP | None = None,
+        average: Average | None = None,
         name: str | None = None,
         parts: Mapping[str, Model] | None = None,
         **options: Any,
@@ -127,6 +144,8 @@ class AdversarialModel(AdversarialSteps):
         self.weight_decay = float(weight_decay)
         self._means = EpochMeans()
         self.regularizer = regularizer
+        self.weight_perturbation = weight_perturbation
+        self.average = average
         if model.built:
             self.build(compat.input_shape(model))
 
@@ -261,8 +280,13 @@ class AdversarialModel(AdversarialSteps):
 
     @property
     def state(self) -> list[Any]:
-        """All variables that a run needs to go on: of the classifier and of the optimizer."""
-        return [*compat.variables_of(self.model), *compat.optimizer_variables(self.optimizer)]
+        """All variables that a run needs to go on: of classifier, optimizer and average.
+
+        To be read and written inside of :meth:`weights_of_training`.
+        """
+        of_average = [] if self._running is None else self._running.values
+        optimizer = compat.optimizer_variables(self.optimizer)
+        return [*compat.variables_of(self.model), *optimizer, *of_average]
 
     # Saving.
 
@@ -278,6 +302,8 @@ class AdversarialModel(AdversarialSteps):
             "seed": self.seed,
             "weight_decay": self.weight_decay,
             "regularizer": serialize(self.regularizer) if self.regularizer else None,
+            "weight_perturbation": self.weight_perturbation and serialize(self.weight_perturbation),
+            "average": None if self.average is None else serialize(self.average),
             **{option: getattr(self, option) for option in options_of(type(self))},
         }
 
@@ -285,7 +311,7 @@ class AdversarialModel(AdversarialSteps):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AdversarialModel:
         """Makes a model of :meth:`get_config`'s result; the weights are new."""
         config = dict(config)
-        for key in ("model", "attack", "eval_attack", "regularizer"):
+        for key in _SERIALISED:
             if isinstance(config.get(key), dict):
                 config[key] = keras.saving.deserialize_keras_object(
                     config[key], custom_objects=custom_objects

@@ -6,8 +6,9 @@ the optimizers add the gradients of the replicas, so this is right on one device
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from typing import Any
+from typing import Any, Callable
 
 import tensorflow as tf
 
@@ -16,15 +17,16 @@ from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, Logits, Tensor
 from rlfat_tf.methods import checks
+from rlfat_tf.methods.averaged_model import AveragedModel
 from rlfat_tf.methods.batch_norm import attack_forward
 from rlfat_tf.methods.objective import Batch, Objective, global_batch_size, weighted
-from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
+from rlfat_tf.methods.weight_decay import excluded_from_decay
 
 TRAIN, TEST = 0, 1  # Folded into the seed, so that training and evaluation draw apart.
 ATTACK_DRAW, SHUFFLE_DRAW, METHOD_DRAW = 0, 1, 2
 
 
-class AdversarialSteps(WrappedClassifier):
+class AdversarialSteps(AveragedModel):
     """``train_step`` and ``test_step`` of :class:`rlfat_tf.AdversarialModel`, and what they log."""
 
     def batch_objective(
@@ -62,21 +64,27 @@ class AdversarialSteps(WrappedClassifier):
         """One optimisation step on a batch; see ``keras.Model.train_step``."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         images, labels = self._checked(images, labels)
-        step = compat.batches_seen(self.optimizer)
+        step = tf.convert_to_tensor(compat.batches_seen(self.optimizer))
         seed = random.replica_seed(self.seed, TRAIN, step)
         adversarial = self.adversarial_examples(images, labels, seed.fold(ATTACK_DRAW))
-        with tf.GradientTape() as tape:
+
+        def losses_of_batch() -> tuple[Objective, Tensor, Tensor]:
             result = self.batch_objective(images, adversarial, labels, seed, training=True)
             per_example = weighted(result.loss, weights)
-            loss = tf.reduce_sum(per_example) / global_batch_size(per_example)
-            penalty = self._penalty(per_example.dtype)
-            loss += penalty / tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = compat.scaled_loss(self.optimizer, loss)
-        variables = self.trainable_variables
-        with checks.finite_or_stop(loss, step):
-            gradients = tape.gradient(scaled, variables)
+            return result, per_example, tf.reduce_sum(per_example) / global_batch_size(per_example)
+
+        with self._perturbed_weights(lambda: losses_of_batch()[-1], step):
+            with tf.GradientTape() as tape:
+                result, per_example, loss = losses_of_batch()
+                penalty = self._penalty(per_example.dtype)
+                loss += penalty / tf.distribute.get_strategy().num_replicas_in_sync
+                scaled = compat.scaled_loss(self.optimizer, loss)
+            variables = self.trainable_variables
+            with checks.finite_or_stop(loss, step):
+                gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
         self.after_update(result, labels)
+        self.update_average(step)
         self._means.update(result, per_example + penalty, labels, weights)
         return self._logs(result, images, labels, result.clean_logits, weights)
 
@@ -99,6 +107,12 @@ class AdversarialSteps(WrappedClassifier):
         self._means.update(result, per_example, labels, weights)
         return self._logs(result, images, labels, clean_logits, weights)
 
+    def _perturbed_weights(self, loss_of: Callable[[], Tensor], step: Tensor) -> Any:
+        """Moves the weights for the gradient of a step, if the method is to do so."""
+        if self.weight_perturbation is None:
+            return contextlib.nullcontext()
+        return self.weight_perturbation.perturbed(self.model, loss_of, step)
+
     def _checked(self, images: Images, labels: Labels) -> tuple[Images, Labels]:
         """Images and labels of a batch, checked here once for all that a step computes of them."""
         return checked_images(images), checked_labels(labels, self.num_classes)
@@ -107,7 +121,9 @@ class AdversarialSteps(WrappedClassifier):
         """Weight decay and the classifier's own regularisers, one number for the whole batch."""
         penalty = tf.add_n([tf.cast(x, dtype) for x in self.model.losses] or [tf.zeros([], dtype)])
         if self.weight_decay:
-            squares = [tf.nn.l2_loss(v) for v in self.trainable_variables]
+            excluded = {id(v) for v in excluded_from_decay(self.model, self.decay_exclude)}
+            decayed = [v for v in self.trainable_variables if id(v) not in excluded]
+            squares = [tf.nn.l2_loss(v) for v in decayed] or [tf.zeros([], dtype)]
             penalty += self.weight_decay * tf.cast(tf.add_n(squares), dtype)
         return penalty
 

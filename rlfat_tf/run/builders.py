@@ -8,8 +8,10 @@ from typing import Any
 from rlfat_tf import data, models
 from rlfat_tf.core import compat
 from rlfat_tf.methods import METHODS, AdversarialModel
+from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.options import flags_of
 from rlfat_tf.methods.regularizers import LSP
+from rlfat_tf.methods.weight_perturbation import AWP
 from rlfat_tf.run import optimizers
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.training_attack import (
@@ -35,14 +37,14 @@ def build_model(
             num_classes=data_set.num_classes,
             normalize=config.normalize,
         )
-    robust = METHODS[config.method](network, **method_arguments(config))
+    robust = METHODS[config.method](network, **method_arguments(config, steps_per_epoch))
     optimizer = optimizers.build(config, steps_per_epoch, total_steps)
+    optimizers.begin(optimizer, network, config)
     robust.compile(optimizer=optimizer, metrics=["accuracy"], jit_compile=config.jit_compile)
-    compat.build_optimizer(optimizer, network.trainable_variables)
     return robust
 
 
-def method_arguments(config: TrainConfig) -> dict[str, Any]:
+def method_arguments(config: TrainConfig, steps_per_epoch: int) -> dict[str, Any]:
     """Returns what a run passes to the constructor of its method."""
     method = METHODS[config.method]
     arguments: dict[str, Any] = {
@@ -54,6 +56,16 @@ def method_arguments(config: TrainConfig) -> dict[str, Any]:
     for flag, option in flags_of(method).items():
         if getattr(config, flag) is not None:  # else the method's own default
             arguments[option] = getattr(config, flag)
+    if config.ema:
+        arguments["average"] = Average(
+            config.ema,
+            ramp=config.ema_ramp,
+            warmup=round(config.ema_warmup * steps_per_epoch),
+            statistics=config.ema_statistics,
+        )
+    if config.awp:
+        warmup = round(config.awp_warmup * steps_per_epoch)
+        arguments["weight_perturbation"] = AWP(config.awp, warmup=warmup)
     if config.regularizer == "lsp":
         arguments["regularizer"] = LSP(
             weight=config.lsp_weight,
@@ -75,14 +87,18 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
     unused += [flag for flag in SETTINGS if flag not in read]
     for attack in attacks:
         warn_of_short_steps(attack)
+    if not config.ema:
+        unused += ["ema_ramp", "ema_warmup", "ema_statistics"]
+    if not config.awp:
+        unused += ["awp_warmup"]
     if config.regularizer != "lsp":
         unused += LSP_FLAGS
     default = TrainConfig()
     given = [f"--{flag}" for flag in unused if getattr(config, flag) != getattr(default, flag)]
     if given:
         warnings.warn(
-            f"This run makes no use of {', '.join(given)}, which are of other methods than "
-            f"--method={config.method}, of other attacks than --attack={config.attack} or of "
-            "--regularizer=lsp.",
+            f"This run makes no use of {', '.join(given)}: --method={config.method} or "
+            f"--attack={config.attack} does not take them, or what they belong to is off (--ema, "
+            "--awp, --regularizer).",
             stacklevel=2,
         )

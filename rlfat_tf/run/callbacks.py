@@ -1,44 +1,19 @@
-"""Keras callbacks of a run: averaged weights, metrics as CSV, checkpoints, a clean stop."""
+"""Keras callbacks of a run: metrics as CSV, checkpoints, a clean stop."""
 
 from __future__ import annotations
 
 import csv
 import io
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Logs, Model
 from rlfat_tf.run.signals import Interrupted, Signals
 from rlfat_tf.run.workdir import as_list
 from rlfat_tf.storage import checkpoint
 from rlfat_tf.storage.files import write_text
-
-
-@contextmanager
-def averaged_weights(model: Model) -> Iterator[None]:
-    """Puts the optimizer's moving averages in place of the weights for a while, if it keeps any."""
-    if not getattr(model.optimizer, "use_ema", False):
-        yield
-        return
-    swap_averages(model)
-    try:
-        yield
-    finally:
-        swap_averages(model)
-
-
-def swap_averages(model: Model) -> None:
-    """Exchanges the weights and their moving averages."""
-    averages = compat.averaged_variables(model.optimizer)
-    for variable, average in zip(model.trainable_variables, averages):
-        value = variable.numpy()
-        variable.assign(average.numpy())
-        average.assign(value)
 
 
 class TensorBoard(keras.callbacks.TensorBoard):
@@ -126,7 +101,7 @@ class Checkpoints(keras.callbacks.Callback):
     the method trains without an attack (:attr:`AdversarialModel.selected_by`); of equal ones the
     other accuracy decides, then the later epoch wins. An epoch that is not validated does not
     compete; without any validation the best is the last. Where the
-    optimizer averages the weights, these are validated and kept.
+    weights are averaged, the averages are validated and kept.
 
     On SIGINT or SIGTERM a backup is written after the running batch, of training or of validation,
     and :class:`Interrupted` is raised. A validation that was stopped is made anew before the run
@@ -158,7 +133,6 @@ class Checkpoints(keras.callbacks.Callback):
         self.signals = signals
         self._since: float | None = None
         self._logs: dict[str, Any] = progress["unvalidated"] or {}
-        self._validated = ExitStack()
 
     def stop_if_asked(self) -> None:
         """Raises :class:`Interrupted` if a signal has come; what there is has been backed up."""
@@ -172,22 +146,16 @@ class Checkpoints(keras.callbacks.Callback):
         self._since = time.monotonic()
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Stops the clock of training, and validates the averages, if there are any."""
+        """Stops the clock of training, and the run if asked to."""
         self._stop_clock()
         self._stop_validation_if_asked()
-        self._validated.enter_context(averaged_weights(self.model))
 
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stops if asked to."""
         self._stop_validation_if_asked()
 
-    def on_test_end(self, logs: Logs = None) -> None:
-        """Puts the weights back."""
-        self._validated.close()
-
     def _stop_validation_if_asked(self) -> None:
         if self._asked_to_stop():
-            self._validated.close()
             self.progress["unvalidated"] = {k: float(v) for k, v in self._logs.items()}
             self._back_up()
             raise Interrupted(self.signals.received or 0)
@@ -201,8 +169,6 @@ class Checkpoints(keras.callbacks.Callback):
         """Counts the step, backs up when it is time, and stops if asked to."""
         self.progress["step"] += 1
         self.progress["trained"] += self.batch_size
-        if self.progress["step"] == 1:
-            compat.begin_averages(self.model.optimizer, self.model.trainable_variables)
         if batch == self.params["steps"] - 1:
             self._logs = logs or {}
             return  # validation or the end of the epoch backs up and stops
@@ -222,10 +188,9 @@ class Checkpoints(keras.callbacks.Callback):
         validated = self.model.selected_by[0] in (logs or {})
         best = self.progress["best"]
         improved = best is None or (validated and scores >= as_list(best))
-        with averaged_weights(self.model):
-            checkpoint.save_model(self.folder / "last.keras", self.model)
-            if improved:
-                checkpoint.save_model(self.folder / "best.keras", self.model)
+        checkpoint.save_model(self.folder / "last.keras", self.model)
+        if improved:
+            checkpoint.save_model(self.folder / "best.keras", self.model)
         if improved and validated:
             digest = checkpoint.digest(self.folder / "best.keras")
             self.progress.update(best=scores, best_epoch=epoch, best_digest=digest)

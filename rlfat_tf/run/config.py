@@ -15,6 +15,7 @@ from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS, STARTS
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.methods import METHODS
+from rlfat_tf.methods.average import STATISTICS
 from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
@@ -157,9 +158,22 @@ class TrainConfig:
     )
     momentum: float = option(0.9, "Momentum of sgd.")
     nesterov: bool = option(False, "Nesterov's momentum in sgd.")
+    decay_exclude: str = method_option("decay_exclude", "none")
+    # The frame: what composes with every method.
     ema: float = option(
         0.0, "Decay of a moving average of the weights, which is evaluated; 0: off."
     )
+    ema_ramp: bool = option(True, "Let that decay grow: min(ema, (1 + t) / (10 + t)) in step t.")
+    ema_warmup: float = option(0.0, "First epochs in which the average only copies the weights.")
+    ema_statistics: str = option(
+        "average",
+        "Batch statistics of the average: averaged too, those of the weights, or measured anew.",
+        choices=STATISTICS,
+    )
+    awp: float = option(
+        0.0, "Relative length of an adversarial weight perturbation, 0.01 or 0.005; 0: off."
+    )
+    awp_warmup: float = option(0.0, "First epochs in which the weights are not perturbed.")
     # The run.
     mixed_precision: str = option(
         "float32", "Precision of the network's layers.", choices=PRECISIONS
@@ -216,6 +230,9 @@ class TrainConfig:
             "lsp_weight",
             "weight_decay",
             "checkpoint_every",
+            "ema_warmup",
+            "awp",
+            "awp_warmup",
         ):
             self._check(name, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
         for name in ("momentum", "ema", "validation_fraction"):

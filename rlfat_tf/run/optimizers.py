@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlfat_tf.core import addons
+from rlfat_tf.core import addons, compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.types import Optimizer
+from rlfat_tf.core.types import Model, Optimizer
+from rlfat_tf.methods.weight_decay import excluded_from_decay
 from rlfat_tf.run import schedules
 from rlfat_tf.run.config import TrainConfig
 
 ADAM_EPSILON = 1e-8  # TensorFlow 1's default, with which RLFAT was trained; Keras has 1e-7
 
 
-def _adam(config: TrainConfig, rate: Any, **ema: Any) -> Optimizer:
-    return keras.optimizers.Adam(rate, epsilon=ADAM_EPSILON, **ema)
+def _adam(config: TrainConfig, rate: Any) -> Optimizer:
+    return keras.optimizers.Adam(rate, epsilon=ADAM_EPSILON)
 
 
-def _adamw(config: TrainConfig, rate: Any, **ema: Any) -> Optimizer:
+def _adamw(config: TrainConfig, rate: Any) -> Optimizer:
     decay = config.weight_decay
-    return keras.optimizers.AdamW(rate, weight_decay=decay, epsilon=ADAM_EPSILON, **ema)
+    return keras.optimizers.AdamW(rate, weight_decay=decay, epsilon=ADAM_EPSILON)
 
 
-def _sgd(config: TrainConfig, rate: Any, **ema: Any) -> Optimizer:
-    return keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=config.nesterov, **ema)
+def _sgd(config: TrainConfig, rate: Any) -> Optimizer:
+    return keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=config.nesterov)
 
 
 OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
@@ -43,8 +44,11 @@ def check_optimizer(config: TrainConfig) -> None:
         known = [n for n in dir(library) if isinstance(getattr(library, n), type)]
         if name not in known:
             raise unknown("TensorFlow Addons optimizer", name, known)
-        if config.ema:
-            raise ValueError("--ema needs a Keras optimizer; TensorFlow Addons' have no averages.")
+        if config.decay_exclude != "none" and decouples_weight_decay(config):
+            raise ValueError(
+                f"--decay_exclude={config.decay_exclude} needs --optimizer=adamw, or one whose "
+                f"weight decay is in the loss; {config.optimizer} decays all weights."
+            )
     elif config.optimizer not in OPTIMIZERS:
         hint = "On the addons stack also tfa:<Name>."
         raise unknown("optimizer", config.optimizer, OPTIMIZERS, hint)
@@ -67,8 +71,15 @@ def build(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> Optimi
     if config.optimizer.startswith("tfa:"):
         name = config.optimizer[len("tfa:") :]
         return _tfa(getattr(addons.tfa("").optimizers, name), config, rate)
-    ema = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
-    return OPTIMIZERS[config.optimizer](config, rate, **ema)
+    return OPTIMIZERS[config.optimizer](config, rate)
+
+
+def begin(optimizer: Optimizer, model: Model, config: TrainConfig) -> None:
+    """Creates the variables of an optimizer, which leaves out of its own decay what it shall."""
+    excluded = excluded_from_decay(model, config.decay_exclude)
+    if excluded and decouples_weight_decay(config):
+        optimizer.exclude_from_weight_decay(var_list=excluded)
+    compat.build_optimizer(optimizer, model.trainable_variables)
 
 
 def _tfa(kind: Any, config: TrainConfig, rate: Any) -> Optimizer:

@@ -241,8 +241,6 @@ def train_model(
             callbacks=watchers,
             verbose=1 if sys.stdout.isatty() else 2,
         )
-        if config.ema:  # at its end fit replaces the weights by their averages
-            checkpoint.restore_state(checkpoints.backup, robust)
     checkpoints.stop_if_asked()  # of a signal since the last backup
 
 

@@ -35,7 +35,8 @@ def save_state(path: Path, model: Model, progress: dict[str, Any]) -> None:
         model: A compiled :class:`rlfat_tf.AdversarialModel` whose optimizer is built.
         progress: What else to keep, as JSON.
     """
-    arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(model.state)}
+    with model.weights_of_training():
+        arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(model.state)}
     arrays["progress"] = np.array(json.dumps(progress))
     with replacing(path, keep=previous(path)) as written:
         np.savez(written, **arrays)
@@ -107,8 +108,9 @@ def restore_state(path: Path, model: Model) -> dict[str, Any]:
             f"{path} holds {len(stored)} arrays that do not fit the {len(shapes)} variables of "
             "this model and optimizer: it was written for another network or another version."
         )
-    for variable, value in zip(variables, stored):
-        variable.assign(value)
+    with model.weights_of_training():
+        for variable, value in zip(variables, stored):
+            variable.assign(value)
     return progress
 
 

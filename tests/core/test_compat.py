@@ -94,21 +94,6 @@ def test_importing_the_library_changes_nothing_in_keras():
     assert conftest.CHANGED_IN_KERAS == []
 
 
-def test_averaged_variables():
-    model = reference.keras_net()
-    optimizer = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5)
-    compat.build_optimizer(optimizer, model.trainable_variables)
-    before = [np.array(v) for v in model.trainable_variables]
-    gradients = [tf.ones_like(v) for v in model.trainable_variables]
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-    averages = compat.averaged_variables(optimizer)
-    assert len(averages) == len(before)
-    for old, variable, average in zip(before, model.trainable_variables, averages):
-        np.testing.assert_allclose(np.array(variable), old - 1, rtol=1e-5, atol=1e-6)
-        # Keras 2 starts the average at zero, Keras 3 at the first weights.
-        assert np.all(np.array(average) <= np.maximum(old, np.array(variable)) + 1)
-
-
 def test_dtype_policy_is_restored():
     dense = keras.layers.Dense
     with pytest.raises(KeyError), compat.dtype_policy("mixed_bfloat16"):

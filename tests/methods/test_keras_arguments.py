@@ -310,7 +310,7 @@ def test_averages_are_of_the_classifier_alone():
 
     class Keep(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            averages = [*compat.averaged_variables(robust.optimizer), *discriminator.weights]
+            averages = [*robust.optimizer._model_variables_moving_average, *discriminator.weights]
             kept.extend(np.array(each) for each in averages)
 
     robust.fit(IMAGES, LABELS, batch_size=6, callbacks=[Keep()], verbose=0)

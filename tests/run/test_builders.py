@@ -15,8 +15,12 @@ from tests.runs import config
 def test_every_method_passes_its_arguments(method, tmp_path):
     arguments = builders.method_arguments(
         config(tmp_path, method=method, trades_lambda=3.0, eta=0.25, num_blocks=3,
-               weight_decay=1e-4, attack_bn="batch")
+               weight_decay=1e-4, attack_bn="batch",
+               ema=0.9, ema_warmup=0.5, awp=0.01, awp_warmup=1.5),
+        steps_per_epoch=10,
     )  # fmt: skip
+    assert arguments["average"] == rlfat_tf.Average(0.9, warmup=5)
+    assert arguments["weight_perturbation"] == rlfat_tf.AWP(0.01, warmup=15)
     net = rlfat_tf.models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10)
     stored = METHODS[method](net, **arguments).get_config()
     wanted = {"weight_decay": 1e-4, "attack_bn": "batch"}

@@ -38,7 +38,7 @@ def test_attacks_of_flags(flags, attack, tmp_path):
     chosen = config(tmp_path, method="rlfat_t", **flags)
     assert training_attack(chosen) == attack
     net = rlfat_tf.models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10)
-    robust = METHODS["rlfat_t"](net, **builders.method_arguments(chosen))
+    robust = METHODS["rlfat_t"](net, **builders.method_arguments(chosen, 10))
     assert (type(robust.attack), robust.attack.loss) == (type(attack), "kl")
     ball = {"norm": attack.norm, "epsilon": attack.epsilon}
     assert robust.eval_attack == attacks.pgd.PGD_IN_NORM[attack.norm](
@@ -57,14 +57,14 @@ def test_which_methods_take_them(method, tmp_path):
             ):
                 config(tmp_path, method=method, attack=attack)
         else:
-            made = builders.method_arguments(config(tmp_path, method=method, attack=attack))
+            made = builders.method_arguments(config(tmp_path, method=method, attack=attack), 10)
             assert type(made["attack"]) is attacks.ATTACKS[attack]
     flags = {"method": method, "attack_norm": "l2", "epsilon": 0.5}
     if METHODS[method].knows_linf_only:
         with pytest.raises(ValueError, match="knows the maximum norm only"):
             config(tmp_path, **flags)
     else:
-        made = builders.method_arguments(config(tmp_path, **flags))
+        made = builders.method_arguments(config(tmp_path, **flags), 10)
         assert made.get("attack", made.get("eval_attack")).norm == "l2"
 
 
@@ -75,7 +75,7 @@ def test_what_does_not_go_together(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             config(tmp_path, **{"method": "pgdat", "epsilon": 0.5, **flags})
-    with pytest.warns(UserWarning, match="makes no use of --attack_steps, .*--attack=n_fgsm"):
+    with pytest.warns(UserWarning, match="makes no use of --attack_steps: .*--attack=n_fgsm"):
         builders.warn_of_ignored_flags(config(tmp_path, method="pgdat", attack="n_fgsm"))
     with pytest.warns(UserWarning, match=r"10 of 0\.0075, are less than half of epsilon=0\.5"):
         warn_of_short_steps(attacks.L2PGD(epsilon=0.5, step_size=0.0075))

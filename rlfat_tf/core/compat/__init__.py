@@ -22,9 +22,7 @@ from rlfat_tf.core.compat.model import (
     metrics_with_result,
 )
 from rlfat_tf.core.compat.optimizers import (
-    averaged_variables,
     batches_seen,
-    begin_averages,
     build_optimizer,
     impossible_on_replicas,
     is_loss_scaling,
@@ -39,10 +37,8 @@ __all__ = [
     "KERAS_VERSION",
     "ONLY_FIRST_REPLICA",
     "Model",
-    "averaged_variables",
     "batch_norm_layers",
     "batches_seen",
-    "begin_averages",
     "build_optimizer",
     "compute_dtypes",
     "dtype_policy",

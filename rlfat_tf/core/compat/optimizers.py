@@ -24,23 +24,6 @@ def build_optimizer(optimizer: Optimizer, variables: list[Any]) -> None:
         optimizer._create_all_weights(variables)
 
 
-def averaged_variables(optimizer: Optimizer) -> list[Any]:
-    """Returns the moving averages that an optimizer with ``use_ema`` keeps of the weights."""
-    return list(optimizer._model_variables_moving_average)
-
-
-def begin_averages(optimizer: Optimizer, variables: list[Any]) -> None:
-    """Begins an optimizer's averages with the weights after the first step, on Keras 2 too.
-
-    To be called after that step. Keras 3 begins there, Keras 2 at the random weights before it,
-    which the average would keep a part of. An optimizer without ``use_ema`` has none.
-    """
-    if KERAS_3 or not getattr(optimizer, "use_ema", False):
-        return
-    for average, variable in zip(averaged_variables(optimizer), variables):
-        average.assign(variable)
-
-
 def batches_seen(optimizer: Optimizer) -> Any:
     """Returns the variable that counts the batches whose gradients an optimizer has been given.
 

@@ -1,0 +1,150 @@
+"""The moving average of the weights against its recursion in NumPy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import rlfat_tf
+from rlfat_tf import Average
+from rlfat_tf.core.compat import keras
+from rlfat_tf.storage import checkpoint
+from tests import reference
+
+IMAGES, _, LABELS = reference.images_and_labels(12, seed=4)
+
+
+class Recorder(keras.callbacks.Callback):
+    """The weights after every step, and what the model holds at the end of every epoch."""
+
+    def on_train_begin(self, logs=None):
+        self.trained, self.shown = [self.model.model.get_weights()], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.trained.append(self.model.model.get_weights())
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.shown.append(self.model.model.get_weights())
+
+
+def made(average, batch_norm=True, **arguments):
+    net = reference.keras_net(batch_norm=batch_norm, seed=8)
+    robust = rlfat_tf.PGDAT(net, attack=rlfat_tf.attacks.FGSM(epsilon=0.1), average=average)
+    robust.compile(optimizer=keras.optimizers.SGD(0.5, momentum=0.5), **arguments)
+    return robust
+
+
+def fit(robust, epochs, first=0, **arguments):
+    recorder = Recorder()
+    robust.fit(IMAGES, LABELS, batch_size=4, epochs=epochs, initial_epoch=first, shuffle=False,
+               callbacks=[recorder], verbose=0, **arguments)  # fmt: skip
+    return recorder
+
+
+def recursion(trained, decays):
+    average = trained[0]
+    for decay, weights in zip(decays, trained[1:]):
+        average = [decay * old + (1 - decay) * new for old, new in zip(average, weights)]
+    return average
+
+
+def check_close(found, expected):
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "average, decays",
+    [
+        (Average(0.15), [1 / 10, 0.15, 0.15, 0.15, 0.15, 0.15]),
+        (Average(0.99, warmup=2), [0, 0, 1 / 10, 2 / 11, 3 / 12, 4 / 13]),
+        (Average(0.6, ramp=False), [0, 0.6, 0.6, 0.6, 0.6, 0.6]),
+        (Average(0.6, ramp=False, warmup=2), [0, 0, 0.6, 0.6, 0.6, 0.6]),
+    ],
+)
+def test_decays(average, decays):
+    found = [float(average.decay_at(tf.constant(t, tf.int64))) for t in range(6)]
+    np.testing.assert_allclose(found, decays, rtol=1e-12)
+
+
+def test_fit_shows_the_averages_and_goes_on_with_the_weights():
+    robust = made(Average(0.99, warmup=1))
+    first = fit(robust, 1, validation_data=(IMAGES, LABELS))
+    after = robust.model.get_weights()
+    assert not np.array_equal(after[0], first.trained[-1][0])
+    second = fit(robust, 2, first=1)
+    np.testing.assert_array_equal(second.trained[0][0], first.trained[-1][0])
+    trained = [*first.trained, *second.trained[1:]]
+    decays = [0, 1 / 10, 2 / 11, 3 / 12, 4 / 13, 5 / 14]
+    check_close(first.shown[0], recursion(trained[:4], decays))  # the statistics as well
+    check_close(robust.model.get_weights(), recursion(trained, decays))
+    with robust.weights_of_training():
+        np.testing.assert_array_equal(robust.model.get_weights()[0], trained[-1][0])
+
+    # A validation in fit is that of the averages, and changes nothing of the training.
+    plain = made(None)
+    np.testing.assert_allclose(fit(plain, 2).trained[-1][0], trained[-1][0], rtol=1e-6)
+
+
+def test_a_resumed_average_is_bit_equal(tmp_path):
+    whole, begun = made(Average(0.9)), made(Average(0.9))
+    fit(whole, 2)
+    fit(begun, 1)
+    checkpoint.save_state(tmp_path / "state.npz", begun, {})
+    resumed = made(Average(0.9))
+    resumed.optimizer.build(resumed.trainable_variables)
+    checkpoint.restore_state(tmp_path / "state.npz", resumed)
+    fit(resumed, 2, first=1)
+    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    whole.train_on_batch(IMAGES[:4], LABELS[:4])
+    resumed.train_on_batch(IMAGES[:4], LABELS[:4])
+    np.testing.assert_array_equal(whole.model.get_weights()[0], resumed.model.get_weights()[0])
+
+
+def test_statistics_of_the_weights_or_measured_anew():
+    raw = made(Average(0.99, statistics="raw"))
+    seen = fit(raw, 1)
+    np.testing.assert_array_equal(raw.model.get_weights()[4], seen.trained[-1][4])
+    anew = made(Average(0.99, statistics="refresh"))
+    seen = fit(anew, 1)
+    check_close(anew.model.get_weights()[:4], recursion(seen.trained, [1 / 10, 2 / 11, 3 / 12])[:4])
+    kernel, bias = anew.model.get_weights()[:2]
+    batches = (IMAGES.reshape(12, -1) @ kernel + bias).reshape(3, 4, -1)
+    check_close(anew.model.get_weights()[4:6], [batches.mean((0, 1)), batches.var(1).mean(0)])
+    with anew.weights_of_training():
+        np.testing.assert_array_equal(anew.model.get_weights()[4], seen.trained[-1][4])
+
+
+def test_replicas_keep_the_average_of_one_device(strategy2):
+    with strategy2.scope():
+        replicas = made(Average(0.9), batch_norm=False)
+    alone = made(Average(0.9), batch_norm=False)
+    for robust in (replicas, alone):
+        data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat(2).batch(12, True)
+        robust.fit(data, epochs=1, verbose=0)
+    check_close(replicas.model.get_weights(), alone.model.get_weights())
+
+
+def test_an_average_is_saved_with_its_method_and_begins_anew(tmp_path):
+    robust = made(Average(0.9, statistics="raw"))
+    fit(robust, 1)
+    robust.save(tmp_path / "model.keras")
+    again = rlfat_tf.load(tmp_path / "model.keras")
+    assert again.average == robust.average
+    np.testing.assert_array_equal(again.model.get_weights()[0], robust.model.get_weights()[0])
+    assert len(again.weights) == len(made(None).weights)  # no average is a weight of the model
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"decay": 1.0}, "decay of an average in"),
+        ({"warmup": -1}, "number of updates"),
+        ({"statistics": "averaged"}, "Did you mean 'average'"),
+    ],
+)
+def test_arguments_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Average(**arguments)
+    with pytest.raises(TypeError, match="rlfat_tf.Average"):
+        made(0.9)
