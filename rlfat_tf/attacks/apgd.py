@@ -14,7 +14,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import choice, count, number
-from rlfat_tf.attacks.base import Averaging, LogitsFn, Search, attack_remaining
+from rlfat_tf.attacks.base import Averaging, Search, attack_remaining
 from rlfat_tf.attacks.passes import Objective, gradient_of, value_of
 from rlfat_tf.attacks.points import (
     Ball,
@@ -28,7 +28,7 @@ from rlfat_tf.attacks.points import (
 )
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Images, Tensor
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 MOMENTUM = 0.75  # alpha of the paper
 LOSSES = ("ce", "dlr", "margin")
@@ -73,8 +73,14 @@ def ascend(
     intervals = tf.constant(interval, tf.float32)
 
     def step(
-        k: Tensor, now: Any, best: Any, size: Tensor, since: Any, misclassified: Any, correct: Any
-    ) -> Any:
+        k: Tensor,
+        now: tuple[Tensor, ...],
+        best: tuple[Tensor, ...],
+        size: Tensor,
+        since: tuple[Tensor, ...],
+        misclassified: Images,
+        correct: Tensor,
+    ) -> tuple[Any, ...]:
         x, previous, loss, gradient = now
         best_x, best_loss, best_gradient = best
         # Since the last checkpoint: how often the loss rose. At it: whether the step size was
@@ -143,12 +149,16 @@ class _APGD(Averaging, Search):
         at_most=1,
     )
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         labels = losses.class_ids(labels)
 
-        def restart(number: Any, found: Any) -> Any:
-            def attempt(images: Any, labels: Any, before: Any, seed: random.Seed) -> Any:
+        def restart(number: Tensor, found: Images) -> tuple[Tensor, Images]:
+            def attempt(
+                images: Images, labels: Labels, before: Images, seed: random.Seed
+            ) -> Images:
                 objective = self._objective(logits_fn, images, labels, number)
                 compare = self._comparison(objective, labels)
                 start = random_point(self.norm, images, self.epsilon, seed.fold(number))
@@ -159,7 +169,7 @@ class _APGD(Averaging, Search):
                 ball = Ball(images, self.norm, self.epsilon)
                 after = ascend(look, ball, start, steps=self.steps, rho=self.rho)
 
-                def scored(points: Any) -> Any:
+                def scored(points: Images) -> tuple[Images, Tensor]:
                     seen = value_of(logits_fn, compare, points, labels, eot=self.eot)
                     return points, attack_score(*seen)
 
@@ -172,15 +182,17 @@ class _APGD(Averaging, Search):
             lambda number, _: number < total, restart, (0, images), parallel_iterations=1
         )[1]
 
-    def _comparison(self, objective: Objective, labels: Any) -> Objective:
+    def _comparison(self, objective: Objective, labels: Labels) -> Objective:
         """By which loss the ends of two starts are compared."""
         return objective
 
-    def _variants(self, logits_fn: LogitsFn, images: Any) -> int:
+    def _variants(self, logits_fn: LogitsFn, images: Images) -> int:
         """How many losses there are."""
         return 1
 
-    def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
+    def _objective(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, number: Tensor
+    ) -> Objective:
         """From logits to the loss of a start of that number."""
         raise TypeError(f"{type(self).__name__} does not implement _objective().")
 
@@ -195,7 +207,9 @@ class APGD(_APGD):
         "'ce', 'dlr' or 'margin', the difference between the best wrong logit and the true one.",
     )
 
-    def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
+    def _objective(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, number: Tensor
+    ) -> Objective:
         if self.loss == "margin":
             return lambda logits: losses.negative_margin(labels, logits)
         return losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
@@ -211,14 +225,16 @@ class APGDT(_APGD):
 
     targets: int = count(9, "How many; at most the number of classes less one.")
 
-    def _comparison(self, objective: Objective, labels: Any) -> Objective:
-        # Losses of different targets do not compare; leads do.
+    def _comparison(self, objective: Objective, labels: Labels) -> Objective:
+        # Losses of different targets do not compare; negative margins do.
         return lambda logits: losses.negative_margin(labels, logits)
 
-    def _variants(self, logits_fn: LogitsFn, images: Any) -> int:
+    def _variants(self, logits_fn: LogitsFn, images: Images) -> int:
         return count_targets(logits_fn, images, self.targets)
 
-    def _objective(self, logits_fn: LogitsFn, images: Any, labels: Any, number: Any) -> Objective:
+    def _objective(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, number: Tensor
+    ) -> Objective:
         logits = logits_fn(images)
         target = target_class(logits, labels, number % self._variants(logits_fn, images))
         loss = losses.targeted_dlr if logits.shape[-1] > 3 else losses.targeted_negative_margin

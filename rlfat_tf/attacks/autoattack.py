@@ -9,16 +9,18 @@ parameter-free attacks", ICML 2020.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Callable
 
 from rlfat_tf.attacks.apgd import APGD, APGDT
 from rlfat_tf.attacks.arguments import argument, choice, count, number
-from rlfat_tf.attacks.base import Attack, Bounded, LogitsFn, Search, attack_remaining
+from rlfat_tf.attacks.base import Attack, Bounded, Search, attack_remaining
 from rlfat_tf.attacks.fab import FABT
 from rlfat_tf.attacks.square import Square
 from rlfat_tf.core import random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Images, Labels, LogitsFn
 
 STANDARD = ("apgd_ce", "apgd_t", "fab_t", "square")
 RAND = ("apgd_ce", "apgd_dlr")
@@ -43,7 +45,7 @@ COMPONENTS: dict[str, Make] = {
 }
 
 
-def _check_names(attack: Any, name: str, value: Any) -> tuple[str, ...] | None:
+def _check_names(attack: Attack, name: str, value: Sequence[str]) -> tuple[str, ...] | None:
     for part in value:
         if part not in COMPONENTS:
             raise unknown("part of AutoAttack", part, COMPONENTS)
@@ -95,16 +97,24 @@ class AutoAttack(Bounded, Search):
     def components(self) -> dict[str, Attack]:
         """The attacks in their order, by name."""
         names = self.attacks or (RAND if self.version == "rand" else STANDARD)
-        passes = self.eot or (RAND_PASSES if self.version == "rand" else 1)
+        eot = self.eot or (RAND_PASSES if self.version == "rand" else 1)
         ball = {"norm": self.norm, "epsilon": self.epsilon}
-        return {name: COMPONENTS[name](ball, self.budget, passes) for name in names}
+        return {name: COMPONENTS[name](ball, self.budget, eot) for name in names}
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         found = images
         for name, attack in self.components.items():
 
-            def attempt(images: Any, labels: Any, _: Any, seed: Any, attack: Any = attack) -> Any:
+            def attempt(
+                images: Images,
+                labels: Labels,
+                _: Images,
+                seed: random.Seed,
+                attack: Attack = attack,
+            ) -> Images:
                 return attack(logits_fn, images, labels, seed=seed, checked=True)
 
             some = seed.fold(random.number(name))

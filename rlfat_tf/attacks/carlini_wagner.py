@@ -13,27 +13,27 @@ The optimisation draws nothing: the same images always give the same examples.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, fixed, number, size
-from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, attack_remaining, is_correct
+from rlfat_tf.attacks.base import Bounded, Search, attack_remaining, is_correct
 from rlfat_tf.attacks.passes import gradient_by, repeat
 from rlfat_tf.attacks.points import adam, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 # tanh reaches the borders of the box at infinity only: the start keeps this far from them.
 BORDER = 1e-6
 
 
-def squared_l2(delta: Any) -> Any:
+def squared_l2(delta: Tensor) -> Tensor:
     """||delta||_2^2 per example: the distance of Carlini & Wagner."""
     return tf.reduce_sum(tf.square(delta), axis=list(range(1, delta.shape.rank)))
 
 
-def l2(delta: Any) -> Any:
+def l2(delta: Tensor) -> Tensor:
     """||delta||_2 per example, of gradient 0 at 0: the distance of RLFAT, Eq. 2."""
     return norms.length(delta)
 
@@ -43,7 +43,9 @@ class _CarliniWagner(Search):
 
     _distance = staticmethod(squared_l2)
 
-    confidence: float = number(0.0, "By how much the wrong logit is to lead.", at_least=0)
+    confidence: float = number(
+        0.0, "By how much the wrong logit is to exceed the true one.", at_least=0
+    )
     steps: int = count(1000, "Of Adam, for one c.")
     binary_search_steps: int = count(9, "How many c are tried.")
     learning_rate: float = size(
@@ -51,23 +53,27 @@ class _CarliniWagner(Search):
     )
     initial_const: float = size(1e-3, "The first c.")
 
-    def _box(self, images: Any) -> tuple[Any, Any]:
+    def _box(self, images: Images) -> tuple[Tensor, Tensor]:
         """Returns the least and the greatest value of every pixel."""
         return tf.zeros_like(images), tf.ones_like(images)
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
 
-        def attempt(images: Any, labels: Any, points: Any, _: random.Seed) -> Any:
+        def attempt(images: Images, labels: Labels, points: Images, _: random.Seed) -> Images:
             return self._nearest(logits_fn, images, labels, points)
 
         return attack_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
 
-    def _nearest(self, logits_fn: LogitsFn, images: Any, labels: Any, points: Any) -> Any:
+    def _nearest(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, points: Images
+    ) -> Images:
         """Searches over c."""
         none = tf.zeros_like(labels, tf.float32)
 
-        def attempt(const: Any, low: Any, high: Any, *best: Any) -> Any:
+        def attempt(const: Tensor, low: Tensor, high: Tensor, *best: Tensor) -> tuple[Tensor, ...]:
             found, *new = self._minimise(logits_fn, images, labels, const, best)
             low, high = tf.where(found, low, const), tf.where(found, const, high)
             middle = tf.where(tf.math.is_inf(high), 10.0 * const, (low + high) / 2.0)
@@ -77,8 +83,13 @@ class _CarliniWagner(Search):
         return repeat(attempt, self.binary_search_steps, start, unroll=False)[3]
 
     def _minimise(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, const: Any, best: Any
-    ) -> tuple[Any, Any, Any]:
+        self,
+        logits_fn: LogitsFn,
+        images: Images,
+        labels: Labels,
+        const: Tensor,
+        best: tuple[Tensor, ...],
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Runs Adam for one c per example; returns whether it found any, and the best so far."""
         lower, upper = self._box(images)
         middle, half = (lower + upper) / 2.0, (upper - lower) / 2.0
@@ -86,19 +97,21 @@ class _CarliniWagner(Search):
         relative = tf.math.divide_no_nan(images - middle, half)
         start = tf.atanh(tf.clip_by_value(relative, BORDER - 1.0, 1.0 - BORDER))
 
-        def step(number: Any, found: Any, w: Any, mean: Any, square: Any, *best: Any) -> Any:
+        def step(
+            number: Tensor, found: Tensor, w: Tensor, mean: Tensor, square: Tensor, *best: Tensor
+        ) -> tuple[Tensor, ...]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(w)
                 points = tf.clip_by_value(middle + half * tf.tanh(w), lower, upper)  # rounding
                 logits = logits_fn(points)
-                lead = tf.cast(losses.negative_margin(labels, logits), tf.float32)
-                miss = tf.nn.relu(self.confidence - lead)
-                loss = tf.reduce_sum(self._distance(points - images) + const * miss)
+                margin = tf.cast(losses.negative_margin(labels, logits), tf.float32)
+                f = tf.nn.relu(self.confidence - margin)
+                loss = tf.reduce_sum(self._distance(points - images) + const * f)
             gradient = gradient_by(tape, loss, w)
             change, mean, square = adam(number, gradient, mean, square, self.learning_rate)
             wrong = ~is_correct(logits, labels)
-            best = keep_better(best, (points, self._score(points - images, wrong, lead)))
-            found |= wrong & ~(lead < self.confidence)
+            best = keep_better(best, (points, self._score(points - images, wrong, margin)))
+            found |= wrong & ~(margin < self.confidence)
             return number + 1, found, w + change, mean, square, *best
 
         nowhere, zeros = tf.zeros_like(labels, tf.bool), tf.zeros_like(images)
@@ -106,11 +119,11 @@ class _CarliniWagner(Search):
         state = repeat(step, self.steps + 1, (0, nowhere, start, zeros, zeros, *best), unroll=False)
         return state[1], state[5], state[6]
 
-    def _score(self, delta: Any, wrong: Any, lead: Any) -> Any:
-        """Ranks points: the confident by nearness, then the misclassified by lead, then none."""
+    def _score(self, delta: Tensor, wrong: Tensor, margin: Tensor) -> Tensor:
+        """Scores confident points by nearness; below them, other misclassified ones by margin."""
         farthest = tf.sqrt(tf.cast(tf.size(delta[0]), tf.float32))  # between images in [0, 1]
-        almost = tf.atan(lead - self.confidence) - farthest
-        score = tf.where(lead < self.confidence, almost, -l2(delta))
+        almost = tf.atan(margin - self.confidence) - farthest
+        score = tf.where(margin < self.confidence, almost, -l2(delta))
         return tf.where(wrong, score, -math.inf)
 
 
@@ -151,6 +164,6 @@ class CWTanh(_CarliniWagner, Bounded):
     learning_rate: float = size(0.1, "Of Adam.")
     initial_const: float = size(1.0, "The first c.")
 
-    def _box(self, images: Any) -> tuple[Any, Any]:
+    def _box(self, images: Images) -> tuple[Tensor, Tensor]:
         lower, upper = images - self.epsilon, images + self.epsilon
         return tf.maximum(lower, 0.0), tf.minimum(upper, 1.0)

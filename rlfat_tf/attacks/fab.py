@@ -11,19 +11,20 @@ Algorithm 1, for one target class t at a time as in AutoAttack).
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, number
-from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, is_correct
+from rlfat_tf.attacks.base import Bounded, Search, is_correct
 from rlfat_tf.attacks.passes import gradient_by, repeat
 from rlfat_tf.attacks.points import keep_better, random_point, target_class, wide
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 
-def step_to_hyperplane(points: Any, normal: Any, value: Any, norm: str) -> Any:
+def step_to_hyperplane(points: Images, normal: Tensor, value: Tensor, norm: str) -> Tensor:
     """The shortest steps from points to hyperplanes that do not leave [0, 1].
 
         min ||step||   such that   <normal, step> + value = 0   and   0 <= points + step <= 1
@@ -53,7 +54,7 @@ def step_to_hyperplane(points: Any, normal: Any, value: Any, norm: str) -> Any:
     slope = tf.abs(normal)
     speed = slope if norm == "l2" else tf.abs(direction)
 
-    def newton(t: Any, held: Any, _: Any) -> tuple[Any, Any, Any]:
+    def newton(t: Tensor, held: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rest = tf.abs(value) - tf.reduce_sum(tf.where(held, slope * room, 0.0), 1, keepdims=True)
         rate = tf.reduce_sum(tf.where(held, 0.0, slope * speed), 1, keepdims=True)
         t = tf.maximum(t, tf.math.divide_no_nan(rest, rate))  # never back, whatever the rounding
@@ -101,14 +102,16 @@ class FABT(Bounded, Search):
         at_most=1,
     )
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         found, distance = self._nearest(logits_fn, images, labels, seed, self.epsilon)
         return tf.where(wide(distance <= self.epsilon, images), found, images)
 
     def minimal(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, *, seed: random.SeedLike = 0
-    ) -> Any:
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, *, seed: random.SeedLike = 0
+    ) -> Images:
         """Returns the nearest adversarial examples found, however far they are.
 
         All targets are tried for every example, and epsilon bounds the random starts only.
@@ -128,30 +131,32 @@ class FABT(Bounded, Search):
         return self._nearest(logits_fn, images, labels, seed, 0.0)[0]
 
     def _nearest(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, enough: float
-    ) -> tuple[Any, Any]:
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, enough: float
+    ) -> tuple[Tensor, Tensor]:
         """Goes through targets and restarts until the distance is ``enough`` or less."""
         labels = losses.class_ids(labels)
         logits = logits_fn(images)
         total = self.restarts * min(self.targets, int(logits.shape[-1]) - 1)
 
-        def attempt(number: Any, found: Any, distance: Any) -> tuple[Any, Any, Any]:
+        def attempt(
+            number: Tensor, found: Images, distance: Tensor
+        ) -> tuple[Tensor, Tensor, Tensor]:
             rows = tf.where(distance > enough)
             take = rows[:, 0]
             tensors = (images, labels, logits, found, distance)
-            image, label, clean, point, reach = (tf.gather(tensor, take) for tensor in tensors)
+            image, label, clean, *best = (tf.gather(tensor, take) for tensor in tensors)
             target = target_class(clean, label, number // self.restarts)
 
-            def random_start() -> Any:
-                radius = wide(tf.minimum(reach, self.epsilon) / 2.0, image)
+            def random_start() -> Images:
+                radius = wide(tf.minimum(best[1], self.epsilon) / 2.0, image)
                 return random_point(self.norm, image, radius, seed.rows(take).fold(number))
 
             first = tf.equal(number % self.restarts, 0)
             start = tf.ensure_shape(tf.cond(first, lambda: image, random_start), image.shape)
-            best = self._descend(logits_fn, image, label, target, start, point, reach)
+            nearest = self._descend(logits_fn, image, label, target, start, best)
             found, distance = (
                 tf.tensor_scatter_nd_update(old, rows, new)
-                for old, new in zip((found, distance), best)
+                for old, new in zip((found, distance), nearest)
             )
             return number + 1, found, distance
 
@@ -167,29 +172,40 @@ class FABT(Bounded, Search):
     def _descend(
         self,
         logits_fn: LogitsFn,
-        images: Any,
-        labels: Any,
-        target: Any,
-        start: Any,
-        best: Any,
-        distance: Any,
-    ) -> tuple[Any, Any]:
-        """Takes the steps from one start to one target; returns the nearest point and how near."""
+        images: Images,
+        labels: Labels,
+        target: Labels,
+        start: Images,
+        best: Sequence[Tensor],
+    ) -> tuple[Images, Tensor]:
+        """Takes the steps from one start to one target.
+
+        Args:
+            logits_fn: See :meth:`rlfat_tf.attacks.Attack.__call__`.
+            images: [n, ...].
+            labels: Integers [n].
+            target: The classes to go to, integers [n].
+            start: Where the steps begin, [n, ...].
+            best: The nearest misclassified points so far, [n, ...], and their distances, [n].
+
+        Returns:
+            The same after the steps.
+        """
         ball, linf = norms.get(self.norm), norms.get("linf")
 
-        def step(x: Any, best: Any, nearness: Any) -> tuple[Any, Any, Any]:
+        def step(x: Images, found: Images, score: Tensor) -> tuple[Images, Images, Tensor]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
-                lead = losses.targeted_negative_margin(labels, target, logits_fn(x))
-            gradient = gradient_by(tape, lead, x)
-            lead = tf.cast(lead, tf.float32)
-            lead = tf.where(tf.math.is_finite(lead), lead, 0.0)  # no plane to go to: stay
+                value = losses.targeted_negative_margin(labels, target, logits_fn(x))
+            gradient = gradient_by(tape, value, x)
+            value = tf.cast(value, tf.float32)
+            value = tf.where(tf.math.is_finite(value), value, 0.0)  # no plane to go to: stay
             # The plane is the same in any unit, and in this one nothing overflows.
-            lead = tf.math.divide_no_nan(lead, linf.length(gradient))
+            value = tf.math.divide_no_nan(value, linf.length(gradient))
             gradient = linf.normalise(gradient)
             axes = list(range(1, x.shape.rank))
-            at_image = lead + tf.reduce_sum(gradient * (images - x), axes)
-            delta = step_to_hyperplane(x, gradient, lead, self.norm)
+            at_image = value + tf.reduce_sum(gradient * (images - x), axes)
+            delta = step_to_hyperplane(x, gradient, value, self.norm)
             delta_image = step_to_hyperplane(images, gradient, at_image, self.norm)
             size, size_image = ball.length(delta), ball.length(delta_image)
             alpha = tf.minimum(tf.math.divide_no_nan(size, size + size_image), self.alpha_max)
@@ -197,10 +213,11 @@ class FABT(Bounded, Search):
             x = (1 - alpha) * (x + self.eta * delta) + alpha * (images + self.eta * delta_image)
             x = tf.clip_by_value(x, 0.0, 1.0)
             wrong = ~is_correct(logits_fn(x), labels)
-            score = tf.where(wrong, -ball.length(x - images), -math.inf)
-            best, nearness = keep_better((best, nearness), (x, score))
+            new_score = tf.where(wrong, -ball.length(x - images), -math.inf)
+            found, score = keep_better((found, score), (x, new_score))
             x = tf.where(wide(wrong, x), images + self.beta * (x - images), x)
-            return x, best, nearness
+            return x, found, score
 
-        _, best, nearness = repeat(step, self.steps, (start, best, -distance), unroll=False)
-        return best, -nearness
+        state = (start, best[0], -best[1])  # the nearer, the greater the score
+        _, found, score = repeat(step, self.steps, state, unroll=False)
+        return found, -score

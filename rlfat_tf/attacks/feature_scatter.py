@@ -6,16 +6,15 @@ Training", NeurIPS 2019; steps and constants as in the authors' code.)
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, fixed, size
-from rlfat_tf.attacks.base import Bounded, LogitsFn
+from rlfat_tf.attacks.base import Bounded
 from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.attacks.points import Ball
 from rlfat_tf.core import norms, random, transport
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Labels, LogitsFn
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -35,8 +34,8 @@ class FeatureScatter(Bounded):
     iterations: int = count(100, "Of Sinkhorn's algorithm, at most.")
 
     def run(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
-    ) -> Any:
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`; labels are not read."""
         clean = tf.stop_gradient(logits_fn(images))
         draw = norms.get(self.norm).random_start(images, self.epsilon, "uniform", seed)

@@ -11,16 +11,16 @@ authors' program: a factor common to all g, which no direction depends on.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import choice, count, number, step_length
-from rlfat_tf.attacks.base import Averaging, LogitsFn, Search, attack_remaining
+from rlfat_tf.attacks.base import Averaging, Search, attack_remaining
 from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
 from rlfat_tf.attacks.points import Ball, attack_score, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 LOSSES = ("ce", "dlr", "margin")  # not "kl", whose gradient is 0 at the image, where it starts
 
@@ -48,20 +48,22 @@ class MIM(Averaging, Search):
         "ce", LOSSES, "'ce', 'dlr' or 'margin', see rlfat_tf.core.losses.attack_loss."
     )
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
 
-        def attempt(images: Any, labels: Any, _: Any, __: random.Seed) -> Any:
+        def attempt(images: Images, labels: Labels, _: Images, __: random.Seed) -> Images:
             return self._ascend(logits_fn, images, labels)
 
         return attack_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
 
-    def _ascend(self, logits_fn: LogitsFn, images: Any, labels: Any) -> Any:
+    def _ascend(self, logits_fn: LogitsFn, images: Images, labels: Labels) -> Images:
         ball, linf = Ball(images, self.norm, self.epsilon), norms.get("linf")
         objective = losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
         axes = list(range(1, images.shape.rank))
 
-        def step(point: Any, momentum: Any, *best: Any) -> Any:
+        def step(point: Images, momentum: Tensor, *best: Tensor) -> tuple[Tensor, ...]:
             gradient, *seen = gradient_of(logits_fn, objective, point, labels=labels, eot=self.eot)
             best = keep_better(best, (point, attack_score(*seen)))
             gradient = linf.normalise(gradient)  # so that no mean of what follows is 0

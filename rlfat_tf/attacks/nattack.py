@@ -10,16 +10,15 @@ ICML 2019, Algorithm 1). What it shares with other attacks by queries is here to
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, fixed, size
-from rlfat_tf.attacks.base import Bounded, LogitsFn, Search
+from rlfat_tf.attacks.base import Bounded, Search
 from rlfat_tf.attacks.carlini_wagner import BORDER
 from rlfat_tf.attacks.queries import negative_margins, reduce_in_chunks, search_in_rounds
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 START = 1e-3  # standard deviation of the first mu
 BLOCK = 10  # members of a population that draw together, for draws are dear; the chunk goes by it
@@ -54,14 +53,18 @@ class NAttack(Bounded, Search):
         "together; changes speed and memory, and the result by rounding only.",
     )
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
 
-        def play(number: Any, images: Any, labels: Any, seed: random.Seed, state: Any) -> Any:
+        def play_round(
+            number: Tensor, images: Images, labels: Labels, seed: random.Seed, state: list[Tensor]
+        ) -> tuple[Images, list[Tensor]]:
             first = number * self.test_every
             last = tf.minimum(first + self.test_every, self.iterations)
 
-            def iterate(number: Any, mean: Any) -> Any:
+            def iterate(number: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
                 mean = self.update(logits_fn, images, labels, mean, seed.fold(1, number))
                 return number + 1, mean
 
@@ -73,16 +76,16 @@ class NAttack(Bounded, Search):
         mean = tf.ensure_shape(random.normal(seed.fold(0), tf.shape(images), START), images.shape)
         rounds = -(-self.iterations // self.test_every)
         labels = losses.class_ids(labels)
-        return search_in_rounds(play, rounds, logits_fn, images, labels, seed, [mean])
+        return search_in_rounds(play_round, rounds, logits_fn, images, labels, seed, [mean])
 
-    def points(self, images: Any, shift: Any) -> Any:
+    def points(self, images: Images, shift: Tensor) -> Images:
         """Returns the points [batch, ...] to which shifts in the space of atanh lead."""
         latent = tf.atanh((1.0 - BORDER) * (2.0 * images - 1.0))
         delta = 0.5 * tf.tanh(latent + shift) + 0.5 - images
         delta = tf.clip_by_value(delta, -self.epsilon, self.epsilon)
         return tf.clip_by_value(images + delta, 0.0, 1.0)  # rounding
 
-    def noise(self, images: Any, blocks: Any, seed: random.Seed) -> Any:
+    def noise(self, images: Images, blocks: Tensor, seed: random.Seed) -> Tensor:
         """Draws N_i for some tens of the population, [batch, members, ...]."""
         count, shape = -(-self.population // BLOCK), tf.shape(images)
         pairs = seed.examples[:, None] * count + blocks  # a number for every example and block
@@ -95,25 +98,25 @@ class NAttack(Bounded, Search):
         return tf.ensure_shape(draws[:, :left], [None, None, *images.shape[1:]])
 
     def update(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, mean: Any, seed: random.Seed
-    ) -> Any:
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, mean: Tensor, seed: random.Seed
+    ) -> Tensor:
         """Returns the mean after one iteration whose draws are :meth:`noise` of the seed."""
 
-        def add(blocks: Any, reference: Any, *sums: Any) -> Any:
+        def add(blocks: Tensor, reference: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
             noise = self.noise(images, blocks, seed)
-            lead = negative_margins(
+            margins = negative_margins(
                 logits_fn, self.points(images[:, None], mean[:, None] + self.sigma * noise), labels
             )
-            heard = tf.cast(tf.math.is_finite(lead), tf.float32)  # a broken query says nothing
-            reward = tf.where((lead < 0.0) & (heard > 0.0), lead / 2.0, 0.0)
+            finite = tf.cast(tf.math.is_finite(margins), tf.float32)  # a broken query says nothing
+            reward = tf.where((margins < 0.0) & (finite > 0.0), margins / 2.0, 0.0)
             # An offset does not change z-scores; with this one equal rewards are exactly 0.
             reference = tf.where(blocks[0] == 0, reward[:, 0], reference)
-            reward = heard * (reward - reference[:, None])
+            reward = finite * (reward - reference[:, None])
             more = (
-                tf.reduce_sum(heard, 1),
+                tf.reduce_sum(finite, 1),
                 tf.reduce_sum(reward, 1),
                 tf.reduce_sum(tf.square(reward), 1),
-                tf.einsum("bm,bm...->b...", heard, noise),
+                tf.einsum("bm,bm...->b...", finite, noise),
                 tf.einsum("bm,bm...->b...", reward, noise),
             )
             return reference, *(a + b for a, b in zip(sums, more))

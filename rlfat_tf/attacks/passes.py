@@ -7,7 +7,8 @@ Gradients Give a False Sense of Security", ICML 2018; "Synthesizing Robust Adver
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import tensorflow as tf
 
@@ -18,7 +19,9 @@ from rlfat_tf.core.types import Images, Labels, LogitsFn, LossFn, Tensor
 Objective = LossFn
 
 
-def repeat(body: Any, times: int, state: Any, unroll: bool) -> Any:
+def repeat(
+    body: Callable[..., Tensor], times: int, state: Sequence[Any], unroll: bool
+) -> Sequence[Any]:
     """Applies ``body`` to the state, as one graph loop or laid out."""
     if unroll:
         for _ in range(times):
@@ -82,7 +85,7 @@ def gradient_of(
         what is correct in at least one pass, bool [batch]: wrong by luck is not enough.
     """
 
-    def once() -> tuple[Any, ...]:
+    def once() -> tuple[Tensor, ...]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
             logits = logits_fn(points)
@@ -91,7 +94,7 @@ def gradient_of(
         correct = () if labels is None else (is_correct(logits, labels),)
         return (gradient, tf.cast(loss, tf.float32), *correct)
 
-    def nothing() -> tuple[Any, ...]:
+    def nothing() -> tuple[Tensor, ...]:
         loss = tf.zeros([tf.shape(points)[0]])
         correct = () if labels is None else (tf.cast(loss, tf.bool),)
         return (tf.zeros_like(points), loss, *correct)
@@ -111,11 +114,11 @@ def value_of(
 ) -> tuple[Tensor, Tensor]:
     """Returns mean loss and correctness of points by passes forward; see :func:`gradient_of`."""
 
-    def once() -> tuple[Any, Any]:
+    def once() -> tuple[Tensor, Tensor]:
         logits = logits_fn(points)
         return tf.cast(objective(logits), tf.float32), is_correct(logits, labels)
 
-    def nothing() -> tuple[Any, Any]:
+    def nothing() -> tuple[Tensor, Tensor]:
         loss = tf.zeros([tf.shape(points)[0]])
         return loss, tf.cast(loss, tf.bool)
 
@@ -123,12 +126,17 @@ def value_of(
     return comparable(loss), correct
 
 
-def _mean(once: Any, nothing: Any, eot: int, unroll: bool) -> Any:
+def _mean(
+    once: Callable[[], tuple[Tensor, ...]],
+    nothing: Callable[[], tuple[Tensor, ...]],
+    eot: int,
+    unroll: bool,
+) -> Sequence[Tensor]:
     """The mean of numbers over the passes, and "in any pass" of truth values."""
     if eot == 1:
         return once()
 
-    def add(*totals: Any) -> tuple[Any, ...]:
+    def add(*totals: Tensor) -> tuple[Tensor, ...]:
         return tuple(
             total | value if value.dtype == tf.bool else total + value / eot
             for total, value in zip(totals, once())

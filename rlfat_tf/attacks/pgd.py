@@ -24,12 +24,12 @@ from rlfat_tf.attacks.arguments import (
     step_length,
     switch,
 )
-from rlfat_tf.attacks.base import Averaging, LogitsFn
+from rlfat_tf.attacks.base import Averaging
 from rlfat_tf.attacks.passes import gradient_of, repeat, value_of
 from rlfat_tf.attacks.points import Ball, attack_score, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Images, Tensor
+from rlfat_tf.core.types import Images, LogitsFn, Tensor
 
 KEEPS = ("last", "best")
 

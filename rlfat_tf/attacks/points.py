@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -60,7 +61,7 @@ def comparable(loss: Tensor) -> Tensor:
     return tf.where(tf.math.is_nan(loss), -math.inf, loss)
 
 
-def keep_better(one: Any, other: Any) -> tuple[Any, Any]:
+def keep_better(one: Sequence[Tensor], other: Sequence[Tensor]) -> tuple[Images, Tensor]:
     """Of two pairs (points [batch, ...], scores [batch]) keeps per example the greater score."""
     wins = other[1] > one[1]
     wide = tf.reshape(

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Callable
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import LogitsFn, is_correct
+from rlfat_tf.attacks.base import is_correct
 from rlfat_tf.core import losses, random
-from rlfat_tf.core.types import Images, Labels, Tensor
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 
 def search_in_rounds(
-    play_round: Callable[..., tuple[Any, Sequence[Any]]],
+    play_round: Callable[..., tuple[Images, Sequence[Tensor]]],
     rounds: int,
     logits_fn: LogitsFn,
-    images: Any,
-    labels: Any,
+    images: Images,
+    labels: Labels,
     seed: random.Seed,
-    state: Sequence[Any],
-) -> Any:
+    state: Sequence[Tensor],
+) -> Images:
     """Searches round after round for those examples that are still classified correctly.
 
     Args:
@@ -37,7 +37,9 @@ def search_in_rounds(
         The last point of every example, [batch, ...]; the image itself if it was misclassified.
     """
 
-    def go_on(number: Any, correct: Any, points: Any, *state: Any) -> Any:
+    def next_round(
+        number: Tensor, correct: Tensor, points: Images, *state: Tensor
+    ) -> tuple[Tensor, ...]:
         rows = tf.where(correct)
         take = rows[:, 0]
         some, theirs, *old = (tf.gather(tensor, take) for tensor in (images, labels, *state))
@@ -49,17 +51,19 @@ def search_in_rounds(
     start = (0, is_correct(logits_fn(images), labels), images, *state)
     return tf.while_loop(
         lambda _, correct, *__: tf.reduce_any(correct),
-        go_on,
+        next_round,
         start,
         maximum_iterations=rounds,
         parallel_iterations=1,
     )[2]
 
 
-def reduce_in_chunks(body: Callable[..., Any], total: int, chunk: int, start: Sequence[Any]) -> Any:
+def reduce_in_chunks(
+    body: Callable[..., Sequence[Tensor]], total: int, chunk: int, start: Sequence[Tensor]
+) -> Tensor:
     """Lets ``body(numbers, *state)`` see the numbers 0 ... total - 1, at most ``chunk`` at once."""
 
-    def step(first: Any, *state: Any) -> Any:
+    def step(first: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         numbers = tf.range(first, tf.minimum(first + chunk, total))
         pairs = zip(body(numbers, *state), state)
         return first + chunk, *(tf.ensure_shape(new, old.shape) for new, old in pairs)
@@ -70,13 +74,13 @@ def reduce_in_chunks(body: Callable[..., Any], total: int, chunk: int, start: Se
     return state
 
 
-def negative_margins(logits_fn: LogitsFn, points: Any, labels: Any) -> Any:
+def negative_margins(logits_fn: LogitsFn, points: Images, labels: Labels) -> Tensor:
     """``losses.negative_margin`` of points [batch, members, ...]; float32 [batch, members]."""
     shape = tf.shape(points)
     flat = tf.reshape(points, tf.concat([[-1], shape[2:]], 0))
     logits = logits_fn(tf.ensure_shape(flat, [None, *points.shape[2:]]))
-    lead = losses.negative_margin(tf.repeat(labels, shape[1]), logits)
-    return tf.cast(tf.reshape(lead, shape[:2]), tf.float32)
+    margins = losses.negative_margin(tf.repeat(labels, shape[1]), logits)
+    return tf.cast(tf.reshape(margins, shape[:2]), tf.float32)
 
 
 def negative_margins_anywhere(logits_fn: LogitsFn, points: Images, labels: Labels) -> Tensor:
@@ -85,11 +89,11 @@ def negative_margins_anywhere(logits_fn: LogitsFn, points: Images, labels: Label
     Where the classifier has no answer outside, as behind a square root, it is that of the nearest
     image.
     """
-    lead = negative_margins(logits_fn, points, labels)
-    known = tf.math.is_finite(lead)
+    margins = negative_margins(logits_fn, points, labels)
+    finite = tf.math.is_finite(margins)
 
     def inside() -> Tensor:
         images = tf.clip_by_value(points, 0.0, 1.0)
-        return tf.where(known, lead, negative_margins(logits_fn, images, labels))
+        return tf.where(finite, margins, negative_margins(logits_fn, images, labels))
 
-    return tf.cond(tf.reduce_all(known), lambda: lead, inside)
+    return tf.cond(tf.reduce_all(finite), lambda: margins, inside)

@@ -10,16 +10,15 @@ so shows whether a defence only hides its own.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, fixed, size
-from rlfat_tf.attacks.base import Bounded, LogitsFn, Search
+from rlfat_tf.attacks.base import Bounded, Search
 from rlfat_tf.attacks.points import adam
 from rlfat_tf.attacks.queries import negative_margins_anywhere, reduce_in_chunks, search_in_rounds
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 BITS = 32  # of an integer, each the sign of one pixel in one direction
 
@@ -44,10 +43,14 @@ class SPSA(Bounded, Search):
         "rounding only.",
     )
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
 
-        def step(number: Any, images: Any, labels: Any, seed: random.Seed, state: Any) -> Any:
+        def step(
+            number: Tensor, images: Images, labels: Labels, seed: random.Seed, state: list[Tensor]
+        ) -> tuple[Images, list[Tensor]]:
             points, mean, square = state
             gradient = self.estimate(logits_fn, points, labels, seed.fold(number))
             change, mean, square = adam(number, gradient, mean, square, self.learning_rate)
@@ -60,7 +63,7 @@ class SPSA(Bounded, Search):
         labels = losses.class_ids(labels)
         return search_in_rounds(step, self.steps, logits_fn, images, labels, seed, start)
 
-    def directions(self, images: Any, seed: random.Seed) -> Any:
+    def directions(self, images: Images, seed: random.Seed) -> Tensor:
         """Draws all v_i of a step: int32 [batch, words, ...], a bit for every sign."""
         words = -(-self.samples // BITS)
         shape = tf.shape(images)
@@ -68,17 +71,19 @@ class SPSA(Bounded, Search):
         bits = random.uniform(seed, shape, None, None, tf.int32)
         return tf.ensure_shape(bits, [images.shape[0], words, *images.shape[1:]])
 
-    def estimate(self, logits_fn: LogitsFn, points: Any, labels: Any, seed: random.Seed) -> Any:
+    def estimate(
+        self, logits_fn: LogitsFn, points: Images, labels: Labels, seed: random.Seed
+    ) -> Tensor:
         """Estimates the gradient of J at the points, [batch, ...]."""
         bits = self.directions(points, seed)
 
-        def add(members: Any, total: Any) -> Any:
+        def add(members: Tensor, total: Tensor) -> list[Tensor]:
             v = signs(bits, members)
             ahead, behind = (
                 negative_margins_anywhere(logits_fn, points[:, None] + side * v, labels)
                 for side in (self.delta, -self.delta)
             )
-            slope = (behind - ahead) / (2.0 * self.delta)  # J is minus the lead
+            slope = (behind - ahead) / (2.0 * self.delta)  # J is minus the negative margin
             slope = tf.where(tf.math.is_finite(slope), slope, 0.0)  # a broken query says nothing
             return [total + tf.einsum("bm,bm...->b...", slope, v)]
 
@@ -86,7 +91,7 @@ class SPSA(Bounded, Search):
         return total / self.samples
 
 
-def signs(bits: Any, members: Any) -> Any:
+def signs(bits: Tensor, members: Tensor) -> Tensor:
     """Reads the directions of these numbers from :meth:`SPSA.directions`.
 
     Args:

@@ -8,17 +8,17 @@ of a batch go through one loop.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, number, switch
-from rlfat_tf.attacks.base import Bounded, LogitsFn, Search, attack_remaining, is_correct
+from rlfat_tf.attacks.base import Bounded, Search, attack_remaining, is_correct
 from rlfat_tf.attacks.points import comparable, keep_better
 from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.checks import check_layout
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 # After how many of 10,000 queries the share of changed pixels is halved.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -66,7 +66,9 @@ class Square(Bounded, Search):
             side, limit = max(side, 3) // 2 * 2 + 1, (limit - 1) // 2 * 2 + 1
         return min(side, limit)
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`.
 
         Raises:
@@ -79,8 +81,8 @@ class Square(Bounded, Search):
             )
         labels = losses.class_ids(labels)
 
-        def restart(number: Any, found: Any) -> Any:
-            def attempt(images: Any, labels: Any, found: Any, seed: random.Seed) -> Any:
+        def restart(number: Tensor, found: Images) -> tuple[Tensor, Images]:
+            def attempt(images: Images, labels: Labels, found: Images, seed: random.Seed) -> Images:
                 new = self._random_search(logits_fn, images, labels, seed.fold(number))
                 if self.restarts == 1:
                     return new[0]
@@ -94,20 +96,20 @@ class Square(Bounded, Search):
         )[1]
 
     def _random_search(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed
-    ) -> tuple[Any, Any]:
-        """Algorithm 1: returns points and by how much they are misclassified."""
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> tuple[Tensor, Tensor]:
+        """Algorithm 1: returns points and their negative margin, infinite if misclassified."""
         _, height, width, channels = images.shape
         sides = tf.constant([self.side(query, height, width) for query in range(self.queries)])
         propose, numbers = (
             (propose_linf, 2 + channels) if self.norm == "linf" else (propose_l2, 5 + channels)
         )
 
-        def evaluate(points: Any, labels: Any) -> tuple[Any, Any]:
+        def evaluate(points: Images, labels: Labels) -> tuple[Tensor, Tensor]:
             logits = logits_fn(points)
             return is_correct(logits, labels), comparable(losses.negative_margin(labels, logits))
 
-        def chunk(first: Any, *state: Any) -> Any:
+        def chunk(first: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
             rows = tf.where(state[1])
             take = rows[:, 0]
             image, label, *now = (tf.gather(tensor, take) for tensor in (images, labels, *state))
@@ -115,13 +117,16 @@ class Square(Bounded, Search):
             draws = random.uniform(seed.rows(take).fold(1, first), size, 0.0, 1.0)
             draws = tf.ensure_shape(draws, [None, CHUNK, numbers])
 
-            def query(number: Any, points: Any, correct: Any, lead: Any) -> Any:
+            def query(
+                number: Tensor, points: Images, correct: Tensor, margin: Tensor
+            ) -> tuple[Tensor, ...]:
                 draw = draws[:, number - first]
                 new = propose(image, points, draw, sides[number], self.epsilon)
-                still, ahead = evaluate(new, label)
-                keep = correct & (~still | (ahead > lead))
+                new_correct, new_margin = evaluate(new, label)
+                keep = correct & (~new_correct | (new_margin > margin))
                 points = tf.where(keep[:, None, None, None], new, points)
-                return number + 1, points, correct & still, tf.where(keep, ahead, lead)
+                margin = tf.where(keep, new_margin, margin)
+                return number + 1, points, correct & new_correct, margin
 
             end = tf.minimum(first + CHUNK, self.queries)
             _, *now = tf.while_loop(
@@ -135,10 +140,10 @@ class Square(Bounded, Search):
             )
 
         start = (stripes if self.norm == "linf" else tiles)(images, self.epsilon, seed.fold(0))
-        _, points, correct, lead = tf.while_loop(
+        _, points, correct, margin = tf.while_loop(
             lambda first, _, correct, __: (first < self.queries) & tf.reduce_any(correct),
             chunk,
             (1, start, *evaluate(start, labels)),
             parallel_iterations=1,
         )
-        return points, tf.where(correct, lead, math.inf)
+        return points, tf.where(correct, margin, math.inf)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf.attacks.arguments import argument
-from rlfat_tf.attacks.base import Attack, LogitsFn
+from rlfat_tf.attacks.base import Attack
 from rlfat_tf.core import random
+from rlfat_tf.core.types import Images, Labels, LogitsFn
 
 
 class Transfer(Attack):
@@ -66,7 +67,7 @@ class Transfer(Attack):
         return f"Transfer({self.attack!r}, source={self.source.name!r})"
 
     def run(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
-    ) -> Any:
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool
+    ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         return self.attack.run(self.source.logits_fn, images, labels, seed, unroll)

@@ -7,23 +7,22 @@ over its pixels.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from rlfat_tf.core import norms, random
+from rlfat_tf.core.types import Images, Tensor
 
 GRID = 5  # tiles along the shorter side of the Euclidean start
 
 
-def stripes(images: Any, epsilon: float, seed: random.Seed) -> Any:
+def stripes(images: Images, epsilon: float, seed: random.Seed) -> Images:
     """The start in the maximum norm: columns of +-epsilon, in every channel by itself."""
     size = [tf.shape(images)[0], 1, *images.shape[2:]]
     points = images + epsilon * _signs(random.uniform(seed, size, 0.0, 1.0))
     return tf.ensure_shape(tf.clip_by_value(points, 0.0, 1.0), images.shape)
 
 
-def tiles(images: Any, epsilon: float, seed: random.Seed) -> Any:
+def tiles(images: Images, epsilon: float, seed: random.Seed) -> Images:
     """The start in the Euclidean norm: a grid of patterns with random signs, of length epsilon."""
     batch = tf.shape(images)[0]
     _, height, width, channels = images.shape
@@ -41,7 +40,9 @@ def tiles(images: Any, epsilon: float, seed: random.Seed) -> Any:
     return tf.ensure_shape(tf.clip_by_value(images + delta, 0.0, 1.0), images.shape)
 
 
-def propose_linf(images: Any, points: Any, draw: Any, side: Any, epsilon: float) -> Any:
+def propose_linf(
+    images: Images, points: Images, draw: Tensor, side: Tensor, epsilon: float
+) -> Images:
     """Algorithm 2: sets a window to +-epsilon.
 
     Args:
@@ -60,7 +61,9 @@ def propose_linf(images: Any, points: Any, draw: Any, side: Any, epsilon: float)
     return tf.where(inside(row, column, side)[..., None], new, points)
 
 
-def propose_l2(images: Any, points: Any, draw: Any, side: Any, epsilon: float) -> Any:
+def propose_l2(
+    images: Images, points: Images, draw: Tensor, side: Tensor, epsilon: float
+) -> Images:
     """Algorithm 3: gives the length of two windows, and what is unused, to the first of them.
 
     Args:
@@ -81,10 +84,10 @@ def propose_l2(images: Any, points: Any, draw: Any, side: Any, epsilon: float) -
     upright = draw[:, 4, None, None] < 0.5
     eta = pattern(tf.where(upright, row, column), tf.where(upright, column, row), side)[..., None]
 
-    def squares(delta: Any, where: Any) -> Any:
+    def squares(delta: Tensor, where: Tensor) -> Tensor:
         return tf.reduce_sum(tf.where(where, tf.square(delta), 0.0), [1, 2], keepdims=True)
 
-    def unit(delta: Any) -> Any:
+    def unit(delta: Tensor) -> Tensor:
         return norms.normalise(delta, [1, 2])
 
     delta = points - images
@@ -96,23 +99,23 @@ def propose_l2(images: Any, points: Any, draw: Any, side: Any, epsilon: float) -
     return tf.clip_by_value(images + ball.project(delta, epsilon), 0.0, 1.0)
 
 
-def window(draw: Any, side: Any, images: Any) -> tuple[Any, Any]:
+def window(draw: Tensor, side: Tensor, images: Images) -> tuple[Tensor, Tensor]:
     """Places windows by two draws: the rows [n, height, 1] and columns [n, 1, width] seen there."""
     _, height, width, _ = images.shape
 
-    def line(draw: Any, size: int) -> Any:
+    def line(draw: Tensor, size: int) -> Tensor:
         first = tf.cast(tf.floor(draw * tf.cast(size - side + 1, tf.float32)), tf.int32)
         return tf.range(size) - first[:, None]
 
     return line(draw[:, 0], height)[:, :, None], line(draw[:, 1], width)[:, None, :]
 
 
-def inside(row: Any, column: Any, side: Any) -> Any:
+def inside(row: Tensor, column: Tensor, side: Tensor) -> Tensor:
     """Tells which pixels are in the window of that side."""
     return (row >= 0) & (row < side) & (column >= 0) & (column < side)
 
 
-def pattern(row: Any, column: Any, side: Any) -> Any:
+def pattern(row: Tensor, column: Tensor, side: Tensor) -> Tensor:
     """The shape of Euclidean changes: two half windows of opposite sign, each fading outwards.
 
     In each half it is the sum of 1 / m^2 over m = d + 1 ... n + 1, with d the distance in the
@@ -135,5 +138,5 @@ def pattern(row: Any, column: Any, side: Any) -> Any:
     return tf.where(inside(row, column, side), value, 0.0)
 
 
-def _signs(draw: Any) -> Any:
+def _signs(draw: Tensor) -> Tensor:
     return tf.where(draw < 0.5, -1.0, 1.0)

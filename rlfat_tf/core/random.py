@@ -12,9 +12,11 @@ XLA draws other numbers of the same seed than TensorFlow's own kernels.
 from __future__ import annotations
 
 import zlib
-from typing import Any, NamedTuple, Union
+from typing import Any, Callable, NamedTuple, Union
 
 import tensorflow as tf
+
+from rlfat_tf.core.types import DType, Shape, Tensor
 
 
 class Seed(NamedTuple):
@@ -33,21 +35,21 @@ class Seed(NamedTuple):
     num_shards: int = 1
     examples: Any = None
 
-    def fold(self, *data: Any) -> Seed:
+    def fold(self, *data: Tensor) -> Seed:
         """Returns another seed that depends on this one and on the integers given."""
         value = self.value
         for item in data:
             value = tf.random.experimental.stateless_fold_in(value, tf.cast(item, tf.int32))
         return self._replace(value=value)
 
-    def of_examples(self, count: Any) -> Seed:
+    def of_examples(self, count: Tensor) -> Seed:
         """Returns a seed whose draws go with the examples; numbered by place, if they were not."""
         if self.examples is not None:
             return self
         first = tf.cast(count, tf.int32) * tf.cast(self.shard, tf.int32)
         return Seed(self.value, examples=first + tf.range(count))
 
-    def rows(self, indices: Any) -> Seed:
+    def rows(self, indices: Tensor) -> Seed:
         """Returns the seed of some examples of the batch; see :meth:`of_examples`."""
         return self._replace(examples=tf.gather(self.examples, indices))
 
@@ -74,7 +76,7 @@ def as_seed(seed: SeedLike) -> Seed:
     return Seed(value)
 
 
-def replica_seed(seed: int, *data: Any) -> Seed:
+def replica_seed(seed: int, *data: Tensor) -> Seed:
     """Returns the seed of the replica that calls, folded with ``data`` (for instance the step)."""
     context = tf.distribute.get_replica_context()
     if context is None:
@@ -83,7 +85,7 @@ def replica_seed(seed: int, *data: Any) -> Seed:
     return Seed(as_seed(seed).value, shard, context.num_replicas_in_sync).fold(*data)
 
 
-def _own_rows(draw: Any, shape: Any, seed: Seed, dtype: Any) -> Any:
+def _own_rows(draw: Callable[..., Tensor], shape: Shape, seed: Seed, dtype: DType) -> Tensor:
     """Draws for each example, or for the global batch and returns the rows of this replica."""
     shape = tf.convert_to_tensor(shape, tf.int32)
     if seed.examples is not None:
@@ -97,14 +99,16 @@ def _own_rows(draw: Any, shape: Any, seed: Seed, dtype: Any) -> Any:
     return everything[first : first + local]
 
 
-def uniform(seed: SeedLike, shape: Any, low: Any, high: Any, dtype: Any = tf.float32) -> Any:
+def uniform(
+    seed: SeedLike, shape: Shape, low: Tensor, high: Tensor, dtype: DType = tf.float32
+) -> Tensor:
     """Uniform draws in [low, high) for the examples of a batch; ``shape[0]`` is the local batch."""
     seed = as_seed(seed)
     draw = lambda full, key: tf.random.stateless_uniform(full, key, low, high, dtype)  # noqa: E731
     return _own_rows(draw, shape, seed, dtype)
 
 
-def normal(seed: SeedLike, shape: Any, stddev: Any = 1.0) -> Any:
+def normal(seed: SeedLike, shape: Shape, stddev: Tensor = 1.0) -> Tensor:
     """Normal draws for the examples of a batch; ``shape[0]`` is the local batch."""
     seed = as_seed(seed)
     draw = lambda full, key: tf.random.stateless_normal(full, key, stddev=stddev)  # noqa: E731

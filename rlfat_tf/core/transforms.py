@@ -20,6 +20,7 @@ from rlfat_tf.core import random
 from rlfat_tf.core.checks import check_layout
 from rlfat_tf.core.compat import ONLY_FIRST_REPLICA, keras
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Images, Shape, Tensor
 
 BLOCK_SHUFFLES = ("batch", "image", "equal")
 
@@ -34,12 +35,12 @@ class Blocks(NamedTuple):
             ``order[i]`` of the image.
     """
 
-    starts: Any
-    order: Any
+    starts: Tensor
+    order: Tensor
 
 
 def draw_blocks(
-    size: int, num_blocks: int, mode: str, seed: random.SeedLike, batch: Any = None
+    size: int, num_blocks: int, mode: str, seed: random.SeedLike, batch: Tensor = None
 ) -> Blocks:
     """Draws cut points and an order for one axis.
 
@@ -78,7 +79,7 @@ def draw_blocks(
     return Blocks(starts, tf.cast(tf.argsort(keys, axis=-1), tf.int32))
 
 
-def block_indices(blocks: Blocks, size: int) -> Any:
+def block_indices(blocks: Blocks, size: int) -> Tensor:
     """Returns where each position of the shuffled axis comes from.
 
     Args:
@@ -101,7 +102,7 @@ def block_indices(blocks: Blocks, size: int) -> Any:
     return positions + shift
 
 
-def shuffle_blocks(images: Any, rows: Blocks, columns: Blocks) -> Any:
+def shuffle_blocks(images: Images, rows: Blocks, columns: Blocks) -> Images:
     """Applies a draw: first along the rows (axis 1), then along the columns (axis 2).
 
     Args:
@@ -119,8 +120,8 @@ def shuffle_blocks(images: Any, rows: Blocks, columns: Blocks) -> Any:
 
 
 def random_block_shuffle(
-    images: Any, num_blocks: int = 2, *, mode: str = "batch", seed: random.SeedLike
-) -> Any:
+    images: Images, num_blocks: int = 2, *, mode: str = "batch", seed: random.SeedLike
+) -> Images:
     """Random Block Shuffle of a batch of images.
 
     Args:
@@ -171,7 +172,7 @@ class RandomBlockShuffle(keras.layers.Layer):
             raise unknown("block shuffle", mode, BLOCK_SHUFFLES)
         self.num_blocks, self.mode, self.seed = num_blocks, mode, seed
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Creates the counter of draws."""
         self.draws = self.add_weight(
             name="draws",
@@ -183,7 +184,7 @@ class RandomBlockShuffle(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Images, training: bool | None = None) -> Images:
         """Returns the images, shuffled if ``training``."""
         if not training:
             return inputs
@@ -193,7 +194,7 @@ class RandomBlockShuffle(keras.layers.Layer):
         self.draws.assign(draw + 1)
         return shuffled
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 

@@ -7,17 +7,18 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core import norms
+from rlfat_tf.core.types import Tensor
 
 
-def cosine_cost(a: Any, b: Any) -> Any:
+def cosine_cost(a: Tensor, b: Tensor) -> Tensor:
     """Returns max(0, 1 - cos(a_i, b_j)) of two sets of vectors [n, d] and [m, d], as [n, m]."""
     a, b = norms.normalise(a), norms.normalise(b)
     return tf.nn.relu(1.0 - tf.matmul(a, b, transpose_b=True))
 
 
 def sinkhorn(
-    cost: Any, *, regularization: float = 0.01, iterations: int = 100, tolerance: float = 0.1
-) -> Any:
+    cost: Tensor, *, regularization: float = 0.01, iterations: int = 100, tolerance: float = 0.1
+) -> Tensor:
     """Returns the transport plan between two uniform distributions.
 
     Minimises sum_ij T_ij C_ij - regularization * entropy(T) over the plans T with row sums 1 / n
@@ -36,10 +37,10 @@ def sinkhorn(
     cost = tf.convert_to_tensor(cost)
     rows, columns = (tf.cast(size, cost.dtype) for size in tf.unstack(tf.shape(cost)))
 
-    def plan(u: Any, v: Any) -> Any:
+    def plan(u: Tensor, v: Tensor) -> Tensor:
         return (u[:, None] + v[None, :] - cost) / regularization
 
-    def iterate(u: Any, v: Any, change: Any) -> Any:
+    def iterate(u: Tensor, v: Tensor, change: Tensor) -> Tensor:
         new_u = u - regularization * (tf.math.log(rows) + tf.reduce_logsumexp(plan(u, v), axis=1))
         new_v = v - regularization * (
             tf.math.log(columns) + tf.reduce_logsumexp(plan(new_u, v), axis=0)
@@ -53,7 +54,7 @@ def sinkhorn(
     return tf.exp(plan(u, v))
 
 
-def transport_distance(a: Any, b: Any, **settings: Any) -> Any:
+def transport_distance(a: Tensor, b: Tensor, **settings: Any) -> Tensor:
     """Returns sum_ij T_ij C_ij between two sets of vectors, C their cosine cost, T by sinkhorn."""
     cost = cosine_cost(a, b)
     return tf.reduce_sum(sinkhorn(cost, **settings) * cost)

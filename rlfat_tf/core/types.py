@@ -7,12 +7,16 @@ arrays as well as tensors, its docstring says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from typing_extensions import TypeAlias  # typing has it from Python 3.10 on
 
-Tensor: TypeAlias = Any  # tf.Tensor
+Tensor: TypeAlias = Any  # tf.Tensor, or what TensorFlow makes one of
+Array: TypeAlias = Any  # np.ndarray
+Shape: TypeAlias = Any  # sizes of axes, None where unknown; a tuple, a list, a tensor
+DType: TypeAlias = Any  # tf.DType
 Images: TypeAlias = Any  # float32 [batch, height, width, channels] in [0, 1]
 Labels: TypeAlias = Any  # integers [batch], or one-hot rows [batch, classes]
 Logits: TypeAlias = Any  # float32 [batch, classes], before any softmax
@@ -24,3 +28,4 @@ Logs: TypeAlias = Any  # what Keras hands to callbacks: metrics by name, or None
 
 LogitsFn: TypeAlias = Callable[[Images], Logits]
 LossFn: TypeAlias = Callable[[Logits], Tensor]  # to one loss per example, [batch]
+Report: TypeAlias = Mapping[str, Any]  # what JSON can hold, for instance the results of evaluate

@@ -9,11 +9,12 @@ Defenses", NeurIPS 2020).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlfat_tf.attacks import Attack, Transfer
+from rlfat_tf.core.types import Images, Labels, Model, Report
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.evaluate import make_runner, run_plan
 from rlfat_tf.evaluation.plan import Plan
@@ -21,7 +22,7 @@ from rlfat_tf.evaluation.report.table import percent_text
 from rlfat_tf.methods.inference import FORMS, InferenceTransform
 
 
-def check_discriminator(model: Any) -> None:
+def check_discriminator(model: Model) -> None:
     """Refuses a model that has no discriminator, and so no transform.
 
     Raises:
@@ -34,7 +35,7 @@ def check_discriminator(model: Any) -> None:
         )
 
 
-def transformed(model: Any, epsilon: float, form: str, backward: str = "bpda") -> Classifier:
+def transformed(model: Model, epsilon: float, form: str, backward: str = "bpda") -> Classifier:
     """Returns an ATLD model behind its inference transform, as a classifier to evaluate.
 
     Args:
@@ -54,9 +55,9 @@ def transformed(model: Any, epsilon: float, form: str, backward: str = "bpda") -
 
 
 def evaluate_forms(
-    model: Any,
-    images: Any,
-    labels: Any,
+    model: Model,
+    images: Images,
+    labels: Labels,
     plan: Plan,
     *,
     epsilon: float,
@@ -108,7 +109,7 @@ def evaluate_forms(
     return found
 
 
-def show_forms(found: Mapping[str, Any]) -> str:
+def show_forms(found: Report) -> str:
     """Returns the results of :func:`evaluate_forms` as a table for the terminal."""
     names = list(next(iter(found.values()))["adaptive"])
     lines = [f"{'':<22}{'clean':>8}" + "".join(f"{name:>13}" for name in names)]

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks import Attack
-from rlfat_tf.core.types import Images, Labels
+from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
 from rlfat_tf.evaluation import suite
 from rlfat_tf.evaluation.checks import results as checks
@@ -87,8 +87,8 @@ def evaluate(
 
 def make_runner(
     classifier: Classifier,
-    images: Any,
-    labels: Any,
+    images: Images,
+    labels: Labels,
     plan: Plan,
     *,
     batch_size: int = 128,
@@ -208,7 +208,7 @@ def run_plan(
 def _under_attacks(
     runner: AttackRunner,
     attacks: dict[str, Attack],
-    clean: Any,
+    clean: Array,
     limits: Mapping[str, int],
     *,
     headline: bool,
@@ -238,7 +238,7 @@ def _under_attacks(
     return {"attacks": results, **found}
 
 
-def _accuracy(name: str, interval: str, correct: Any) -> dict[str, Any]:
+def _accuracy(name: str, interval: str, correct: Array) -> dict[str, Any]:
     count, total = int(correct.sum()), len(correct)
     low, high = wilson(count, total)
     return {name: count / total, interval: [round(low, 6), round(high, 6)]}

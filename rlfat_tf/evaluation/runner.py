@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.base import Attack, is_correct
 from rlfat_tf.core import random
-from rlfat_tf.core.types import Images, Labels
+from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.step import AttackStep
@@ -71,7 +71,7 @@ class AttackRunner:
             [self._predict(tf.constant(b)).numpy() for b in self._batches(images)]
         )
 
-    def _batches(self, rows: Any) -> list[Any]:
+    def _batches(self, rows: Array) -> list[Any]:
         """Returns an array in parts of the size of a batch."""
         return [rows[i : i + self._batch_size] for i in range(0, len(rows), self._batch_size)]
 
@@ -86,7 +86,7 @@ class AttackRunner:
         return correct
 
     def attack(
-        self, name: str, attack: Attack, robust: Any, *, keep: bool = True
+        self, name: str, attack: Attack, robust: Array, *, keep: bool = True
     ) -> tuple[Any, dict[str, Any]]:
         """Attacks the examples that are still robust.
 
@@ -118,7 +118,7 @@ class AttackRunner:
         return robust, record
 
     def _run(
-        self, name: str, draw: str, attack: Attack, robust: Any, size: int
+        self, name: str, draw: str, attack: Attack, robust: Array, size: int
     ) -> tuple[Any, dict[str, Any], Any]:
         """Runs one attack; returns what it left robust, its record, and ``size`` images."""
         given = np.flatnonzero(robust)
@@ -154,7 +154,7 @@ class AttackRunner:
         }
         return after, record, kept
 
-    def _kept_images(self, key: str, step: AttackStep, done: Any, size: int) -> Any:
+    def _kept_images(self, key: str, step: AttackStep, done: Array, size: int) -> Any:
         """Returns adversarial images of the first examples, made again where none were kept.
 
         An evaluation without pictures keeps none. Draws go with the example, so the same attack

@@ -54,7 +54,7 @@ class AttackStep:
         correct = is_correct(self._classifier.logits_fn(found), labels)
         return found, correct, tf.stack(sizes, -1)
 
-    def __call__(self, images: Images, labels: Labels, numbers: Any) -> tuple[Any, Any, Any]:
+    def __call__(self, images: Images, labels: Labels, numbers: Tensor) -> tuple[Any, Any, Any]:
         """Attacks a batch.
 
         Args:

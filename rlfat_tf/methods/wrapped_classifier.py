@@ -7,7 +7,7 @@ from typing import Any
 from rlfat_tf.core import compat, losses
 from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Images, Logits, Optimizer
+from rlfat_tf.core.types import Images, Logits, Optimizer, Shape
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.checked_model import CheckedModel
 from rlfat_tf.storage.saved_model import export_saved_model
@@ -16,7 +16,7 @@ from rlfat_tf.storage.saved_model import export_saved_model
 class WrappedClassifier(CheckedModel):
     """What a method has of the classifier ``.model`` around which it is."""
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape = None) -> None:
         """Builds the classifier, if it is not built yet."""
         if not self.model.built:
             self.model.build(input_shape)

@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Model, Tensor
+from rlfat_tf.core.types import Model, Shape, Tensor
 from rlfat_tf.models import common
 
 STEM_WIDTH = 16
@@ -45,7 +45,7 @@ class PadChannels(keras.layers.Layer):
         """Returns the padded maps."""
         return tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [self.before, self.after]])
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Any:
         """Returns the shape of the padded maps."""
         return (*input_shape[:-1], self.before + input_shape[-1] + self.after)
 

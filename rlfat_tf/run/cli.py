@@ -32,7 +32,8 @@ ALSO_CALLED = {
 OF_A_NORM = ("epsilon", "attack_step_size", "attack_random_start")
 
 
-class FractionParser(flags.ArgumentParser):
+# Older releases of absl cannot take the type that a parser or serializer is for.
+class FractionParser(flags.ArgumentParser):  # type: ignore[type-arg]
     """Parses a number or a fraction of two, ``0.03`` or ``8/255``."""
 
     syntactic_help = "a number or a fraction"
@@ -74,7 +75,7 @@ class NumbersParser(FractionParser):
         )
 
 
-class NumbersSerializer(flags.ArgumentSerializer):
+class NumbersSerializer(flags.ArgumentSerializer):  # type: ignore[type-arg]
     """Writes numbers as :class:`NumbersParser` reads them."""
 
     def serialize(self, value: Any) -> str:
@@ -106,9 +107,8 @@ def define_flags(config: type, values: flags.FlagValues) -> None:
             numbers, text_of = NumbersParser(), NumbersSerializer()
             flags.DEFINE(numbers, name, default, text, values, text_of)
         elif kind is float:
-            number = FractionParser()
-            serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
-            flags.DEFINE(number, name, default, text, values, serializer)
+            serializer: flags.ArgumentSerializer[float] = flags.ArgumentSerializer()
+            flags.DEFINE(FractionParser(), name, default, text, values, serializer)
         else:
             flags.DEFINE_string(name, default, text, flag_values=values)
 

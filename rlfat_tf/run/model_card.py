@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from rlfat_tf.core.types import Report
 from rlfat_tf.run.config import TrainConfig
 
 
-def model_card(
-    config: TrainConfig, summary: Mapping[str, Any], perturbation: str | None
-) -> dict[str, Any]:
+def model_card(config: TrainConfig, summary: Report, perturbation: str | None) -> dict[str, Any]:
     """Returns what a user of a trained model should know about it.
 
     Args:

@@ -16,15 +16,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from rlfat_tf.core import compat, losses
 from rlfat_tf.core.checks import logits_in
-from rlfat_tf.core.types import Images, Model, Tensor
+from rlfat_tf.core.types import Images, Model, Report, Tensor
 from rlfat_tf.storage.files import replacing_folder, write_text
 
 # TensorFlow casts NumPy arrays to the dtype of a signature, whatever is lost, before its graph
@@ -47,7 +46,7 @@ def export_saved_model(
     path: str | os.PathLike[str],
     *,
     class_names: Sequence[str] | None = None,
-    card: Mapping[str, Any] | None = None,
+    card: Report | None = None,
     verbose: bool = False,
 ) -> None:
     """Writes a SavedModel with a float and an 8-bit signature, for any batch size.
@@ -124,7 +123,7 @@ def _refuse_unless(condition: Tensor, message: str) -> None:
     tf.debugging.Assert(condition, [message])
 
 
-def write_card(path: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+def write_card(path: str | os.PathLike[str], card: Report) -> None:
     """Replaces the card of a SavedModel, for instance when the model has been tested.
 
     Raises:
@@ -133,7 +132,7 @@ def write_card(path: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
     write_text(Path(path) / "assets.extra" / MODEL_CARD, _to_json(card))
 
 
-def _to_json(card: Mapping[str, Any]) -> str:
+def _to_json(card: Report) -> str:
     try:
         return json.dumps(dict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core.compat.stack import KERAS_3, keras
+from rlfat_tf.core.types import Strategy
 
 # For a counter that all replicas raise together.
 ONLY_FIRST_REPLICA: Any = (
@@ -18,7 +19,7 @@ def _of_one_replica(spec: Any) -> Any:
     return getattr(spec, "_value_specs", [spec])[0]
 
 
-def has_several_workers(strategy: Any) -> bool:
+def has_several_workers(strategy: Strategy) -> bool:
     """Tells whether a strategy spans several processes that train together."""
     kind = tf.distribute.MultiWorkerMirroredStrategy
     return isinstance(strategy, kind) and strategy.extended._in_multi_worker_mode()

@@ -12,6 +12,7 @@ from rlfat_tf.attacks.pgd import PGD
 from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.model_checks import try_out
+from rlfat_tf.core.types import Array, Images, Labels, Logits, LogitsFn
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.classifier import Classifier
 
@@ -35,7 +36,13 @@ FEW = 0.05  # share of examples that may be odd by chance
 
 
 def check_classifier(
-    classifier: Classifier, images: Any, labels: Any, clean: Any, *, epsilon: float, norm: str
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    clean: Array,
+    *,
+    epsilon: float,
+    norm: str,
 ) -> list[Finding]:
     """Looks at outputs, then determinism, then gradients, then attacks, until one finds something.
 
@@ -53,7 +60,7 @@ def check_classifier(
         input_signature=[tf.TensorSpec([None, *images.shape[1:]])],
     ).get_concrete_function()
 
-    def predict(some: Any) -> Any:
+    def predict(some: Images) -> Logits:
         return traced(tf.constant(some, tf.float32))
 
     found = _outputs(predict, images[some], labels[some], clean[some])
@@ -64,13 +71,13 @@ def check_classifier(
     return _gradients(classifier, *examples) or _attacks(classifier, *examples, epsilon, norm)
 
 
-def _spread(rows: Any) -> Any:
+def _spread(rows: Array) -> Array:
     """Takes at most SUBSET rows evenly, because data sets are often sorted by class."""
     places = np.linspace(0, len(rows) - 1, min(SUBSET, len(rows)))
     return rows[places.astype(int)]
 
 
-def _outputs(predict: Any, images: Any, labels: Any, clean: Any) -> list[Finding]:
+def _outputs(predict: LogitsFn, images: Images, labels: Labels, clean: Array) -> list[Finding]:
     """Looks at the numbers that come out."""
     logits = predict(images).numpy()
     rows = len(images)
@@ -120,7 +127,7 @@ def _scaling(classifier: Classifier, shape: tuple[int, ...]) -> list[Finding]:
     return [] if sentence is None else [finding("another-range", sentence)]
 
 
-def _determinism(predict: Any, images: Any) -> list[Finding]:
+def _determinism(predict: LogitsFn, images: Images) -> list[Finding]:
     """Looks whether an example's logits are a function of the example."""
     count = len(images)
     twice = predict(np.concatenate([images, images])).numpy()
@@ -155,7 +162,7 @@ def _determinism(predict: Any, images: Any) -> list[Finding]:
     return []
 
 
-def _gradients(classifier: Classifier, images: Any, labels: Any) -> list[Finding]:
+def _gradients(classifier: Classifier, images: Images, labels: Labels) -> list[Finding]:
     """Looks whether the gradient of the cross entropy gives a direction."""
 
     @tf.function
@@ -200,7 +207,7 @@ def _gradients(classifier: Classifier, images: Any, labels: Any) -> list[Finding
 
 
 def _attacks(
-    classifier: Classifier, images: Any, labels: Any, epsilon: float, norm: str
+    classifier: Classifier, images: Images, labels: Labels, epsilon: float, norm: str
 ) -> list[Finding]:
     """Looks whether an attack with more of everything is stronger."""
     count = len(images)

@@ -13,6 +13,7 @@ import numpy as np
 
 from rlfat_tf.attacks import Attack
 from rlfat_tf.core import norms
+from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.checks.model import check_classifier
 from rlfat_tf.evaluation.classifier import Classifier
@@ -33,7 +34,7 @@ Record = Mapping[str, Any]
 Case = tuple[float, Finding]
 
 
-def images_in_range(images: Any) -> Finding | None:
+def images_in_range(images: Images) -> Finding | None:
     """Looks for images outside of [0, 1].
 
     Args:
@@ -74,9 +75,9 @@ def epsilon_unit(epsilon: float | None, norm: str) -> Finding | None:
 
 def check_model(
     classifier: Classifier,
-    images: Any,
-    labels: Any,
-    clean: Any,
+    images: Images,
+    labels: Labels,
+    clean: Array,
     *,
     epsilon: float | None,
     norm: str | None,

@@ -7,15 +7,13 @@ the SmoothGrad authors' own library (PAIR saliency).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.checks import check_layout, checked_images, checked_labels, in_words
-from rlfat_tf.core.types import Images, Labels, LogitsFn, Model, Tensor
+from rlfat_tf.core.types import Array, Images, Labels, LogitsFn, Model, Tensor
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 
 PERCENTILE = 99.0
@@ -69,7 +67,7 @@ def smooth_grad(
         tf.TensorSpec([None], tf.int32),
     ]
 
-    def gradient(points: Any, chosen: Any) -> Any:
+    def gradient(points: Images, chosen: Tensor) -> Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
             logits = logits_fn(points)
@@ -77,13 +75,13 @@ def smooth_grad(
             score = tf.gather(logits, known, axis=1, batch_dims=1)
         return tf.cast(gradient_by(tape, score, points), tf.float32)
 
-    def average(images: Any, chosen: Any) -> Any:
+    def average(images: Images, chosen: Tensor) -> Tensor:
         shape = tf.shape(images)
         each = random.as_seed(seed).of_examples(shape[0])
         pixels = tf.range(1, tf.rank(images))
         extent = tf.reduce_max(images, pixels, True) - tf.reduce_min(images, pixels, True)
 
-        def add(number: Any, total: Any) -> Any:
+        def add(number: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
             draw = random.normal(each.fold(number), shape)
             found = gradient(images + noise * extent * draw, chosen)
             return number + 1, total + (tf.square(found) if magnitude else found)
@@ -99,7 +97,7 @@ def smooth_grad(
         return compiled(images, classes)
 
 
-def salience_picture(maps: Any) -> Any:
+def salience_picture(maps: Array) -> Array:
     """Makes gray pictures of salience maps.
 
     Per image: the absolute values summed over the channels, from the smallest (0) to the 99th

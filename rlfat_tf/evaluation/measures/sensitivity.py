@@ -10,7 +10,7 @@ on. Images may be clean or adversarial.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -19,12 +19,12 @@ from rlfat_tf.attacks.passes import gradient_by
 from rlfat_tf.core import losses, norms
 from rlfat_tf.core.checks import check_layout, checked_labels, in_words
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.types import Images, Labels, LogitsFn, Model
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Model, Tensor
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.examples import as_arrays
 
 
-def brightness(images: Any, amount: Any) -> Any:
+def brightness(images: Images, amount: Tensor) -> Images:
     """Adds to the V channel of HSV, clips it to [0, 1], and goes back to RGB.
 
     V is the largest channel of a pixel; hue and saturation are ratios between channels. With those
@@ -44,7 +44,7 @@ def brightness(images: Any, amount: Any) -> Any:
     return tf.where(black, new, images / tf.where(black, 1.0, value) * new)
 
 
-def gamma(images: Any, exponent: Any) -> Any:
+def gamma(images: Images, exponent: Tensor) -> Images:
     """Raises every pixel to a power: above 1 darkens, below 1 lightens.
 
     Args:
@@ -58,7 +58,8 @@ def gamma(images: Any, exponent: Any) -> Any:
     return tf.pow(images, tf.cast(exponent, images.dtype))
 
 
-TRANSFORMS: dict[str, Callable[[Any, Any], Any]] = {"brightness": brightness, "gamma": gamma}
+Transform = Callable[[Images, Tensor], Images]
+TRANSFORMS: dict[str, Transform] = {"brightness": brightness, "gamma": gamma}
 
 
 def loss_sensitivity(
@@ -101,7 +102,7 @@ def loss_sensitivity(
 
     check_layout(images)
 
-    def lengths(some: Any, their_labels: Any, magnitude: Any) -> Any:
+    def lengths(some: Images, their_labels: Labels, magnitude: Tensor) -> Tensor:
         seen = TRANSFORMS[transform](some, magnitude)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(seen)

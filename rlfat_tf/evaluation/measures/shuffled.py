@@ -17,7 +17,7 @@ from rlfat_tf.attacks.base import is_correct
 from rlfat_tf.core import random
 from rlfat_tf.core.checks import checked_labels, in_words
 from rlfat_tf.core.transforms import draw_blocks, random_block_shuffle
-from rlfat_tf.core.types import Images, Labels, LogitsFn, Model
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Model, Tensor
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.examples import as_arrays
 
@@ -63,7 +63,7 @@ def shuffled_accuracy(
     ]
 
     def compiled_for(count: int) -> Any:
-        def correct(some: Any, their_labels: Any, numbers: Any) -> Any:
+        def correct(some: Images, their_labels: Labels, numbers: Tensor) -> Tensor:
             draws = random.as_seed(seed).fold(count)._replace(examples=numbers)
             shuffled = random_block_shuffle(some, count, mode=block_shuffle, seed=draws)
             logits = logits_fn(shuffled)

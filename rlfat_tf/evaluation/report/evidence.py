@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rlfat_tf.core.types import Images
 from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
@@ -131,7 +132,7 @@ def _kept(runner: AttackRunner, report: dict[str, Any]) -> tuple[str, Any] | Non
     return None
 
 
-def _examples(runner: AttackRunner, adversarial: Any, class_names: Sequence[str]) -> Any:
+def _examples(runner: AttackRunner, adversarial: Images, class_names: Sequence[str]) -> Any:
     """Draws examples that the attack broke first, then some that it did not."""
     count = len(adversarial)
     clean = np.argmax(runner.logits(runner.images[:count]), -1)

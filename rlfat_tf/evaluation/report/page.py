@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rlfat_tf.core.types import Report
 from rlfat_tf.evaluation.report.plots import DPI
 from rlfat_tf.evaluation.report.table import (
     interval_text,
@@ -135,7 +136,7 @@ $main
 """)
 
 
-def page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+def page(report: Report, pictures: Mapping[str, bytes]) -> str:
     """Returns the whole page."""
     radius = radius_text(report["epsilon"], report["norm"])
     at = "" if report["epsilon"] is None else f" at ε = {radius}"
@@ -173,7 +174,7 @@ def page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     )
 
 
-def _cards(report: Mapping[str, Any], radius: str) -> str:
+def _cards(report: Report, radius: str) -> str:
     """Returns the headline."""
     clean, worst = report["clean_interval"], report["worst_case_interval"]
     dash = "\N{EN DASH}"
@@ -197,7 +198,7 @@ def _cards(report: Mapping[str, Any], radius: str) -> str:
     return "\n".join(['<dl class="cards">', *filled, "</dl>"])
 
 
-def _warnings(report: Mapping[str, Any]) -> str:
+def _warnings(report: Report) -> str:
     if not report["warnings"]:
         return ""
     lines = ["<h2>Warnings: read these before the numbers</h2>", "<ul>"]
@@ -209,7 +210,7 @@ def _warnings(report: Mapping[str, Any]) -> str:
     return "\n".join(['<section class="warnings">', *lines, "</ul>", "</section>"])
 
 
-def _attacks(report: Mapping[str, Any]) -> Iterator[str]:
+def _attacks(report: Report) -> Iterator[str]:
     """Yields the table of results and that of configurations."""
     head = ["attack", "accuracy", "95% interval", "examples", "broken", "median L<sub>2</sub>"]
     rows = [
@@ -234,7 +235,7 @@ def _attacks(report: Mapping[str, Any]) -> Iterator[str]:
     yield _table(["attack", "configuration"], settings, "text")
 
 
-def _curve(report: Mapping[str, Any]) -> str:
+def _curve(report: Report) -> str:
     points = sorted(report.get("curve", []), key=lambda point: point["epsilon"])
     names = list(dict.fromkeys(name for point in points for name in point["attacks"]))
     rows = [
@@ -256,7 +257,7 @@ def _shuffled(accuracies: Mapping[str, float]) -> str:
     return _table(["blocks", "accuracy"], rows)
 
 
-def _inference(forms: Mapping[str, Any]) -> str:
+def _inference(forms: Report) -> str:
     """The forms of ATLD's transform, under attacks that know of it and that do not."""
     if not forms:
         return ""
@@ -274,7 +275,7 @@ def _inference(forms: Mapping[str, Any]) -> str:
     return _table(["form, attacks", "clean", *map(_text, names)], lines)
 
 
-def _sensitivity(transform: str, series: Mapping[str, Any]) -> str:
+def _sensitivity(transform: str, series: Report) -> str:
     """Returns the table of one transformation: magnitudes down, kinds of images across."""
     values = {name: {e["magnitude"]: e["value"] for e in found} for name, found in series.items()}
     magnitudes = sorted({magnitude for found in values.values() for magnitude in found})
@@ -285,7 +286,7 @@ def _sensitivity(transform: str, series: Mapping[str, Any]) -> str:
     return _table([_text(transform), *map(_text, values)], rows)
 
 
-def _origin(report: Mapping[str, Any]) -> Iterator[str]:
+def _origin(report: Report) -> Iterator[str]:
     """Yields what one needs to know to do it again."""
     if "command" in report:
         yield f"<pre>{_text(report['command'])}</pre>"
@@ -296,7 +297,7 @@ def _origin(report: Mapping[str, Any]) -> Iterator[str]:
         yield _facts(report["config"])
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
+def _facts(facts: Report) -> str:
     lines = []
     for name, value in facts.items():
         values = value if isinstance(value, list) else [value]
@@ -329,7 +330,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") 
     return "\n".join([start, f"<thead><tr>{top}</tr></thead>", *body])
 
 
-def _figure(name: str, picture: bytes, report: Mapping[str, Any]) -> str:
+def _figure(name: str, picture: bytes, report: Report) -> str:
     """Returns a figure with the picture in it, as large as matplotlib meant it."""
     width = round(struct.unpack(">I", picture[16:20])[0] * 96 / DPI)  # 96 pixels: an inch in CSS
     data = base64.b64encode(picture).decode("ascii")

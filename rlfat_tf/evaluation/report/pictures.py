@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlfat_tf.core import random, transforms
+from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.evaluation.measures.saliency import salience_picture
 from rlfat_tf.evaluation.report.plots import FAINT, INK, new_figure
 
@@ -28,10 +29,10 @@ TELLING_SEED = 1499
 
 
 def salience_grid(
-    images: Any,
-    maps_by_model: Mapping[str, Any],
+    images: Images,
+    maps_by_model: Mapping[str, Array],
     class_names: Sequence[str],
-    labels: Any,
+    labels: Labels,
 ) -> Figure:
     """Draws a row for each image: the image, then the salience map of every model.
 
@@ -62,11 +63,11 @@ def salience_grid(
 
 
 def adversarial_grid(
-    images: Any,
-    adversarial: Any,
-    labels: Any,
-    clean_predictions: Any,
-    adversarial_predictions: Any,
+    images: Images,
+    adversarial: Images,
+    labels: Labels,
+    clean_predictions: Labels,
+    adversarial_predictions: Labels,
     class_names: Sequence[str],
 ) -> Figure:
     """Draws a column for each example: the image, what was added, and the adversarial image.
@@ -108,7 +109,7 @@ def adversarial_grid(
 
 
 def block_shuffle_figure(
-    image: Any, *, num_blocks: int = 3, mode: str = "batch", seed: random.SeedLike = TELLING_SEED
+    image: Array, *, num_blocks: int = 3, mode: str = "batch", seed: random.SeedLike = TELLING_SEED
 ) -> Figure:
     """Illustrates Random Block Shuffle: the image, its rows shuffled, then its columns too.
 
@@ -154,7 +155,7 @@ def block_shuffle_figure(
     return figure
 
 
-def show_image(axes: Axes, image: Any, colours: str = "gray") -> None:
+def show_image(axes: Axes, image: Array, colours: str = "gray") -> None:
     """Shows one image in [0, 1], gray if it has one channel, without ticks."""
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[-1] == 1:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Union
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
+from rlfat_tf.core.types import Report
 from rlfat_tf.storage.files import replacing
 
 DPI = 150
@@ -52,7 +54,7 @@ def save_png(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def robustness_curve(
-    curve: Sequence[Mapping[str, Any]],
+    curve: Sequence[Report],
     *,
     clean_accuracy: float | None = None,
     clean_interval: Sequence[float] | None = None,
@@ -75,7 +77,7 @@ def robustness_curve(
     figure = new_figure(6.8, 3.9)
     axes = _chart(figure.add_subplot())
 
-    def line(found: list[tuple[float, float, Any]], **style: Any) -> None:
+    def line(found: list[tuple[float, float, Sequence[float]]], **style: Any) -> None:
         if clean_accuracy is not None:
             interval = clean_interval or (clean_accuracy, clean_accuracy)
             found = [(0.0, clean_accuracy, interval), *found]
@@ -107,7 +109,7 @@ def robustness_curve(
     return figure
 
 
-def attack_bars(report: Mapping[str, Any]) -> Figure:
+def attack_bars(report: Report) -> Figure:
     """Draws clean accuracy, accuracy under every attack, and under the worst of them, as bars.
 
     Args:
@@ -243,7 +245,7 @@ def _chart(axes: Axes, grid: Any = "y") -> Axes:
     return axes
 
 
-def _percent(axis: Any, label: str) -> None:
+def _percent(axis: Axis, label: str) -> None:
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axis.set_label_text(label)
 

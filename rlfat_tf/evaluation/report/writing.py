@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rlfat_tf.core.types import Report
 from rlfat_tf.evaluation.report.page import page
 from rlfat_tf.evaluation.report.plots import png_bytes
 from rlfat_tf.evaluation.report.table import (
@@ -32,7 +33,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def write_report(
-    report: Mapping[str, Any], folder: str | Path, figures: Mapping[str, Any] | None = None
+    report: Report, folder: str | Path, figures: Mapping[str, Any] | None = None
 ) -> Path:
     """Writes ``figures/<name>.png``, ``report.html`` and ``report.json``, each in one step.
 
@@ -68,7 +69,7 @@ def write_report(
     return folder / "report.html"
 
 
-def refuse_to_replace(folder: str | Path, config: Mapping[str, Any]) -> None:
+def refuse_to_replace(folder: str | Path, config: Report) -> None:
     """Refuses to write over the report of another evaluation, whose figures would be lost.
 
     The same evaluation again, or with further attacks, may.
@@ -110,7 +111,7 @@ def _loses(name: str, there: Any, here: Any) -> bool:
     return bool(there != here and (name, there) != ("inference", None))
 
 
-def show(report: Mapping[str, Any]) -> str:
+def show(report: Report) -> str:
     """Returns the report for the terminal: a table, and the warnings below it."""
     lines = [("", "accuracy", "95% interval", "seconds")]
     for row in table_rows(report):
