@@ -66,8 +66,8 @@ class PGD(Averaging):
     loss: str | None = choice(
         None,
         losses.ATTACK_LOSSES,
-        "'ce', 'kl', 'margin' or 'dlr', see rlfat_tf.core.losses.attack_loss. Default: what the "
-        "training method asks for, else 'ce'.",
+        "'ce', 'kl', 'margin', 'dlr' or 'lse', see rlfat_tf.core.losses.attack_loss. Default: what "
+        "the training method asks for, else 'ce'.",
     )
 
     scales = True

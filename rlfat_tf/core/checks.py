@@ -26,6 +26,10 @@ NOT_FLOAT = (
     "Expected float images in [0, 1]; received {}. Divide 8-bit images by 255: "
     "tf.cast(images, tf.float32) / 255."
 )
+SOFT = (
+    "Expected one class for every example, which this method needs: integers or one-hot rows; "
+    "received soft label rows, whose greatest entry may be as small as"
+)
 ONE_LOGIT = (
     "has one output, but a logit for each class is needed. For two classes end in Dense(2), "
     "without a sigmoid, and give labels 0 and 1."
@@ -196,12 +200,13 @@ def checked_images(images: Images) -> Images:
     return guarded(images, inside, data)
 
 
-def checked_labels(labels: Labels, classes: int | None = None) -> Labels:
+def checked_labels(labels: Labels, classes: int | None = None, *, soft: bool = True) -> Labels:
     """Returns the labels and stops whoever reads them if one is no number of a class.
 
     Args:
         labels: Integers [batch] or [batch, 1] in any dtype, or rows [batch, classes].
         classes: How many classes the model has; None if that is not known.
+        soft: Whether rows may share an example among several classes.
 
     Raises:
         ValueError: If there are none, or their dtype or shape is wrong.
@@ -216,7 +221,11 @@ def checked_labels(labels: Labels, classes: int | None = None) -> Labels:
                 f"Expected one-hot labels with {classes} columns, as many as the model has "
                 f"logits; received {labels.shape[-1]}."
             )
-        return labels
+        if soft:
+            return labels
+        greatest = tf.reduce_max(labels, axis=-1)
+        hard = tf.reduce_all((greatest == 1) & (tf.reduce_sum(labels, axis=-1) == 1))
+        return guarded(labels, hard, [SOFT, tf.reduce_min(greatest)])
     if labels.dtype.is_floating:
         fraction = tf.abs(labels - tf.round(labels))
         odd = tf.reduce_max(tf.where(fraction == 0, labels.dtype.min, labels))

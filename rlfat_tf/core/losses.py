@@ -36,6 +36,14 @@ def class_ids(labels: Labels) -> Tensor:
     return tf.cast(tf.reshape(labels, [-1]), tf.int32)
 
 
+def label_rows(labels: Labels, logits: Logits) -> Tensor:
+    """Returns labels as rows [batch, classes] in the dtype of the logits; soft rows stay soft."""
+    logits = as_float(logits)
+    if is_one_hot(labels):
+        return tf.cast(labels, logits.dtype)
+    return tf.one_hot(class_ids(labels), logits.shape[-1], dtype=logits.dtype)
+
+
 def cross_entropy(labels: Labels, logits: Logits) -> Tensor:
     """Cross entropy of softmax(logits), per example.
 
@@ -94,13 +102,8 @@ def smooth_labels(labels: Labels, logits: Logits, smoothing: float) -> Tensor:
         logits: [batch, K]; tells K and the dtype.
         smoothing: In [0, 1].
     """
-    logits = as_float(logits)
-    classes = logits.shape[-1]
-    if is_one_hot(labels):
-        rows = tf.cast(labels, logits.dtype)
-    else:
-        rows = tf.one_hot(class_ids(labels), classes, dtype=logits.dtype)
-    return (1 - smoothing) * rows + smoothing / classes
+    rows = label_rows(labels, logits)
+    return (1 - smoothing) * rows + smoothing / rows.shape[-1]
 
 
 def kl_divergence(logits_p: Logits, logits_q: Logits) -> Tensor:
@@ -207,7 +210,55 @@ def squared_distance(logits_a: Logits, logits_b: Logits) -> Tensor:
     return tf.reduce_sum(tf.square(as_float(logits_a) - as_float(logits_b)), axis=-1)
 
 
-ATTACK_LOSSES = ("ce", "kl", "margin", "dlr")
+def probability_distance(logits_a: Logits, logits_b: Logits) -> Tensor:
+    """||p - q||_2^2 of two softmax distributions given as logits, per example (SCORE).
+
+    Gradients flow through both; stop the one that is a constant.
+
+    Args:
+        logits_a: [batch, classes].
+        logits_b: [batch, classes].
+
+    Returns:
+        [batch], in [0, 2].
+    """
+    p, q = tf.nn.softmax(as_float(logits_a)), tf.nn.softmax(as_float(logits_b))
+    return tf.reduce_sum(tf.square(p - q), axis=-1)
+
+
+def squared_error(labels: Labels, logits: Logits) -> Tensor:
+    """||p - y||_2^2 of the softmax distribution and the label row, per example: Brier's score.
+
+    Args:
+        labels: As for :func:`cross_entropy`.
+        logits: [batch, classes].
+
+    Returns:
+        [batch], in [0, 2].
+    """
+    logits = as_float(logits)
+    return tf.reduce_sum(tf.square(tf.nn.softmax(logits) - label_rows(labels, logits)), axis=-1)
+
+
+def runner_up_loss(labels: Labels, logits: Logits) -> Tensor:
+    """-log(1.0001 - max_{j != y} p_j + 1e-12): what MART adds to the cross entropy, per example.
+
+    Without the constants, which are those of the authors' code, it is infinite where a wrong class
+    is certain; with them at most 9.21. Of equal runners-up each has its part of the gradient.
+
+    Args:
+        labels: As for :func:`cross_entropy`; of label vectors the greatest entry is the true class.
+        logits: [batch, classes].
+
+    Returns:
+        [batch].
+    """
+    logits = as_float(logits)
+    others = tf.where(_true_class(labels, logits), 0.0, tf.nn.softmax(logits))
+    return -tf.math.log(1.0001 - tf.reduce_max(others, axis=-1) + 1e-12)
+
+
+ATTACK_LOSSES = ("ce", "kl", "margin", "dlr", "lse")
 
 
 def attack_loss(name: str, clean_logits: Callable[[], Logits], labels: Labels) -> LossFn:
@@ -215,11 +266,13 @@ def attack_loss(name: str, clean_logits: Callable[[], Logits], labels: Labels) -
 
     Args:
         name: ``"ce"`` (cross entropy), ``"kl"`` (KL from the clean prediction, which is a
-            constant of the attack: TRADES), ``"margin"`` (Carlini-Wagner, confidence 50) or
+            constant of the attack: TRADES), ``"margin"`` (Carlini-Wagner, confidence 50),
             ``"dlr"`` (difference of logits ratio; below 3 classes, where it has no meaning, the
-            plain lead of the wrong class).
-        clean_logits: Computes the logits of the clean images; called for ``"kl"`` only.
-        labels: As for :func:`cross_entropy`; not read for ``"kl"``.
+            plain lead of the wrong class) or ``"lse"`` (squared distance from the clean
+            probabilities, a constant of the attack: SCORE; as any function of the probabilities it
+            is flat where the classifier is all but certain).
+        clean_logits: Computes the logits of the clean images; called for ``"kl"`` and ``"lse"``.
+        labels: As for :func:`cross_entropy`; not read for ``"kl"`` and ``"lse"``.
 
     Raises:
         ValueError: If the name is unknown.
@@ -230,6 +283,9 @@ def attack_loss(name: str, clean_logits: Callable[[], Logits], labels: Labels) -
         return lambda logits: margin(labels, logits)
     if name == "dlr":
         return lambda logits: (dlr if logits.shape[-1] > 2 else negative_margin)(labels, logits)
+    if name == "lse":
+        clean = tf.stop_gradient(clean_logits())
+        return lambda logits: probability_distance(logits, clean)
     if name == "kl":
         reference = as_float(tf.stop_gradient(clean_logits()))
         shares = tf.nn.softmax(reference)

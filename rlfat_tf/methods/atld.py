@@ -191,10 +191,6 @@ class ATLD(AdversarialModel):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ATLD:
         """Makes a model of :meth:`get_config`'s result; the weights are new."""
         config = dict(config)
-        if isinstance(config.get("discriminator"), dict):
-            config["discriminator"] = keras.saving.deserialize_keras_object(
-                config["discriminator"], custom_objects=custom_objects
-            )
         written_by_0_1 = config.pop("attack", None)  # which kept epsilon in an attack
         if written_by_0_1:
             config["epsilon"] = written_by_0_1["config"]["epsilon"]

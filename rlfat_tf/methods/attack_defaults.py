@@ -7,6 +7,8 @@ from typing import Any
 from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
 
+DISTANCES = {"kl": "KL(p(x) || p(x'))", "lse": "||p(x') - p(x)||^2"}  # from the clean prediction
+
 
 def completed(attack: Attack, loss: str, start: str) -> Attack:
     """Returns the attack of training with what it leaves open filled in.
@@ -20,15 +22,18 @@ def completed(attack: Attack, loss: str, start: str) -> Attack:
         start: Where it starts.
 
     Raises:
-        ValueError: If it would ascend the KL divergence from where that has no gradient to follow.
+        ValueError: If it would ascend a distance from the clean prediction from where that has no
+            gradient to follow.
     """
     config = attack.get_config()
     defaults = {"loss": loss, "random_start": "uniform" if has_one_step(attack) else start}
     attack = attack.replace(**{k: v for k, v in defaults.items() if config.get(k, v) is None})
     ascends, starts = getattr(attack, "loss", None), getattr(attack, "random_start", None)
-    if ascends == "kl" and (starts == "none" or (starts == "gaussian" and has_one_step(attack))):
+    if ascends in DISTANCES and (
+        starts == "none" or (starts == "gaussian" and has_one_step(attack))
+    ):
         raise ValueError(
-            f"KL(p(x) || p(x')) has its minimum at x' = x: the first step of {attack!r} has no "
+            f"{DISTANCES[ascends]} has its minimum at x' = x: the first step of {attack!r} has no "
             "gradient to follow, or next to none. Start uniformly in the ball: "
             "random_start='uniform', from the command line --attack_random_start=uniform."
         )

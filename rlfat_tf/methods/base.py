@@ -38,8 +38,6 @@ from rlfat_tf.methods.steps import AdversarialSteps
 from rlfat_tf.methods.weight_decay import DECAY_EXCLUDE
 from rlfat_tf.methods.weight_perturbation import AWP
 
-_SERIALISED = ("model", "attack", "eval_attack", "regularizer", "weight_perturbation", "average")
-
 
 class AdversarialModel(AdversarialSteps):
     """Base of the training methods: a Keras model around a classifier.
@@ -310,10 +308,12 @@ class AdversarialModel(AdversarialSteps):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AdversarialModel:
         """Makes a model of :meth:`get_config`'s result; the weights are new."""
-        config = dict(config)
-        for key in _SERIALISED:
-            if isinstance(config.get(key), dict):
-                config[key] = keras.saving.deserialize_keras_object(
-                    config[key], custom_objects=custom_objects
-                )
-        return cls(**config)
+        unpack = keras.saving.deserialize_keras_object
+        return cls(
+            **{
+                name: unpack(value, custom_objects=custom_objects)
+                if isinstance(value, dict)
+                else value
+                for name, value in config.items()
+            }
+        )

@@ -15,6 +15,7 @@ class CheckedModel(Model):
     """``keras.Model`` around a classifier ``.model``; its steps are a subclass's."""
 
     model: Any
+    takes_soft_labels = True  # whether label rows may share an example among several classes
     _found_classes: int | None = None  # by running the classifier once
 
     @property
@@ -70,7 +71,9 @@ class CheckedModel(Model):
 
     def _look_at(self, x: Any, y: Any = None, *, read: bool = True) -> None:
         """Checks the first examples, and once the classifier, by running it on their shape."""
-        shape = first_batch.check_examples(self.model, self.num_classes, x, y, read=read)
+        shape = first_batch.check_examples(
+            self.model, self.num_classes, x, y, read=read, soft=self.takes_soft_labels
+        )
         if shape is not None and self._found_classes is None:
             with self.distribute_strategy.scope():
                 self._found_classes = first_batch.check_by_trial(self.model, shape)

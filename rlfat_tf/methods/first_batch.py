@@ -55,7 +55,13 @@ def _some(values: Any) -> Any:
 
 
 def check_examples(
-    model: Model, num_classes: int | None, x: Any, y: Any = None, *, read: bool = True
+    model: Model,
+    num_classes: int | None,
+    x: Any,
+    y: Any = None,
+    *,
+    read: bool = True,
+    soft: bool = True,
 ) -> tuple[int, ...] | None:
     """Refuses examples that no step could use.
 
@@ -65,6 +71,7 @@ def check_examples(
         x: See :func:`first_batch`.
         y: See :func:`first_batch`.
         read: See :func:`first_batch`.
+        soft: Whether label rows may share an example among several classes.
 
     Returns:
         The shape of an image; None if neither examples nor the classifier tell it.
@@ -87,7 +94,7 @@ def check_examples(
         )
     with checks.in_words():
         checks.checked_images(images)
-        checks.checked_labels(labels, num_classes)
+        checks.checked_labels(labels, num_classes, soft=soft)
     return tuple(images.shape[1:])
 
 

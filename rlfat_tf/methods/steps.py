@@ -115,7 +115,8 @@ class AdversarialSteps(AveragedModel):
 
     def _checked(self, images: Images, labels: Labels) -> tuple[Images, Labels]:
         """Images and labels of a batch, checked here once for all that a step computes of them."""
-        return checked_images(images), checked_labels(labels, self.num_classes)
+        labels = checked_labels(labels, self.num_classes, soft=self.takes_soft_labels)
+        return checked_images(images), labels
 
     def _penalty(self, dtype: Any) -> Tensor:
         """Weight decay and the classifier's own regularisers, one number for the whole batch."""

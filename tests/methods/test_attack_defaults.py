@@ -53,6 +53,12 @@ def test_kl_from_where_it_has_no_gradient(given, refused):
         completed(attack.replace(loss=None), "ce", "uniform")
 
 
+def test_scores_distance_has_none_at_the_image_either():
+    attack = attacks.LinfPGD(epsilon=0.1, steps=2, random_start="none")
+    with pytest.raises(ValueError, match=r"\|\|p\(x'\) - p\(x\)\|\|\^2 has its minimum at x' = x"):
+        completed(attack, "lse", "uniform")
+
+
 def test_the_norms_of_the_methods():
     attack = attacks.L2PGD(epsilon=0.5)
     know_linf_only = {ATLD, FeatureScattering, LocalGlobal}
