@@ -4,8 +4,9 @@ Written from the equations, so that nothing here shares code with the library.
 """
 
 import numpy as np
+import tensorflow as tf
 
-from rlfat_tf.core import compat
+from rlfat_tf.core import compat, random
 from rlfat_tf.core.compat import keras
 
 SHAPE = (6, 5, 2)  # height and width differ, so that a mix-up of the axes shows
@@ -45,6 +46,11 @@ def keras_net(*, batch_norm=False, dtype="float32", synchronized=False, seed=0, 
         ]
     )
     return model
+
+
+def needed(method):
+    """The arguments that a method cannot be made without."""
+    return {"helper_model": keras_net(seed=8)} if method == "hat" else {}
 
 
 class Net:
@@ -205,3 +211,29 @@ def numeric_gradients(function, net, step=1e-5):
             gradient[index] = (values[0] - values[1]) / (2 * step)
         gradients.append(gradient)
     return gradients
+
+
+def check_objective(robust, terms, loss, batch, *, rtol=1e-6):
+    """Compares an objective's terms, its loss and its weight gradient with NumPy's.
+
+    ``terms`` makes the named terms of the net in NumPy, ``loss`` the per-example loss of them.
+    ``batch`` is (images, x', labels). The gradient is that of central differences.
+    """
+    dtype, net = robust.model.compute_dtype, Net(robust.model)
+    images, adversarial = (tf.constant(x, dtype) for x in batch[:2])
+    with tf.GradientTape() as tape:
+        result = robust.batch_objective(
+            images, adversarial, tf.constant(batch[2]), random.as_seed(0), training=True
+        )
+        mean = tf.reduce_mean(result.loss)
+    expected = terms(net)
+    assert set(result.terms) == set(expected) == set(robust.terms)
+    for name, values in expected.items():
+        np.testing.assert_allclose(result.terms[name], values, rtol=rtol, atol=rtol * 1e-2)
+    np.testing.assert_allclose(result.loss, loss(expected), rtol=rtol)
+    gradients = tape.gradient(mean, robust.model.trainable_variables)
+    numeric = numeric_gradients(lambda: loss(terms(net)).mean(), net)
+    for ours, theirs in zip(gradients, numeric):
+        wide = max(rtol, 1e-5)
+        np.testing.assert_allclose(ours, theirs, rtol=wide, atol=wide * np.abs(theirs).max())
+    return result

@@ -5,10 +5,14 @@ from __future__ import annotations
 from rlfat_tf.methods.atld import ATLD
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.feature_scattering import FeatureScattering
+from rlfat_tf.methods.hat import HAT
+from rlfat_tf.methods.ikl import IKL
 from rlfat_tf.methods.local_global import LocalGlobal
+from rlfat_tf.methods.mart import MART
 from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.pgdat import PGDAT
 from rlfat_tf.methods.rlfat import RBSATP, RBSATT, RLFATP, RLFATT
+from rlfat_tf.methods.score import SCORE
 from rlfat_tf.methods.standard import Standard
 from rlfat_tf.methods.trades import TRADES
 
@@ -23,6 +27,10 @@ METHODS: dict[str, type[AdversarialModel]] = {
     "feature_scattering": FeatureScattering,
     "atld": ATLD,
     "local_global": LocalGlobal,
+    "mart": MART,
+    "hat": HAT,
+    "ikl": IKL,
+    "score": SCORE,
 }
 
 __all__ = [
@@ -31,13 +39,17 @@ __all__ = [
     "AdversarialModel",
     "Batch",
     "FeatureScattering",
+    "HAT",
+    "IKL",
     "LocalGlobal",
+    "MART",
     "Objective",
     "PGDAT",
     "RBSATP",
     "RBSATT",
     "RLFATP",
     "RLFATT",
+    "SCORE",
     "Standard",
     "TRADES",
 ]

@@ -9,11 +9,12 @@ from rlfat_tf import data, models
 from rlfat_tf.core import compat
 from rlfat_tf.methods import METHODS, AdversarialModel
 from rlfat_tf.methods.average import Average
-from rlfat_tf.methods.options import flags_of
+from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.regularizers import LSP
 from rlfat_tf.methods.weight_perturbation import AWP
 from rlfat_tf.run import optimizers
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.helper import Helper, in_this_scope
 from rlfat_tf.run.training_attack import (
     SETTINGS,
     read_by,
@@ -25,9 +26,21 @@ LSP_FLAGS = ("lsp_weight", "lsp_neighbors", "lsp_reading", "lsp_layer")
 
 
 def build_model(
-    config: TrainConfig, data_set: data.DataSet, steps_per_epoch: int, total_steps: int
+    config: TrainConfig,
+    data_set: data.DataSet,
+    steps_per_epoch: int,
+    total_steps: int,
+    helping: Helper | None = None,
 ) -> AdversarialModel:
-    """Builds and compiles the network of a run, wrapped in its method."""
+    """Builds and compiles the network of a run, wrapped in its method, in the scope of this call.
+
+    Args:
+        config: The run.
+        data_set: Of which the network is to tell the classes.
+        steps_per_epoch: Steps of an epoch.
+        total_steps: Steps of the run.
+        helping: The classifier that helps to train it, if the method takes one.
+    """
     warn_of_ignored_flags(config)
     precision = "mixed_bfloat16" if config.mixed_precision == "bfloat16" else "float32"
     with compat.dtype_policy(precision):
@@ -37,7 +50,10 @@ def build_model(
             num_classes=data_set.num_classes,
             normalize=config.normalize,
         )
-    robust = METHODS[config.method](network, **method_arguments(config, steps_per_epoch))
+    arguments = method_arguments(config, steps_per_epoch)
+    if helping is not None:
+        arguments["helper_model"] = in_this_scope(helping)
+    robust = METHODS[config.method](network, **arguments)
     optimizer = optimizers.build(config, steps_per_epoch, total_steps)
     optimizers.begin(optimizer, network, config)
     robust.compile(optimizer=optimizer, metrics=["accuracy"], jit_compile=config.jit_compile)
@@ -56,6 +72,8 @@ def method_arguments(config: TrainConfig, steps_per_epoch: int) -> dict[str, Any
     for flag, option in flags_of(method).items():
         if getattr(config, flag) is not None:  # else the method's own default
             arguments[option] = getattr(config, flag)
+    if "epoch_steps" in options_of(method):
+        arguments["epoch_steps"] = steps_per_epoch
     if config.ema:
         arguments["average"] = Average(
             config.ema,
@@ -93,6 +111,8 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
         unused += ["awp_warmup"]
     if config.regularizer != "lsp":
         unused += LSP_FLAGS
+    if "helper_model" not in options_of(method):
+        unused.append("helper_model")
     default = TrainConfig()
     given = [f"--{flag}" for flag in unused if getattr(config, flag) != getattr(default, flag)]
     if given:

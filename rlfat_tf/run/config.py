@@ -136,6 +136,20 @@ class TrainConfig:
     global_weight: float | None = method_option("global_weight")
     local_radius: float | None = method_option("local_radius")
     local_variant: str | None = method_option("local_variant")
+    mart_beta: float | None = method_option("mart_beta")
+    hat_beta: float | None = method_option("hat_beta")
+    hat_gamma: float | None = method_option("hat_gamma")
+    hat_h: float | None = method_option("hat_h")
+    helper_model: str | None = option(
+        None,
+        "A classifier trained without an adversary: a .keras file or the folder of a run; of hat.",
+        identity=False,
+    )
+    ikl_alpha: float | None = method_option("ikl_alpha")
+    ikl_beta: float | None = method_option("ikl_beta")
+    ikl_temperature: float | None = method_option("ikl_temperature")
+    score_beta: float | None = method_option("score_beta")
+    score_c: float | None = method_option("score_c")
     regularizer: str | None = option(
         None, "A term that composes with every method.", choices=tuple(REGULARIZERS)
     )

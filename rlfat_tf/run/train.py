@@ -27,7 +27,7 @@ from rlfat_tf.core.types import Strategy
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
-from rlfat_tf.run import callbacks, dataset, optimizers
+from rlfat_tf.run import callbacks, dataset, helper, optimizers
 from rlfat_tf.run.builders import build_model
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.distribution import (
@@ -109,15 +109,18 @@ def _run_until_told(
     config: TrainConfig, shared: Path, strategy: Strategy, signals: Signals
 ) -> dict[str, Any]:
     workdir = Path(config.run_dir)
+    helping = helper.load(config)
     keras.utils.set_random_seed(config.seed)
     data_set, train, validation = dataset.load_for_training(config)
-    check_agreement(strategy, data=dataset.fingerprint(data_set))
+    which = helping.fingerprint if helping else 0
+    check_agreement(strategy, data=dataset.fingerprint(data_set), helper_model=which)
     if is_chief(strategy):
         dataset.check_same_data(workdir, data_set)
+        helper.check_same(workdir, helping)
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
     total_steps = config.train_steps or (config.epochs or 0) * steps_per_epoch
     with strategy.scope():
-        robust = build_model(config, data_set, steps_per_epoch, total_steps)
+        robust = build_model(config, data_set, steps_per_epoch, total_steps, helping)
     progress = restore_progress(shared, robust)
     if progress["step"] > total_steps:
         raise ValueError(
@@ -125,6 +128,7 @@ def _run_until_told(
             f"{total_steps} asked for: its length may only grow."
         )
     dataset.write_record(workdir, data_set)
+    helper.write_record(workdir, helping)
     write_config(workdir, config)
     check_agreement(strategy, step=progress["step"], length=total_steps)
     if not is_chief(strategy):

@@ -128,8 +128,10 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     if prefix == "folder":
         changes["dataset"] = f"folder:{Path(path).expanduser().resolve()}"
         changes["workdir"] = str(Path(config.run_dir).resolve())  # its default is made of the name
-    if config.data_dir is not None and "://" not in config.data_dir:
-        changes["data_dir"] = str(Path(config.data_dir).expanduser().resolve())
+    for name in ("data_dir", "helper_model"):
+        path = getattr(config, name)
+        if path is not None and "://" not in path:
+            changes[name] = str(Path(path).expanduser().resolve())
     return dataclasses.replace(config, **changes)
 
 

@@ -65,7 +65,7 @@ def passes_of_a_step(name, **arguments):
         arguments["discriminator"] = latent_discriminator(
             num_classes=reference.CLASSES, widths=(8,), units_per_stage=1
         )
-    robust = METHODS[name](net, **arguments)
+    robust = METHODS[name](net, **reference.needed(name), **arguments)
     robust.compile(optimizer=keras.optimizers.SGD(0.1), run_eagerly=True)
     for probe in (first, last):
         probe.passes.clear()

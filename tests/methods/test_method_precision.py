@@ -45,7 +45,7 @@ def test_the_attack_stays_in_the_ball_in_float32(nets, norm):
 def test_the_loss_is_close_to_float32s(nets, name):
     values = []
     for net in nets:
-        result = METHODS[name](net).batch_objective(
+        result = METHODS[name](net, **reference.needed(name)).batch_objective(
             tf.constant(IMAGES),
             tf.constant(ADVERSARIAL),
             tf.constant(LABELS),

@@ -34,7 +34,7 @@ def make(name, batch_norm, **kwargs):
     net = reference.keras_net(batch_norm=batch_norm, synchronized=batch_norm, seed=3)
     if name == "atld":
         kwargs["discriminator"] = small_discriminator()
-    robust = METHODS[name](net, **kwargs)
+    robust = METHODS[name](net, **reference.needed(name), **kwargs)
     robust.compile(optimizer=keras.optimizers.SGD(0.2), metrics=["accuracy"])
     return robust
 

@@ -21,7 +21,11 @@ def test_every_method_passes_its_arguments(method, tmp_path):
     )  # fmt: skip
     assert arguments["average"] == rlfat_tf.Average(0.9, warmup=5)
     assert arguments["weight_perturbation"] == rlfat_tf.AWP(0.01, warmup=15)
-    net = rlfat_tf.models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10)
+    net, helper = (
+        rlfat_tf.models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10) for _ in "12"
+    )
+    if method == "hat":
+        arguments["helper_model"] = helper
     stored = METHODS[method](net, **arguments).get_config()
     wanted = {"weight_decay": 1e-4, "attack_bn": "batch"}
     wanted.update({"trades_lambda": 3.0} if method.endswith(("trades", "_t")) else {})
