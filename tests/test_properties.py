@@ -63,8 +63,8 @@ def check_usable(config):
     assert isinstance(config, TrainConfig)
     assert TrainConfig.from_json(config.to_json()) == config
     assert config.run_dir
-    method_arguments(config, 10)
     length = config.train_steps or 10 * config.epochs
+    method_arguments(config, 10, length)
     schedules.parse(config.lr_schedule).build(config.learning_rate, 10, length)
 
 

@@ -105,7 +105,8 @@ class ATLD(AdversarialModel):
 
     def adversarial_examples(self, images: Images, labels: Labels, seed: random.SeedLike) -> Images:
         """Returns the latent manifold adversarial examples x'; labels are not read."""
-        ball, epsilon = norms.get("linf"), self.epsilon
+        ball, scale = norms.get("linf"), self.epsilon_scale()
+        epsilon = self.epsilon if scale is None else self.epsilon * scale
         with attack_forward(self.model, self.attack_bn) as forward:
             start = images + ball.random_start(images, epsilon, "uniform", seed)
             with tf.GradientTape() as tape:

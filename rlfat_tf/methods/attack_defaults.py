@@ -62,6 +62,24 @@ def has_one_step(attack: Any) -> bool:
     return getattr(attack, "steps", None) == 1 and hasattr(attack, "random_start")
 
 
+def check_warmup(method: type[Any], attack: Attack | None) -> None:
+    """Refuses a radius that grows where there is none, or the attack could not follow.
+
+    Raises:
+        ValueError: If that is so.
+    """
+    own_radius = hasattr(method, "epsilon")  # by which the method itself makes its examples
+    if attack is None and not own_radius:
+        raise ValueError(
+            f"{method.__name__} has no epsilon to warm up: {method.instead_of_an_attack}."
+        )
+    if attack is not None and not attack.scales:
+        raise ValueError(
+            f"epsilon_warmup needs an attack whose radius may grow: PGD, FGSMRS, NFGSM, "
+            f"FeatureScatter, or one that sets scales = True. Received {attack!r}."
+        )
+
+
 def check_norm(method: type[Any], norm: str) -> None:
     """Refuses a ball of a norm that the method does not know.
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import tensorflow as tf
+
 from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.attacks.arguments import choice
 from rlfat_tf.attacks.base import check_within_ball
@@ -30,6 +32,7 @@ from rlfat_tf.methods.options import (
     checked_option,
     checked_options,
     docstring_with_options,
+    epsilon_warmup,
     label_smoothing,
     options_of,
     signature_with_options,
@@ -103,6 +106,7 @@ class AdversarialModel(AdversarialSteps):
         "What the weight decay leaves out: nothing, the scales and offsets of batch normalisation, "
         "or all vectors.",
     )
+    epsilon_warmup: int = epsilon_warmup()
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -159,6 +163,8 @@ class AdversarialModel(AdversarialSteps):
     def attack(self, attack: Attack | None) -> None:
         completed = self.completed_attack(attack)
         attack_defaults.check_norm(type(self), getattr(completed, "norm", "linf"))
+        if self.epsilon_warmup:
+            attack_defaults.check_warmup(type(self), completed)
         self._attack = completed
 
     @property
@@ -249,9 +255,16 @@ class AdversarialModel(AdversarialSteps):
         if self.attack is None:
             return None
         # Layers that update synchronised statistics cannot be in a loop, which TensorFlow forbids.
-        unroll = self.attack_bn != "eval"
+        how = {"unroll": self.attack_bn != "eval", "scale": self.epsilon_scale(), "checked": True}
         with attack_forward(self.model, self.attack_bn) as logits:
-            return self.attack(logits, images, labels, seed=seed, unroll=unroll, checked=True)
+            return self.attack(logits, images, labels, seed=seed, **how)
+
+    def epsilon_scale(self) -> Tensor | None:
+        """Returns what the radius of this step of training is multiplied by; None: by nothing."""
+        if not self.epsilon_warmup:
+            return None
+        step = tf.cast(compat.batches_seen(self.optimizer), tf.float32)
+        return tf.minimum(1.0, (step + 1.0) / self.epsilon_warmup)
 
     def smoothed(self, labels: Labels, logits: Logits) -> Labels:
         """Returns the labels of an objective: smoothed label rows, or as they are without it."""

@@ -70,7 +70,9 @@ class LocalGlobal(AdversarialModel):
                 adv_loss = self.cross_entropy(batch.labels, adversarial_logits)
                 total = tf.reduce_sum(adv_loss)
             slope = tf.abs(gradient_by(tape, total, batch.adversarial))
-            local_loss = self.radius * tf.reduce_sum(slope, range(1, slope.shape.rank))
+            local_loss = batch.scaled(self.radius) * tf.reduce_sum(
+                slope, range(1, slope.shape.rank)
+            )
         global_loss = losses.kl_divergence(clean_logits, adversarial_logits)
         return Objective(
             adv_loss + self.local_weight * local_loss + self.global_weight * global_loss,
@@ -82,8 +84,8 @@ class LocalGlobal(AdversarialModel):
     def local_point(self, batch: Batch, adversarial_logits: Logits) -> Images:
         """Returns z: one ascent step of KL(p(x') || p(z)) inside B_r(x') and B_epsilon(x)."""
         ball = norms.get("linf")
-        center, radius = tf.stop_gradient(batch.adversarial), self.radius
-        epsilon = self.attack.epsilon
+        center = tf.stop_gradient(batch.adversarial)
+        radius, epsilon = batch.scaled(self.radius), batch.scaled(self.attack.epsilon)
         with attack_forward(self.model, self.attack_bn) as forward:
             divergence_of = losses.attack_loss("kl", lambda: forward(center), batch.labels)
             start = center + tf.cast(

@@ -20,6 +20,7 @@ class Batch(NamedTuple):
         shuffle: Random Block Shuffle, RBS in the equations: a function from images to images. A
             step has one draw of it: whatever is shuffled in it is cut and put together alike.
         seed: For whatever else a method draws.
+        scale: By which lengths of the ball are multiplied in this step, see :meth:`scaled`.
     """
 
     images: Images
@@ -27,6 +28,11 @@ class Batch(NamedTuple):
     labels: Labels
     shuffle: Callable[[Images], Images]
     seed: random.SeedLike = 0
+    scale: Tensor | None = None
+
+    def scaled(self, length: float) -> float | Tensor:
+        """Returns a length in the space of images as this step of training has it."""
+        return length if self.scale is None else length * self.scale
 
 
 class Objective(NamedTuple):

@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from rlfat_tf.attacks.arguments import argument
+from rlfat_tf.attacks.arguments import argument, check_count
 from rlfat_tf.core.errors import unknown
 
 
@@ -41,6 +41,23 @@ def label_smoothing() -> Any:
         "wrong classes 0.5 together, as their code does."
     )
     return argument(None, text, check)
+
+
+def epsilon_warmup() -> Any:
+    """Over how many steps the radius of training grows, which every method has; see ``train.py``.
+
+    The command line counts in epochs, so that this is no flag.
+    """
+
+    def check(method: Any, name: str, value: Any) -> int:
+        return 0 if value == 0 else check_count(method, name, value)
+
+    text = (
+        "Steps of the optimizer over which the radius, the start and the steps of the training "
+        "attack grow linearly: in step t, from 0 on, they are multiplied by min(1, (t + 1) / "
+        "epsilon_warmup). 0: not at all. evaluate and validation always have the whole radius."
+    )
+    return flag_of(None, argument(0, text, check))
 
 
 def options_of(method: type[Any]) -> dict[str, dataclasses.Field[Any]]:

@@ -46,7 +46,8 @@ class AdversarialSteps(AveragedModel):
 
         shuffle_seed = seed.fold(SHUFFLE_DRAW)
         shuffle = functools.partial(self.shuffle, seed=shuffle_seed)
-        batch = Batch(images, adversarial, labels, shuffle, seed.fold(METHOD_DRAW))
+        scale = self.epsilon_scale() if training else None
+        batch = Batch(images, adversarial, labels, shuffle, seed.fold(METHOD_DRAW), scale)
         result = self.objective(logits, batch)
         if not self.built:  # Keras notices calls of this model only, not of the one inside
             self.build(compat.input_shape(self.model))

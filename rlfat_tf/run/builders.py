@@ -12,7 +12,7 @@ from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.regularizers import LSP
 from rlfat_tf.methods.weight_perturbation import AWP
-from rlfat_tf.run import optimizers
+from rlfat_tf.run import epsilon_warmup, optimizers
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.helper import Helper, in_this_scope
 from rlfat_tf.run.training_attack import (
@@ -50,7 +50,7 @@ def build_model(
             num_classes=data_set.num_classes,
             normalize=config.normalize,
         )
-    arguments = method_arguments(config, steps_per_epoch)
+    arguments = method_arguments(config, steps_per_epoch, total_steps)
     if helping is not None:
         arguments["helper_model"] = in_this_scope(helping)
     robust = METHODS[config.method](network, **arguments)
@@ -60,13 +60,16 @@ def build_model(
     return robust
 
 
-def method_arguments(config: TrainConfig, steps_per_epoch: int) -> dict[str, Any]:
-    """Returns what a run passes to the constructor of its method."""
+def method_arguments(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> dict[str, Any]:
+    """Returns what a run of that many steps passes to the constructor of its method."""
     method = METHODS[config.method]
     arguments: dict[str, Any] = {
         "attack_bn": config.attack_bn,
         "seed": config.seed,
         "weight_decay": 0 if optimizers.decouples_weight_decay(config) else config.weight_decay,
+        "epsilon_warmup": epsilon_warmup.steps_of(
+            config.epsilon_warmup, steps_per_epoch, total_steps
+        ),
         **method.attacks_of_flags(training_attack(config)),
     }
     for flag, option in flags_of(method).items():

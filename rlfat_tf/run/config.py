@@ -20,7 +20,7 @@ from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
 from rlfat_tf.models import normalize
-from rlfat_tf.run import schedules
+from rlfat_tf.run import epsilon_warmup, schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
 from rlfat_tf.run.training_attack import TRAINING_ATTACKS, check_attack
 
@@ -111,6 +111,9 @@ class TrainConfig:
     attack_norm: str = option("linf", "Norm of the ball.", choices=tuple(NORMS))
     epsilon: float = option(
         8 / 255, "Radius of the ball: 0.03 or 8/255 in [0, 1] pixels; in l2 a length, such as 0.5."
+    )
+    epsilon_warmup: str = option(
+        "0", "Epochs over which epsilon, start and steps grow linearly; full: the whole run."
     )
     attack_steps: int = option(10, "Gradient steps of the training attack.")
     attack_step_size: float | None = option(
@@ -284,7 +287,8 @@ class TrainConfig:
         }
         if self.dataset.startswith("folder:"):
             fields["dataset"] = "folder:"
-        if schedules.parse(self.lr_schedule).depends_on_the_end:
+        warms_up_to_the_end = self.epsilon_warmup == epsilon_warmup.FULL
+        if schedules.parse(self.lr_schedule).depends_on_the_end or warms_up_to_the_end:
             fields.update(epochs=self.epochs, train_steps=self.train_steps)
         return fields
 

@@ -9,7 +9,8 @@ from rlfat_tf.attacks import FGSMRS, NFGSM, Attack
 from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
 from rlfat_tf.methods import METHODS
-from rlfat_tf.methods.attack_defaults import check_norm, completed
+from rlfat_tf.methods.attack_defaults import check_norm, check_warmup, completed
+from rlfat_tf.run import epsilon_warmup
 
 
 class AttackFlags(Protocol):
@@ -26,6 +27,9 @@ class AttackFlags(Protocol):
 
     @property
     def epsilon(self) -> float: ...  # noqa: D102
+
+    @property
+    def epsilon_warmup(self) -> str: ...  # noqa: D102
 
 
 # Of each value of --attack, the attack of each norm in which it exists.
@@ -81,6 +85,8 @@ def check_attack(config: AttackFlags) -> None:
         )
     attack = training_attack(config)
     taken = method.attacks_of_flags(attack).get("attack")
+    if epsilon_warmup.parse(config.epsilon_warmup):
+        check_warmup(method, taken)
     if taken is attack:
         completed(attack, method.attack_loss, method.attack_start)
     elif config.attack != "pgd":

@@ -18,6 +18,7 @@ def test_every_method_passes_its_arguments(method, tmp_path):
                weight_decay=1e-4, attack_bn="batch",
                ema=0.9, ema_warmup=0.5, awp=0.01, awp_warmup=1.5),
         steps_per_epoch=10,
+        total_steps=20,
     )  # fmt: skip
     assert arguments["average"] == rlfat_tf.Average(0.9, warmup=5)
     assert arguments["weight_perturbation"] == rlfat_tf.AWP(0.01, warmup=15)

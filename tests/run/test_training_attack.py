@@ -38,7 +38,7 @@ def test_attacks_of_flags(flags, attack, tmp_path):
     chosen = config(tmp_path, method="rlfat_t", **flags)
     assert training_attack(chosen) == attack
     net = rlfat_tf.models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10)
-    robust = METHODS["rlfat_t"](net, **builders.method_arguments(chosen, 10))
+    robust = METHODS["rlfat_t"](net, **builders.method_arguments(chosen, 4, 8))
     assert (type(robust.attack), robust.attack.loss) == (type(attack), "kl")
     ball = {"norm": attack.norm, "epsilon": attack.epsilon}
     assert robust.eval_attack == attacks.pgd.PGD_IN_NORM[attack.norm](
@@ -57,14 +57,14 @@ def test_which_methods_take_them(method, tmp_path):
             ):
                 config(tmp_path, method=method, attack=attack)
         else:
-            made = builders.method_arguments(config(tmp_path, method=method, attack=attack), 10)
+            made = builders.method_arguments(config(tmp_path, method=method, attack=attack), 4, 8)
             assert type(made["attack"]) is attacks.ATTACKS[attack]
     flags = {"method": method, "attack_norm": "l2", "epsilon": 0.5}
     if METHODS[method].knows_linf_only:
         with pytest.raises(ValueError, match="knows the maximum norm only"):
             config(tmp_path, **flags)
     else:
-        made = builders.method_arguments(config(tmp_path, **flags), 10)
+        made = builders.method_arguments(config(tmp_path, **flags), 4, 8)
         assert made.get("attack", made.get("eval_attack")).norm == "l2"
 
 
