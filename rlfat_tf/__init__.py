@@ -27,7 +27,7 @@ from rlfat_tf.methods import (
 )
 from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.inference import InferenceTransform
-from rlfat_tf.methods.regularizers import LSP
+from rlfat_tf.methods.regularizers import LSP, GradAlign
 from rlfat_tf.methods.weight_perturbation import AWP
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.storage.checkpoint import load
@@ -38,6 +38,7 @@ __all__ = [
     "AWP",
     "Average",
     "FeatureScattering",
+    "GradAlign",
     "HAT",
     "IKL",
     "InferenceTransform",

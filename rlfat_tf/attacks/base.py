@@ -13,78 +13,30 @@ XLA drops them.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import TYPE_CHECKING, Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.arguments import (
-    by_keyword_only,
-    choice,
-    complete,
-    count,
-    docstring_with_arguments,
-    fields_of,
-    radius,
-)
+from rlfat_tf.attacks.arguments import choice, count, fields_of, radius
+from rlfat_tf.attacks.declared import Declared
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.checks import check_images_structure, checked_images, guarded, logits_in
 from rlfat_tf.core.types import LogitsFn
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, dataclass_transform
-else:
-
-    def dataclass_transform(**_):
-        """Tells type checkers and editors which constructor the subclasses have."""
-        return lambda cls: cls
+    from typing_extensions import Self
 
 
-@dataclass_transform(
-    kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
-)
-class Attack:
+class Attack(Declared):
     """Base of the attacks: immutable arguments, and the checks that all share.
 
-    Every subclass is a frozen dataclass without a decorator. Its arguments are its annotated
-    fields, taken by keyword, see :mod:`rlfat_tf.attacks.arguments`; it implements :meth:`run`. One
+    A subclass declares its arguments, see :class:`Declared`, and implements :meth:`run`. One
     that has no use for labels sets ``reads_labels`` to False: they may be anything then. One whose
     lengths may be tensors sets ``scales`` to True, see :meth:`scaled`.
     """
 
     reads_labels = True
     scales = False
-
-    def __init_subclass__(cls, **options: Any):
-        super().__init_subclass__(**options)
-        if "__init__" in cls.__dict__:
-            raise TypeError(
-                f"Expected the arguments of the attack {cls.__name__} as annotated fields, "
-                "epsilon: float = 0.1, and no __init__; see docs/extending.md."
-            )
-        dataclasses.dataclass(frozen=True, repr=False)(cls)
-        cls.__init__ = by_keyword_only(cls)  # type: ignore[method-assign]
-        cls.__doc__ = docstring_with_arguments(cls)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_given", complete(self))
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments as they were given; those left open are None."""
-        return dict(self._given)  # type: ignore[attr-defined]
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Makes an attack of :meth:`get_config`'s result."""
-        return cls(**config)
-
-    def replace(self, **changes: Any) -> Self:
-        """Returns the same attack with some arguments changed.
-
-        A default that follows from other arguments follows them again, unless it was given:
-        ``LinfPGD(epsilon=0.1).replace(epsilon=0.2)`` takes steps twice as long.
-        """
-        return type(self)(**{**self.get_config(), **changes})
 
     def scaled(self, scale: Any) -> Self:
         """Returns the attack with all its lengths multiplied, for one call within a graph.
@@ -106,11 +58,6 @@ class Attack:
             if field.metadata.get("length"):
                 object.__setattr__(scaled, field.name, getattr(self, field.name) * scale)
         return scaled
-
-    def __repr__(self) -> str:
-        names = (field.name for field in fields_of(self) if field.init)
-        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-        return f"{type(self).__name__}({arguments})"
 
     def __call__(
         self,

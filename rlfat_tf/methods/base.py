@@ -68,8 +68,8 @@ class AdversarialModel(AdversarialSteps):
             the global batch.
         weight_decay: Factor of an L2 penalty, factor / 2 * ||w||^2 over all trainable weights:
             the coupled weight decay of the papers' optimizers.
-        regularizer: A further per-example term, for instance
-            :class:`rlfat_tf.methods.regularizers.LSP`; logged under its name.
+        regularizer: A further per-example term or a list of them, each logged under its name:
+            :mod:`rlfat_tf.methods.regularizers`.
         weight_perturbation: An :class:`rlfat_tf.AWP`, or None.
         average: An :class:`rlfat_tf.Average` of the weights, or None. Where there is one, the
             model holds it whenever it is not training.
@@ -184,18 +184,28 @@ class AdversarialModel(AdversarialSteps):
 
     @property
     def regularizer(self) -> Any:
-        """The further term of the objective, or None."""
+        """The further term of the objective, or a tuple of several, or None."""
         return self._regularizer
 
     @regularizer.setter
     def regularizer(self, regularizer: Any) -> None:
-        own = type(self).terms
-        if regularizer is not None:
-            regularizer.embedding(self.model)  # complains now, not in the first step
-            own = (*own, regularizer.term)
-        self._regularizer, self.terms = regularizer, own
+        given = regularizer if isinstance(regularizer, (list, tuple)) else [regularizer]
+        several = tuple(one for one in given if one is not None)
+        self._regularizer = several if len(several) > 1 else several[0] if several else None
+        for one in self.regularizers:
+            one.check(self.model)  # complains now, not in the first step
+        terms = (*type(self).terms, *(one.term for one in self.regularizers))
+        if len(set(terms)) < len(terms):
+            raise ValueError(f"Expected every regulariser once; received {regularizer!r}.")
+        self.terms = terms
         with self.distribute_strategy.scope():
-            self._means.track(("loss", *own, "adv_accuracy"))
+            self._means.track(("loss", *terms, "adv_accuracy"))
+
+    @property
+    def regularizers(self) -> tuple[Any, ...]:
+        """All further terms of the objective."""
+        one = self.regularizer
+        return () if one is None else one if isinstance(one, tuple) else (one,)
 
     @classmethod
     def attacks_of_flags(cls, attack: Attack) -> dict[str, Attack]:
@@ -312,7 +322,7 @@ class AdversarialModel(AdversarialSteps):
             "attack_bn": self.attack_bn,
             "seed": self.seed,
             "weight_decay": self.weight_decay,
-            "regularizer": serialize(self.regularizer) if self.regularizer else None,
+            "regularizer": [serialize(one) for one in self.regularizers] or None,
             "weight_perturbation": self.weight_perturbation and serialize(self.weight_perturbation),
             "average": None if self.average is None else serialize(self.average),
             **{option: getattr(self, option) for option in options_of(type(self))},
@@ -321,12 +331,12 @@ class AdversarialModel(AdversarialSteps):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AdversarialModel:
         """Makes a model of :meth:`get_config`'s result; the weights are new."""
-        unpack = keras.saving.deserialize_keras_object
-        return cls(
-            **{
-                name: unpack(value, custom_objects=custom_objects)
-                if isinstance(value, dict)
-                else value
-                for name, value in config.items()
-            }
-        )
+
+        def unpack(value: Any) -> Any:
+            if isinstance(value, list):
+                return [unpack(one) for one in value]
+            if not isinstance(value, dict):
+                return value
+            return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+
+        return cls(**{name: unpack(value) for name, value in config.items()})

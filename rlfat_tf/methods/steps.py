@@ -51,13 +51,13 @@ class AdversarialSteps(AveragedModel):
         result = self.objective(logits, batch)
         if not self.built:  # Keras notices calls of this model only, not of the one inside
             self.build(compat.input_shape(self.model))
-        if self.regularizer is None:
-            return result
-        term = self.regularizer(self.model, batch, training=training)
-        return result._replace(
-            loss=result.loss + self.regularizer.weight * term,
-            terms={**result.terms, self.regularizer.term: term},
-        )
+        for regularizer in self.regularizers:
+            term = regularizer(self.model, batch, training=training)
+            result = result._replace(
+                loss=result.loss + regularizer.weight * term,
+                terms={**result.terms, regularizer.term: term},
+            )
+        return result
 
     # Training and evaluation steps.
 

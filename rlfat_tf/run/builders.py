@@ -7,10 +7,9 @@ from typing import Any
 
 from rlfat_tf import data, models
 from rlfat_tf.core import compat
-from rlfat_tf.methods import METHODS, AdversarialModel
+from rlfat_tf.methods import METHODS, AdversarialModel, regularizers
 from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.options import flags_of, options_of
-from rlfat_tf.methods.regularizers import LSP
 from rlfat_tf.methods.weight_perturbation import AWP
 from rlfat_tf.run import epsilon_warmup, optimizers
 from rlfat_tf.run.config import TrainConfig
@@ -21,8 +20,6 @@ from rlfat_tf.run.training_attack import (
     training_attack,
     warn_of_short_steps,
 )
-
-LSP_FLAGS = ("lsp_weight", "lsp_neighbors", "lsp_reading", "lsp_layer")
 
 
 def build_model(
@@ -87,14 +84,14 @@ def method_arguments(config: TrainConfig, steps_per_epoch: int, total_steps: int
     if config.awp:
         warmup = round(config.awp_warmup * steps_per_epoch)
         arguments["weight_perturbation"] = AWP(config.awp, warmup=warmup)
-    if config.regularizer == "lsp":
-        arguments["regularizer"] = LSP(
-            weight=config.lsp_weight,
-            neighbors=config.lsp_neighbors,
-            reading=config.lsp_reading,
-            layer=config.lsp_layer,
+    arguments["regularizer"] = [
+        regularizers.REGULARIZERS[name](
+            norm=config.attack_norm,
             epsilon=config.epsilon,
+            **{f.name: getattr(config, flag) for flag, f in regularizers.flags_of(name).items()},
         )
+        for name in regularizers.names_in(config.regularizer)
+    ]
     return arguments
 
 
@@ -112,8 +109,9 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
         unused += ["ema_ramp", "ema_warmup", "ema_statistics"]
     if not config.awp:
         unused += ["awp_warmup"]
-    if config.regularizer != "lsp":
-        unused += LSP_FLAGS
+    for name in regularizers.REGULARIZERS:
+        if name not in regularizers.names_in(config.regularizer):
+            unused += regularizers.flags_of(name)
     if "helper_model" not in options_of(method):
         unused.append("helper_model")
     default = TrainConfig()

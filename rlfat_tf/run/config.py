@@ -14,11 +14,11 @@ from typing import Any
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS, STARTS
 from rlfat_tf.data.reading import BACKGROUNDS
-from rlfat_tf.methods import METHODS
+from rlfat_tf.methods import METHODS, regularizers
 from rlfat_tf.methods.average import STATISTICS
 from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.methods.options import flags_of, options_of
-from rlfat_tf.methods.regularizers import READINGS, REGULARIZERS
+from rlfat_tf.methods.regularizers import REGULARIZERS
 from rlfat_tf.models import normalize
 from rlfat_tf.run import epsilon_warmup, schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
@@ -55,6 +55,20 @@ def method_option(flag: str, default: Any = None) -> Any:
         text += f"; default {', '.join(defaults)}"
     metadata = {"help": f"{text}.", "choices": one.metadata["choices"], "identity": True}
     return dataclasses.field(default=default, metadata={**metadata, "check": one.metadata["check"]})
+
+
+def regularizer_option(flag: str) -> Any:
+    """A field for an argument of a regulariser, described and checked as it declares it."""
+    name, declared = next(
+        (name, regularizers.flags_of(name)[flag])
+        for name in REGULARIZERS
+        if flag in regularizers.flags_of(name)
+    )
+    found = {key: declared.metadata[key] for key in ("choices", "check")}
+    text = f"{declared.metadata['help'][:-1]}; of the regulariser {name}."
+    return dataclasses.field(
+        default=declared.default, metadata={**found, "help": text, "identity": True}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,14 +168,14 @@ class TrainConfig:
     score_beta: float | None = method_option("score_beta")
     score_c: float | None = method_option("score_c")
     regularizer: str | None = option(
-        None, "A term that composes with every method.", choices=tuple(REGULARIZERS)
+        None, f"Terms that compose with every method, joined by +: {', '.join(REGULARIZERS)}."
     )
-    lsp_weight: float = option(1.0, "Weight of the regulariser lsp.")
-    lsp_neighbors: int = option(5, "Neighbours of the regulariser lsp.")
-    lsp_reading: str = option("neighborhood", "Which of our readings of lsp.", choices=READINGS)
-    lsp_layer: str | None = option(
-        None, "Layer of lsp's embedding; default: the one before the logits."
-    )
+    lsp_weight: float = regularizer_option("lsp_weight")
+    lsp_neighbors: int = regularizer_option("lsp_neighbors")
+    lsp_reading: str = regularizer_option("lsp_reading")
+    lsp_layer: str | None = regularizer_option("lsp_layer")
+    grad_align_weight: float = regularizer_option("grad_align_weight")
+    grad_align_start: str = regularizer_option("grad_align_start")
     # The optimizer.
     optimizer: str = option("adam", "adam, adamw, sgd; tfa:<Name> on the addons stack.")
     learning_rate: float = option(1e-3, "Learning rate at the start.")
@@ -244,7 +258,6 @@ class TrainConfig:
         for name in ("attack_step_size", "learning_rate"):
             self._check(name, "a finite number above 0", lambda v: 0 < v < math.inf)
         for name in (
-            "lsp_weight",
             "weight_decay",
             "checkpoint_every",
             "ema_warmup",
@@ -261,6 +274,7 @@ class TrainConfig:
             )
         self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
         check_attack(self)
+        regularizers.names_in(self.regularizer)
         schedules.parse(self.lr_schedule)
         normalize.parse(self.normalize)
 

@@ -214,7 +214,7 @@ def test_an_attack_of_ones_own():
     assert "    way: Where to." in Mine.__doc__
     with pytest.raises(ValueError, match="Unknown way 'upp'. Did you mean 'up'"):
         Further(way="upp")
-    with pytest.raises(TypeError, match="arguments of the attack Old as annotated fields"):
+    with pytest.raises(TypeError, match="arguments of Old as annotated fields"):
 
         class Old(Bounded):
             def __init__(self, *, amount):

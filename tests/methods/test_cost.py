@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import LSP, METHODS, attacks
+from rlfat_tf import LSP, METHODS, GradAlign, attacks
 from rlfat_tf.core.compat import keras
 from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
@@ -122,6 +122,11 @@ def test_what_lsp_adds(reading, more):
     lsp = LSP(reading=reading, neighbors=2)
     found = passes_of_a_step("pgdat", **attack_of("pgdat", 2), regularizer=lsp)
     assert found == [0, 2, 1 + more, 0, 0]
+
+
+def test_what_grad_align_adds():
+    found = passes_of_a_step("pgdat", **attack_of("pgdat", 2), regularizer=GradAlign())
+    assert found == [0, 3, 2, 1, 1]
 
 
 def test_what_restarts_the_best_point_and_more_passes_add():

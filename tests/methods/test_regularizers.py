@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import LSP, PGDAT, Standard, attacks
+from rlfat_tf import LSP, PGDAT, GradAlign, Standard, attacks
 from rlfat_tf.core import compat, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.methods.steps import METHOD_DRAW
@@ -150,14 +150,33 @@ def test_a_model_whose_layers_cannot_be_seen():
     "arguments, message",
     [
         ({"reading": "neighbourhood"}, "Did you mean 'neighborhood'"),
-        ({"weight": -1}, "weight >= 0"),
-        ({"neighbors": 0}, "neighbors >= 1"),
-        ({"epsilon": 8}, r"epsilon in \[0, 1\]"),
+        ({"weight": -1}, "weight to be a finite number of at least 0"),
+        ({"neighbors": 0}, "neighbors to be an integer of at least 1"),
+        ({"epsilon": 8}, r"Did you mean 8/255"),
     ],
 )
 def test_arguments_out_of_range(arguments, message):
     with pytest.raises(ValueError, match=message):
         LSP(**arguments)
+
+
+def test_several_terms_go_with_one_method():
+    model = reference.keras_net(dtype="float64", seed=1)
+    lsp, align = LSP(weight=0.7, neighbors=3), GradAlign(weight=0.3)
+    both, plain = (
+        outcome(PGDAT(model, attack=attacks.LinfPGD(epsilon=0.1), regularizer=terms))[0]
+        for terms in ([lsp, align], None)
+    )
+    expected = plain.loss + 0.7 * both.terms["lsp_loss"] + 0.3 * both.terms["grad_align_loss"]
+    np.testing.assert_allclose(both.loss, expected, rtol=1e-6)
+    robust = Standard(reference.keras_net(), regularizer=[lsp, align])
+    assert robust.terms == ("clean_loss", "lsp_loss", "grad_align_loss")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(robust))
+    assert again.regularizers == (lsp, align)
+    robust.regularizer = []
+    assert robust.regularizer is None and robust.terms == ("clean_loss",)
+    with pytest.raises(ValueError, match="Expected every regulariser once"):
+        robust.regularizer = [lsp, lsp.replace(weight=2.0)]
 
 
 def test_saved_with_its_method():

@@ -1,28 +1,26 @@
-"""Terms that compose with every training method: `regularizer=` of a method, `--regularizer=`.
+"""LSP, "local structure preserving": embeddings whose neighbourhoods are those of the images.
 
-LSP, "local structure preserving" (Wei, Zhou & Wu, 2023, arXiv 2303.16861): of the paper only the
-abstract is public to us. It "aims to preserve the local structure of the input space in the learned
-embedding space". The three formulas here are our readings of that sentence, not the authors'.
+(Wei, Zhou & Wu, 2023, arXiv 2303.16861.) Of the paper only the abstract is public to us. It "aims
+to preserve the local structure of the input space in the learned embedding space". The three
+formulas here are our readings of that sentence, not the authors'.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import tensorflow as tf
 
-from rlfat_tf.core import compat, losses, random
+from rlfat_tf.attacks.arguments import argument, choice, count
+from rlfat_tf.core import compat, losses
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Labels, Model, Tensor
 from rlfat_tf.methods.objective import Batch
+from rlfat_tf.methods.regularizers.base import Regularizer
 
 READINGS = ("neighborhood", "laplacian", "relative")
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class LSP:
+class LSP(Regularizer):
     """Local structure preserving regularisation: our readings.
 
     z is the embedding, x the flattened image, d squared distances within the batch, N_k(i) the k
@@ -37,72 +35,21 @@ class LSP:
 
     It couples the examples of a batch; on several replicas each one couples its own, and the term
     is the mean over them.
-
-    Args:
-        weight: Of the term in the objective.
-        neighbors: k; at most one less than the batch holds are used.
-        reading: One of :data:`READINGS`.
-        layer: Name of the layer whose output is the embedding; default: the one that feeds the
-            logits.
-        epsilon: Of x_i' where the method has no adversarial image, in units of pixels in [0, 1].
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
     term = "lsp_loss"
 
-    def __init__(
-        self,
-        *,
-        weight: float = 1.0,
-        neighbors: int = 5,
-        reading: str = "neighborhood",
-        layer: str | None = None,
-        epsilon: float = 8 / 255,
-    ):
-        if reading not in READINGS:
-            raise unknown("reading of LSP", reading, READINGS)
-        if not 0 <= weight < math.inf or neighbors < 1 or not 0 <= epsilon <= 1:
-            raise ValueError(
-                "Expected weight >= 0, neighbors >= 1 and epsilon in [0, 1]; received "
-                f"{weight}, {neighbors} and {epsilon}."
-            )
-        self.weight, self.neighbors = float(weight), int(neighbors)
-        self.reading, self.layer, self.epsilon = reading, layer, float(epsilon)
-        self._embedding: tuple[Model, Model] | None = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if hasattr(self, "_embedding") and not name.startswith("_"):
-            raise AttributeError(
-                f"{name} of a regulariser cannot be set, since compiled steps have read it. Set "
-                f"another on the method: method.regularizer = LSP({name}=...)."
-            )
-        super().__setattr__(name, value)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        names = ("weight", "neighbors", "reading", "layer", "epsilon")
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> LSP:
-        """Makes a regulariser of :meth:`get_config`'s result."""
-        return cls(**config)
+    neighbors: int = count(5, "k; at most one less than the batch holds are used.")
+    reading: str = choice("neighborhood", READINGS, "Which of our readings.")
+    layer: str | None = argument(
+        None, "Layer whose output is the embedding; default: the one that feeds the logits."
+    )
 
     def __call__(self, model: Model, batch: Batch, *, training: bool) -> Tensor:
-        """Returns the term, per example [batch].
-
-        Args:
-            model: The classifier.
-            batch: The images and labels of a step.
-            training: Whether the embedding uses batch statistics.
-        """
+        """See :meth:`Regularizer.__call__`."""
         near = batch.adversarial
         if near is None:
-            shape = tf.shape(batch.images)
-            noise = random.uniform(batch.seed, shape, -self.epsilon, self.epsilon)
-            near = tf.clip_by_value(batch.images + tf.cast(noise, batch.images.dtype), 0.0, 1.0)
+            near = tf.clip_by_value(batch.images + self.noise(batch, batch.seed), 0.0, 1.0)
         x, x_near = (
             tf.reshape(images, [tf.shape(images)[0], -1]) for images in (batch.images, near)
         )
@@ -114,15 +61,21 @@ class LSP:
         compute = self.neighborhood if self.reading == "neighborhood" else self.relative
         return compute(x, z, x_near, z_near)
 
+    def check(self, model: Model) -> None:
+        """Refuses a classifier without the layer."""
+        self.embedding(model)
+
     def embedding(self, model: Model) -> Model:
         """Returns the part of the classifier that ends at the embedding; it shares all weights.
 
         Raises:
             ValueError: If there is no such layer.
         """
-        if self._embedding is None or self._embedding[0] is not model:
-            self._embedding = model, compat.part_of(model, self.layer)
-        return self._embedding[1]
+        known, part = getattr(self, "_embedding", (None, None))
+        if known is not model:
+            part = compat.part_of(model, self.layer)
+            object.__setattr__(self, "_embedding", (model, part))  # no argument: a note
+        return part
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the numbers and squared distances of the k nearest others, [batch, k] each."""
@@ -183,6 +136,3 @@ def _lengths(squares: Tensor) -> Tensor:
     """Square roots whose gradient at 0 is 0, not infinite."""
     positive = squares > 0
     return tf.where(positive, tf.sqrt(tf.where(positive, squares, 1.0)), 0.0)
-
-
-REGULARIZERS = {"lsp": LSP}
