@@ -8,6 +8,7 @@ from rlfat_tf import METHODS, PGDAT, Standard, attacks
 from rlfat_tf.core import compat, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.methods import Batch
+from rlfat_tf.models.discriminator import latent_discriminator
 from rlfat_tf.run import epsilon_warmup
 from tests import reference
 from tests.runs import config
@@ -54,7 +55,12 @@ def test_examples_are_those_of_the_smaller_radius_and_then_the_usual_ones(attack
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "standard"])
 def test_every_method_with_adversarial_examples_has_it(name):
-    given = {"feature_scattering": {}, "atld": {"epsilon": EPSILON}}.get(name, {"attack": ATTACK})
+    small = {"num_classes": reference.CLASSES, "widths": (8,), "units_per_stage": 1}
+    given = {"attack": ATTACK}
+    if name == "feature_scattering":
+        given = {}
+    elif name == "atld":
+        given = {"epsilon": EPSILON, "discriminator": latent_discriminator(**small)}
     robust = make(METHODS[name], **given)
     epsilon = getattr(robust, "epsilon", None) or robust.attack.epsilon
     for step, scale in ((0, 0.25), (3, 1.0)):
