@@ -61,7 +61,7 @@ def test_every_method_with_adversarial_examples_has_it(name):
         given = {}
     elif name == "atld":
         given = {"epsilon": EPSILON, "discriminator": latent_discriminator(**small)}
-    robust = make(METHODS[name], **given)
+    robust = make(METHODS[name], **given, **reference.needed(name))
     epsilon = getattr(robust, "epsilon", None) or robust.attack.epsilon
     for step, scale in ((0, 0.25), (3, 1.0)):
         reached = np.abs(examples(robust, step) - IMAGES).max()
