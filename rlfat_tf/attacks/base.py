@@ -20,8 +20,13 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import choice, count, fields_of, radius
 from rlfat_tf.attacks.declared import Declared
 from rlfat_tf.core import losses, norms, random
-from rlfat_tf.core.checks import check_images_structure, checked_images, guarded, logits_in
-from rlfat_tf.core.types import LogitsFn
+from rlfat_tf.core.checks import (
+    check_images_structure,
+    checked_images,
+    guarded_by_labels,
+    logits_in,
+)
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,7 +43,7 @@ class Attack(Declared):
     reads_labels = True
     scales = False
 
-    def scaled(self, scale: Any) -> Self:
+    def scaled(self, scale: float | Tensor) -> Self:
         """Returns the attack with all its lengths multiplied, for one call within a graph.
 
         Args:
@@ -62,14 +67,14 @@ class Attack(Declared):
     def __call__(
         self,
         logits_fn: LogitsFn,
-        images: Any,
-        labels: Any,
+        images: Images,
+        labels: Labels,
         *,
         seed: random.SeedLike = 0,
         unroll: bool = False,
         checked: bool = False,
-        scale: Any = None,
-    ) -> Any:
+        scale: Tensor = None,
+    ) -> Images:
         """Makes adversarial examples.
 
         Args:
@@ -103,7 +108,7 @@ class Attack(Declared):
         seed = random.as_seed(seed)
         classes: list[int | None] = []
 
-        def logits_of(candidates: Any) -> Any:
+        def logits_of(candidates: Images) -> Logits:
             logits = losses.as_float(logits_in(logits_fn(candidates)))
             classes.append(logits.shape[-1])
             return logits
@@ -115,11 +120,14 @@ class Attack(Declared):
         adversarial = tf.where(tf.math.is_finite(adversarial), adversarial, images)
         if checked or not self.reads_labels or not classes:  # transfer asks another model
             return adversarial
-        return _check_labels(adversarial, labels, classes[0])  # known only now
+        known = classes[0]  # only now
+        if known is None or losses.is_one_hot(labels):
+            return adversarial
+        return guarded_by_labels(adversarial, labels, known)
 
     def run(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
-    ) -> Any:
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool
+    ) -> Images:
         """Makes adversarial examples of checked float32 images; see :meth:`__call__`."""
         raise TypeError(f"{type(self).__name__} does not implement run().")
 
@@ -149,8 +157,8 @@ class Search(Attack):
     """
 
     def run(
-        self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed, unroll: bool
-    ) -> Any:
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool
+    ) -> Images:
         """See :meth:`Attack.__call__`.
 
         Raises:
@@ -163,19 +171,11 @@ class Search(Attack):
             )
         return self.search(logits_fn, images, labels, seed.of_examples(tf.shape(images)[0]))
 
-    def search(self, logits_fn: LogitsFn, images: Any, labels: Any, seed: random.Seed) -> Any:
+    def search(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
+    ) -> Images:
         """Makes adversarial examples; the seed's draws go with the examples."""
         raise TypeError(f"{type(self).__name__} does not implement search().")
-
-
-def _check_labels(adversarial: Any, labels: Any, classes: int | None) -> Any:
-    """Returns the images; stops what reads them if an integer label is none of the classes."""
-    if classes is None or losses.is_one_hot(labels):
-        return adversarial
-    ids = losses.class_ids(labels)
-    message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
-    inside = tf.reduce_all((ids >= 0) & (ids < classes))
-    return guarded(adversarial, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
 
 
 def check_within_ball(attack: Any) -> None:
@@ -193,20 +193,20 @@ def check_within_ball(attack: Any) -> None:
         )
 
 
-def is_correct(logits: Any, labels: Any) -> Any:
+def is_correct(logits: Logits, labels: Labels) -> Tensor:
     """Tells which examples are correctly classified, bool [batch]; with NaN logits, none is."""
     correct = tf.argmax(logits, -1, output_type=tf.int32) == losses.class_ids(labels)
     return correct & ~tf.reduce_any(tf.math.is_nan(logits), axis=-1)
 
 
 def attack_remaining(
-    attempt: Callable[[Any, Any, Any, random.Seed], Any],
+    attempt: Callable[[Images, Labels, Images, random.Seed], Images],
     logits_fn: LogitsFn,
-    images: Any,
-    labels: Any,
+    images: Images,
+    labels: Labels,
     seed: random.Seed,
-    found: Any,
-) -> Any:
+    found: Images,
+) -> Images:
     """Attacks again those examples that ``found`` leaves classified correctly, and only those.
 
     Args:
@@ -223,7 +223,7 @@ def attack_remaining(
     """
     rows = tf.where(is_correct(logits_fn(found), labels))
 
-    def attack() -> Any:
+    def attack() -> Images:
         take = rows[:, 0]
         some, theirs, so_far = (tf.gather(tensor, take) for tensor in (images, labels, found))
         points = attempt(some, theirs, so_far, seed.rows(take))

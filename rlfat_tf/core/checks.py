@@ -233,10 +233,21 @@ def checked_labels(labels: Labels, classes: int | None = None, *, soft: bool = T
         labels = guarded(labels, tf.reduce_all(fraction == 0), data)
     if classes is None:
         return labels
+    return guarded_by_labels(labels, labels, classes)
+
+
+def guarded_by_labels(value: Tensor, labels: Labels, classes: int) -> Tensor:
+    """Returns the value and stops whoever reads it if an integer label is none of the classes.
+
+    Args:
+        value: Any tensor.
+        labels: Integers [batch] or [batch, 1].
+        classes: How many classes the model has.
+    """
     ids = losses.class_ids(labels)
     inside = tf.reduce_all((ids >= 0) & (ids < classes))
     message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
-    return guarded(labels, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
+    return guarded(value, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
 
 
 def _dtype(values: Any) -> str:

@@ -144,17 +144,17 @@ def check_results(curve: Sequence[Record]) -> list[Finding]:
 def _black_box(point: Record) -> Iterator[Case]:
     """Yields attacks without gradients that are stronger than all attacks with gradients."""
     attacks = {n: r for n, r in point["attacks"].items() if r.get("bounded", True)}
-    blind = {name for name, record in attacks.items() if _is_black_box(name, record)}
-    seeing = [name for name in attacks if name not in blind]
+    black_box = {name for name, record in attacks.items() if _is_black_box(name, record)}
+    white_box = [name for name in attacks if name not in black_box]
     advice = (
         "Without gradients an attack knows less, so the gradients are masked or their attacks too "
         "weak: robust accuracy may be lower still; look for what masks them, use more steps, "
         "restarts and losses."
     )
-    for name in sorted(blind) if seeing else ():
+    for name in sorted(black_box) if white_box else ():
         record = attacks[name]
-        if all(_is_stronger(record, attacks[other]) for other in seeing):
-            best = min(seeing, key=lambda other: attacks[other]["robust_accuracy"])
+        if all(_is_stronger(record, attacks[other]) for other in white_box):
+            best = min(white_box, key=lambda other: attacks[other]["robust_accuracy"])
             low, high = record["robust_accuracy"], attacks[best]["robust_accuracy"]
             yield (
                 high - low,
@@ -164,17 +164,17 @@ def _black_box(point: Record) -> Iterator[Case]:
                     f"the best attack with gradients, {best}, {high:.1%}. {advice}",
                 ),
             )
-    for name in seeing:
-        before = False
+    for name in white_box:
+        after_gradients = False
         for part, record in attacks[name].get("components", {}).items():
             broken, examples = record["broken"], attacks[name]["examples"]
-            if _is_black_box(part, record) and before and _beyond_noise(broken, examples):
+            if _is_black_box(part, record) and after_gradients and _beyond_noise(broken, examples):
                 message = (
                     f"At epsilon {_number(point['epsilon'])} {part} breaks {broken} of {examples} "
                     f"examples that the parts of {name} with gradients had left robust. {advice}"
                 )
                 yield broken / examples, finding("black-box", message)
-            before = before or not _is_black_box(part, record)
+            after_gradients = after_gradients or not _is_black_box(part, record)
 
 
 def _rises(curve: Sequence[Record]) -> Iterator[Case]:

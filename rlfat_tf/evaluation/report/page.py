@@ -1,21 +1,23 @@
-"""The page of a report: one HTML file that holds all that it shows.
+"""The page of a report: its sections, and the sentences that explain them.
 
-It loads nothing and runs nothing (its own policy forbids both), so it can be mailed, archived and
-printed. What a user supplies, such as names and paths, is escaped.
+It is one HTML file that holds all that it shows. What a user supplies, such as names and paths, is
+escaped.
 """
 
 from __future__ import annotations
 
-import base64
-import html
 import re
-import string
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from rlfat_tf.core.types import Report
-from rlfat_tf.evaluation.report.plots import DPI
+from rlfat_tf.evaluation.report.html_parts import (
+    document,
+    escaped,
+    fact_list,
+    picture,
+    section,
+    table,
+)
 from rlfat_tf.evaluation.report.table import (
     interval_text,
     number_text,
@@ -27,151 +29,75 @@ from rlfat_tf.evaluation.report.table import (
 NORMS = {"linf": "L<sub>∞</sub>", "l2": "L<sub>2</sub>"}
 # Of the figures that have their place in the page.
 CAPTIONS = {
-    "attacks": "Accuracy on clean images, under every attack, and in the worst case. Whiskers: 95% "
-    "intervals.",
-    "curve": "Robust accuracy by the radius of the ball.",
-    "adversarial": "Images, what was added to them (enlarged), and what came of it. Above each: "
-    "what the model says.",
-    "salience": "Salience maps (SmoothGrad): how much each pixel moves the true class's logit.",
-    "block_shuffle": "Random Block Shuffle: an image, its horizontal strips shuffled, then its "
-    "vertical strips too.",
-    "shuffled": "Accuracy on shuffled test images.",
-    "sensitivity": "Loss sensitivity by the strength of the change.",
+    "attacks": "Accuracy on clean images, under each attack, and in the worst case, with 95% "
+    "confidence intervals.",
+    "curve": "Robust accuracy for each radius ε.",
+    "adversarial": "Clean images, their perturbations (enlarged) and the adversarial images. The "
+    "prediction of the model stands above each image.",
+    "salience": "Salience maps (SmoothGrad): how strongly each pixel influences the logit of the "
+    "true class.",
+    "block_shuffle": "Random Block Shuffle: an image, the same with its horizontal strips "
+    "shuffled, and the same with its vertical strips shuffled as well.",
+    "shuffled": "Accuracy on test images whose blocks are shuffled.",
+    "sensitivity": "Loss sensitivity for each strength of the transformation.",
 }
 OF_ONE_ATTACK = ("adversarial", "sensitivity")
-# The folders of an absolute path: whom a page is sent to has others.
-FOLDERS = re.compile(r"(?<![\w.:/<])/(?:[^\s/,=:<>'\"]+/)+")
 ABOUT_ATTACKS = (
-    "An example is robust under an attack if it is correctly classified before and after it; in "
-    "the worst case, if it is robust under every attack that keeps within ε. The parts of an "
-    "attack "
-    "run one after the other, each on what those before it have left, and their accuracy is what "
-    "is left then. Median L<sub>2</sub>: of the perturbations that broke an example."
+    "An example is robust under an attack if it is classified correctly both before and after the "
+    "attack. In the worst case it is robust if this holds for every attack that stays within ε. "
+    "The parts of an ensemble such as AutoAttack run one after the other: each part attacks the "
+    "examples that the parts before it have not broken, and its accuracy is the share of all "
+    "examples that are still robust after it. The median L<sub>2</sub> is that of the "
+    "perturbations that broke an example."
 )
 ABOUT_INFERENCE = (
-    "Non-adaptive attacks see the classifier alone, and what they make is transformed afterwards; "
-    "adaptive ones attack through the transform. Only the adaptive figures say what withstands an "
-    "adversary who knows of it."
+    "A non-adaptive attack attacks the classifier alone, and the inference transform is applied to "
+    "its adversarial examples afterwards. An adaptive attack attacks the classifier and the "
+    "transform together. Only the accuracy under adaptive attacks measures robustness against an "
+    "adversary who knows of the transform."
 )
 ABOUT_FEATURES = (
-    "Shuffling destroys the structure of the whole image and keeps what is within the blocks: the "
-    "accuracy that is left is owed to local features."
+    "Shuffling its blocks destroys the global structure of an image and keeps the structure within "
+    "each block. The accuracy that remains is due to local features."
 )
 ABOUT_SENSITIVITY = (
-    "Mean length of the loss's gradient at images that were made brighter or darker: the less, the "
-    "smoother the classifier around images that it was not trained on."
+    "The mean norm of the gradient of the loss with respect to the image, at test images that were "
+    "transformed. The smaller it is, the smoother is the loss around images that differ from those "
+    "of training."
 )
-STYLE = """
-:root { color-scheme: light dark; --ink: #1d2329; --soft: #5c6670; --line: #d9dee3; --page: #fff;
-  --card: #f5f7f9; --clean: #00785a; --worst: #c43e00; --warn: #fff6e0; --link: #0060a0; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e8eb; --soft: #a0aab3; --line: #39424a;
-  --page: #14181c; --card: #1e2429; --clean: #35c79c; --worst: #ff8a4c; --warn: #33290f;
-  --link: #7cc4f2; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; overflow-wrap: anywhere;
-  color: var(--ink); background: var(--page);
-  font: 1rem/1.5 system-ui, "Segoe UI", Roboto, Helvetica, sans-serif; }
-a { color: var(--link); } sub { line-height: 0; }
-h1 { margin: 0; font-size: 1.7rem; line-height: 1.2; } h3 { margin: 1.5rem 0 0; font-size: 1rem; }
-h2 { margin: 2.5rem 0 .5rem; padding-top: .8rem; border-top: 1px solid var(--line);
-  font-size: 1.25rem; }
-p, figcaption { margin: .4rem 0; max-width: 46rem; color: var(--soft); font-size: .92rem;
-  text-wrap: pretty; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .8rem;
-  margin: 1.5rem 0 0; }
-.cards div { padding: .8rem 1rem; border-radius: .5rem; border-top: 3px solid var(--line);
-  background: var(--card); }
-.cards dt, .cards small { display: block; color: var(--soft); font-size: .85rem; font-weight: 400; }
-.cards dd { margin: 0; font-size: 1.75rem; font-weight: 600; line-height: 1.4; }
-.cards .clean { border-color: var(--clean); } .cards .clean dd { color: var(--clean); }
-.cards .worst { border-color: var(--worst); } .cards .worst dd { color: var(--worst); }
-.warnings { margin: 1.5rem 0 0; padding: .7rem 1rem .9rem; border-left: 4px solid #e69f00;
-  border-radius: .25rem; background: var(--warn); }
-.warnings h2 { margin: 0; padding: 0; border: 0; font-size: 1rem; }
-.warnings ul { margin: .3rem 0 0; padding-left: 1.2rem; }
-.wide { display: inline-block; max-width: 100%; margin: .8rem 2.5rem .8rem 0; overflow-x: auto;
-  vertical-align: top; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem 0 .35rem 1.4rem; border-bottom: 1px solid var(--line); text-align: right;
-  vertical-align: baseline; white-space: nowrap; }
-th:first-child { padding-left: 0; text-align: left; } tbody th { font-weight: 600; }
-thead th { border-bottom-width: 2px; color: var(--soft); font-weight: 500; }
-tr.part th { padding-left: 1.2rem; font-weight: 400; } tr.worst > * { font-weight: 700; }
-.text td { text-align: left; white-space: normal; } .text th:last-child { text-align: left; }
-code, pre { font: .8rem/1.45 ui-monospace, Menlo, Consolas, monospace; }
-pre { padding: .7rem 1rem; border-radius: .4rem; background: var(--card); white-space: pre-wrap; }
-figure { margin: 1.2rem 0; }
-figure img { display: block; max-width: 100%; height: auto; padding: .5rem; border-radius: .4rem;
-  background: #fff; }
-.facts { margin: .8rem 0; columns: 20rem; column-gap: 2.5rem; font-size: .9rem; }
-.facts div { display: flex; gap: 1rem; justify-content: space-between; padding: .15rem 0;
-  border-bottom: 1px solid var(--line); break-inside: avoid; }
-.facts dt { color: var(--soft); white-space: nowrap; } .facts dd { margin: 0; text-align: right; }
-@media (max-width: 40rem) { th, td { padding-left: .9rem; } .wide { margin-right: 0; } }
-@media print { html { font-size: 11px; } body { max-width: none; padding: 0; }
-  .wide { overflow: visible; }
-  figure, tr, .cards, .warnings { break-inside: avoid; } h2, h3, p { break-after: avoid; } }
-"""
-PAGE = string.Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Robustness of $model</title>
-<style>$style</style>
-</head>
-<body>
-<header>
-<p>Adversarial robustness</p>
-<h1>$model</h1>
-$cards
-</header>
-<main>
-$main
-</main>
-</body>
-</html>
-""")
 
 
 def page(report: Report, pictures: Mapping[str, bytes]) -> str:
     """Returns the whole page."""
     radius = radius_text(report["epsilon"], report["norm"])
     at = "" if report["epsilon"] is None else f" at ε = {radius}"
-    figure = {name: _figure(name, picture, report) for name, picture in pictures.items()}
+    figure = {name: _figure(name, data, report) for name, data in pictures.items()}
     placed = {name: figure.pop(name, "") for name in CAPTIONS}
     sensitivity = report.get("sensitivity", {}).items()
     sections = [
         _warnings(report),
-        _section(f"Attacks{at}", ABOUT_ATTACKS, placed["attacks"], *_attacks(report)),
-        _section("Inference transform", ABOUT_INFERENCE, _inference(report.get("inference", {}))),
-        _section("Several radii", "", placed["curve"], _curve(report)),
-        _section("Adversarial examples", "", placed["adversarial"]),
-        _section("What the model looks at", "", placed["salience"]),
-        _section(
+        section(f"Attacks{at}", ABOUT_ATTACKS, placed["attacks"], *_attacks(report)),
+        section("Inference transform", ABOUT_INFERENCE, _inference(report.get("inference", {}))),
+        section("Robust accuracy by radius", "", placed["curve"], _curve(report)),
+        section("Adversarial examples", "", placed["adversarial"]),
+        section("Salience maps", "", placed["salience"]),
+        section(
             "Local features",
             ABOUT_FEATURES,
             placed["block_shuffle"],
             placed["shuffled"],
             _shuffled(report.get("shuffled", {})),
         ),
-        _section(
+        section(
             "Loss sensitivity",
             ABOUT_SENSITIVITY,
             placed["sensitivity"],
             *(_sensitivity(name, series) for name, series in sensitivity),
         ),
-        _section("Further figures", "", *figure.values()),
-        _section("How it was made", "", *_origin(report)),
+        section("Further figures", "", *figure.values()),
+        section("How to reproduce this report", "", *_origin(report)),
     ]
-    return PAGE.substitute(
-        style=STYLE,
-        model=_text(report["model"]),
-        cards=_cards(report, radius),
-        main="\n".join(filter(None, sections)),
-    )
+    return document(report["model"], _cards(report, radius), sections)
 
 
 def _cards(report: Report, radius: str) -> str:
@@ -188,7 +114,7 @@ def _cards(report: Report, radius: str) -> str:
             interval_text(worst),
         ),
         ("", "Threat model", f"{norm} {radius}", "untargeted, pixels in [0, 1]"),
-        ("", "Examples", f"{report['examples']:,}", _text(report.get("dataset", ""))),
+        ("", "Examples", f"{report['examples']:,}", escaped(report.get("dataset", ""))),
     ]
     filled = [
         f'<div class="{kind}"><dt>{name}</dt><dd>{value}<small>'
@@ -203,7 +129,7 @@ def _warnings(report: Report) -> str:
         return ""
     lines = ["<h2>Warnings: read these before the numbers</h2>", "<ul>"]
     for found in report["warnings"]:
-        check, message, page = (_text(found[key]) for key in ("check", "message", "page"))
+        check, message, page = (escaped(found[key]) for key in ("check", "message", "page"))
         if re.match("https?://", page):
             page = f'<a href="{page}">{page}</a>'
         lines.append(f"<li><strong>{check}</strong>: {message} See {page}.</li>")
@@ -216,7 +142,7 @@ def _attacks(report: Report) -> Iterator[str]:
     rows = [
         (
             row.kind,
-            _text(row.name),
+            escaped(row.name),
             percent_text(row.accuracy),
             interval_text(row.interval),
             number_text(row.examples, ",d"),
@@ -226,13 +152,13 @@ def _attacks(report: Report) -> Iterator[str]:
         )
         for row in table_rows(report)
     ]
-    yield _table([*head, "seconds"], rows)
+    yield table([*head, "seconds"], rows)
     settings = [
-        (row.kind, _text(row.name), f"<code>{_text(row.attack)}</code>")
+        (row.kind, escaped(row.name), f"<code>{escaped(row.attack)}</code>")
         for row in table_rows(report)
         if row.attack
     ]
-    yield _table(["attack", "configuration"], settings, "text")
+    yield table(["attack", "configuration"], settings, "text")
 
 
 def _curve(report: Report) -> str:
@@ -248,13 +174,13 @@ def _curve(report: Report) -> str:
         )
         for point in points
     ]
-    return _table(["ε", *map(_text, names), "worst case", "95% interval"], rows)
+    return table(["ε", *map(escaped, names), "worst case", "95% interval"], rows)
 
 
 def _shuffled(accuracies: Mapping[str, float]) -> str:
     found = sorted((int(count), accuracy) for count, accuracy in accuracies.items())
     rows = [("", f"{count} × {count}", percent_text(accuracy)) for count, accuracy in found]
-    return _table(["blocks", "accuracy"], rows)
+    return table(["blocks", "accuracy"], rows)
 
 
 def _inference(forms: Report) -> str:
@@ -265,14 +191,14 @@ def _inference(forms: Report) -> str:
     lines = [
         (
             "",
-            _text(f"{form}, {knows.replace('_', '-')}"),
+            escaped(f"{form}, {knows.replace('_', '-')}"),
             percent_text(results["clean_accuracy"]),
             *(percent_text(results[knows][name]) for name in names),
         )
         for form, results in forms.items()
         for knows in ("non_adaptive", "adaptive")
     ]
-    return _table(["form, attacks", "clean", *map(_text, names)], lines)
+    return table(["form, attacks", "clean", *map(escaped, names)], lines)
 
 
 def _sensitivity(transform: str, series: Report) -> str:
@@ -283,68 +209,26 @@ def _sensitivity(transform: str, series: Report) -> str:
         ("", f"{m:g}", *(number_text(found.get(m), ".4f") for found in values.values()))
         for m in magnitudes
     ]
-    return _table([_text(transform), *map(_text, values)], rows)
+    return table([escaped(transform), *map(escaped, values)], rows)
 
 
 def _origin(report: Report) -> Iterator[str]:
     """Yields what one needs to know to do it again."""
     if "command" in report:
-        yield f"<pre>{_text(report['command'])}</pre>"
+        yield f"<pre>{escaped(report['command'])}</pre>"
     facts = {name: report[name] for name in ("seed", "batch_size", "machine") if name in report}
-    yield _facts({**facts, **report["versions"]})
+    yield fact_list({**facts, **report["versions"]})
     if "config" in report:
         yield "<h3>Configuration</h3>"
-        yield _facts(report["config"])
+        yield fact_list(report["config"])
 
 
-def _facts(facts: Report) -> str:
-    lines = []
-    for name, value in facts.items():
-        values = value if isinstance(value, list) else [value]
-        shown = ", ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
-        shown = "\N{EN DASH}" if value is None else _text(shown)
-        lines.append(f"<div><dt>{_text(name)}</dt><dd>{shown}</dd></div>")
-    return "\n".join(['<dl class="facts">', *lines, "</dl>"])
-
-
-def _section(title: str, about: str, *parts: str) -> str:
-    """Returns a section, or nothing if there is nothing in it."""
-    filled = [part for part in parts if part]
-    if not filled:
-        return ""
-    head = [f"<h2>{title}</h2>", *([f"<p>{about}</p>"] if about else [])]
-    return "\n".join(["<section>", *head, *filled, "</section>"])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
-    """Returns a table. Rows are a class and cells of HTML, the first of which is the row's head."""
-    lines = []
-    for kind, first, *rest in rows:
-        cells = "".join(f"<td>{cell}</td>" for cell in rest)
-        lines.append(f'<tr class="{kind}"><th scope="row">{first}</th>{cells}</tr>')
-    if not lines:
-        return ""
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    start = f'<div class="wide"><table class="{style}">'
-    body = ["<tbody>", *lines, "</tbody>", "</table></div>"]
-    return "\n".join([start, f"<thead><tr>{top}</tr></thead>", *body])
-
-
-def _figure(name: str, picture: bytes, report: Report) -> str:
-    """Returns a figure with the picture in it, as large as matplotlib meant it."""
-    width = round(struct.unpack(">I", picture[16:20])[0] * 96 / DPI)  # 96 pixels: an inch in CSS
-    data = base64.b64encode(picture).decode("ascii")
-    caption = CAPTIONS.get(name, _text(name))
+def _figure(name: str, data: bytes, report: Report) -> str:
+    caption = CAPTIONS.get(name, escaped(name))
     pictured = report.get("pictured")
     if pictured and name in OF_ONE_ATTACK:
         radius = radius_text(pictured["epsilon"], report["norm"])
-        caption += f" Adversarial images are those of {_text(pictured['attack'])} at ε = {radius}."
-    return (
-        f'<figure>\n<img alt="{_text(name)}" width="{width}" src="data:image/png;base64,{data}">\n'
-        f"<figcaption>{caption}</figcaption>\n</figure>"
-    )
-
-
-def _text(value: Any) -> str:
-    """Returns what a user supplied as text of a page, without the folders of absolute paths."""
-    return html.escape(FOLDERS.sub("", str(value)))
+        caption += (
+            f" Adversarial images are those of {escaped(pictured['attack'])} at ε = {radius}."
+        )
+    return picture(name, data, caption)
