@@ -1,8 +1,9 @@
-"""Makes the runs of studies.
+"""Makes the runs of studies, and the tables and pictures of what they found.
 
     python -m studies a1                     # runs what is missing, one after the other
     python -m studies a1 c --list            # what is done, what is missing, about how long
     python -m studies a1 --only=pgdat-seed0  # some of them
+    python -m studies a1 --tables            # writes docs/results.md and docs/figures/ anew
 
 Whatever was begun goes on where it was, and every finished run is a file that can be committed.
 """
@@ -22,7 +23,7 @@ from rlfat_tf.core.compat import keras
 from rlfat_tf.run import train
 from rlfat_tf.run.signals import Interrupted
 from rlfat_tf.storage import locks
-from studies import execute, looks
+from studies import execute, looks, report
 from studies.catalogue import STUDIES
 from studies.runs import Folders, Look, NotPossible, Run
 
@@ -49,6 +50,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Folders.results)
     parser.add_argument("--data_dir", help="folder of prepared TFDS data sets")
     parser.add_argument("--list", action="store_true", help="what is done and what is missing")
+    parser.add_argument("--tables", action="store_true", help="tables and pictures of the results")
     args = parser.parse_args(argv)
     for name in args.names:
         if name not in STUDIES:
@@ -111,6 +113,9 @@ def main(argv: Sequence[str]) -> None:
     args = parse(argv)
     if args.list:
         show(args)
+        return
+    if args.tables:
+        report.write(args.names, args.folders)
         return
     os.nice(max(0, LOW_PRIORITY - os.nice(0)))
     signal.signal(signal.SIGTERM, signal.default_int_handler)

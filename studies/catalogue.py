@@ -55,7 +55,7 @@ FAST: dict[str, Any] = {
     "batch_size": 128,
     "epsilon": 8 / 255,
     "attack_steps": 10,
-    "attack_step_size": None,
+    "attack_step_size": ...,
     "optimizer": "sgd",
     "learning_rate": 0.1,
     "lr_schedule": "onecycle:0.3",
@@ -74,7 +74,7 @@ C: dict[str, Any] = {
     "validation_examples": 1000,
     "ema": 0.0,  # made of the number of steps
 }
-ONE_STEP: dict[str, Any] = {"attack": "n_fgsm", "attack_steps": 1}
+ONE_STEP: dict[str, Any] = {"attack": "n_fgsm", "attack_steps": ...}
 
 
 def seeds(
@@ -86,8 +86,12 @@ def seeds(
     first: int = 0,
     **more: Any,
 ) -> list[Run]:
-    """Returns the runs of one recipe, a number of seeds from the first on."""
-    return [Run(study, recipe, first + i, flags, minutes, **more) for i in range(number)]
+    """Returns the runs of one recipe, a number of seeds from the first on.
+
+    A flag whose value is ``...`` is left at the library's default.
+    """
+    given = {name: value for name, value in flags.items() if value is not ...}
+    return [Run(study, recipe, first + i, given, minutes, **more) for i in range(number)]
 
 
 def _of_methods(study: str, base: Mapping[str, Any], few: int, minutes: int) -> list[Run]:
@@ -104,8 +108,9 @@ def _within(study: str, runs: list[Run], *recipes: str) -> list[Run]:
 
 
 def _c(recipe: str, budget: int = 60, **flags: Any) -> Run:
-    given = {name: value for name, value in {**C, **flags}.items() if value is not ...}
-    return Run("c", recipe, 0, given, budget + 40, examples=1000, autoattack=500, budget=budget)
+    judged = {"examples": 1000, "autoattack": 500}
+    (run,) = seeds("c", recipe, {**C, **flags}, 1, budget + 40, budget=budget, **judged)
+    return run
 
 
 def _differences(study: str, *pairs: tuple[str, str]) -> tuple[Any, ...]:
@@ -145,8 +150,8 @@ DRIVEN: dict[str, Any] = {
     "batch_size": 128,
     "epsilon": 16 / 255,
     "attack": "fgsm_rs",
-    "attack_steps": 1,
-    "attack_step_size": None,
+    "attack_steps": ...,
+    "attack_step_size": ...,
 }
 of_frame += [
     run
@@ -161,8 +166,8 @@ c = [
     _c("local_global-60", method="local_global", attack_steps=2, attack_step_size=5 / 255),
     _c("local_global-20", 20, method="local_global", attack_steps=2, attack_step_size=5 / 255),
     # These two smooth labels in their own way, and bring attacks of their own.
-    _c("feature_scattering-60", method="feature_scattering", label_smoothing=..., attack_steps=...),
-    _c("atld-60", method="atld", label_smoothing=..., attack_steps=...),
+    _c("feature_scattering-60", method="feature_scattering", label_smoothing=...),
+    _c("atld-60", method="atld", label_smoothing=...),
     _c("trades2-60", method="trades", attack_steps=2),
     _c("rlfat_t2-60", method="rlfat_t", attack_steps=2),
 ]
@@ -199,6 +204,7 @@ STUDIES: dict[str, Study] = {
         "RLFAT where robust networks overfit: 1,000 images, wrn-10-2",
         tuple(a2),
         compared=_differences("a2", *RLFAT_PAIRS),
+        drawn=(("a2", "pgdat"), ("a2", "rlfat_p")),
     ),
     "c": Study(
         "All of CIFAR-10, robustness at equal time",
@@ -216,6 +222,7 @@ STUDIES: dict[str, Study] = {
         "RLFAT where robust networks overfit: 500 images, wrn-10-1",
         tuple(a1),
         compared=_differences("a1", *RLFAT_PAIRS),
+        drawn=(("a1", "pgdat"), ("a1", "rlfat_p")),
     ),
     "b": Study(
         "RLFAT inside today's frame: average, label smoothing, AWP",
@@ -232,6 +239,7 @@ STUDIES: dict[str, Study] = {
             (("b", "rlfat_t-a1"), ("a1", "rlfat_t")),
             (("b", "rlfat_t-a1"), ("b", "trades-a1")),
         ),
+        drawn=(("a2", "pgdat"), ("a2", "rlfat_p"), ("b", "pgdat-a2"), ("b", "rlfat_p-a2")),
     ),
     "f": Study(
         "LSP beside standard training and PGDAT",
@@ -255,6 +263,12 @@ STUDIES: dict[str, Study] = {
             (("frame", "pgdat-frame"), ("a1", "pgdat")),
             (("frame", "rlfat_p-frame"), ("a1", "rlfat_p")),
             (("frame", "n_fgsm"), ("frame", "pgd10")),
+        ),
+        drawn=(
+            ("a1", "pgdat"),
+            ("a1", "rlfat_p"),
+            ("frame", "pgdat-frame"),
+            ("frame", "rlfat_p-frame"),
         ),
     ),
 }

@@ -11,6 +11,8 @@ from typing import Any
 from rlfat_tf.run.builders import warn_of_ignored_flags
 from rlfat_tf.run.config import TrainConfig
 
+Recipe = tuple[str, str]  # the study to which it belongs, and its name
+
 # Of runs whose length is a budget of time, until that is known.
 WINDOW = 8  # the average of the weights reaches back over this part of such a run
 
@@ -34,7 +36,7 @@ class Folders:
     data_dir: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """One training and its evaluation.
 
@@ -62,6 +64,11 @@ class Run:
     def name(self) -> str:
         """Its name within the study."""
         return f"{self.recipe}-seed{self.seed}"
+
+    @property
+    def of(self) -> Recipe:
+        """What it shares with other seeds."""
+        return self.study, self.recipe
 
     @property
     def key(self) -> str:
@@ -107,7 +114,7 @@ class Run:
         return config
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Look:
     """A measurement of networks that runs have left, without training.
 
@@ -151,11 +158,12 @@ class Study:
         title: The question in a few words.
         runs: In their order; those of other studies are shared with them.
         looks: In their order, after the runs.
-        compared: Pairs of recipes whose difference is of interest, first minus second, as
-            ``(study, recipe)``.
+        compared: Pairs of recipes whose difference is of interest, first minus second.
+        drawn: Recipes whose robust accuracy is drawn by epoch.
     """
 
     title: str
     runs: tuple[Run, ...]
     looks: tuple[Look, ...] = ()
-    compared: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = ()
+    compared: tuple[tuple[Recipe, Recipe], ...] = ()
+    drawn: tuple[Recipe, ...] = ()

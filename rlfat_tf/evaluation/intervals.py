@@ -7,7 +7,7 @@ import math
 Z_95 = 1.959963984540054  # the normal distribution's 97.5 % point
 
 
-def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson(successes: float, trials: float, z: float = Z_95) -> tuple[float, float]:
     """Returns Wilson's score interval of a proportion.
 
     (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n), p = successes / trials
@@ -16,7 +16,8 @@ def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
 
     Args:
         successes: How many examples were correctly classified.
-        trials: Of how many.
+        trials: Of how many. A fraction where examples are not independent of each other and are
+            worth fewer than they are.
         z: Quantile of the normal distribution; the default makes an interval of 95 %.
 
     Returns:

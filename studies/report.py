@@ -1,0 +1,151 @@
+"""Writes what the studies found into the pages of the documentation, and their pictures.
+
+A page has marks, ``<!-- studies: a1: begin -->`` and ``... end -->``, between which everything is
+made of the JSON files of the runs; the words around them are somebody's.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlfat_tf.storage.files import write_text
+from studies import estimates, figures, results, tables
+from studies.catalogue import STUDIES
+from studies.runs import Folders, Look, Study
+from studies.tables import Finished
+
+PAGE = Path("docs/results.md")
+PICTURES = "figures"  # beside the page
+
+
+def section(name: str, study: Study, folders: Folders) -> tuple[str, dict[str, str]]:
+    """Returns the text of a study and its pictures, SVG by name."""
+    finished = Finished(study.runs, folders)
+    taken = {look: found for look in study.looks if (found := results.read(look, folders))}
+    parts: list[str] = []
+    pictures: dict[str, str] = {}
+
+    def picture(figure: Any, title: str) -> None:
+        file = f"{name}-{len(pictures) + 1}.svg"
+        pictures[file] = figures.svg(figure)
+        parts.append(f"![{title}]({PICTURES}/{file})")
+
+    if finished.by_recipe:
+        if name == "e":
+            parts.append(tables.gaps(name, finished))
+        else:
+            parts += [tables.accuracies(name, finished), tables.differences(name, study, finished)]
+        for draw, title in DRAWN.items():
+            figure = draw(name, study, finished)
+            if figure is not None:
+                picture(figure, title)
+    local = {look: found for look, found in taken.items() if look.kind == "local"}
+    if local:
+        parts.append(tables.local(local))
+        picture(_shuffled(local), "Accuracy on images whose blocks are shuffled")
+        picture(_salience(local), "Salience maps of the same images by each network")
+    forms = {look: found for look, found in taken.items() if look.kind == "forms"}
+    if forms:
+        parts.append(tables.forms(forms))
+    missing = [
+        f"{tables.label(recipe, name)} (seed {', '.join(map(str, seeds))})"
+        for recipe, seeds in finished.missing.items()
+    ]
+    missing += [f"`{look.name}`" for look in study.looks if look not in taken]
+    if missing:
+        parts.append(f"Not run yet: {'; '.join(missing)}.")
+    parts.append(f"`python -m studies {name}`, [json](../results/studies/{name}).")
+    return "\n\n".join(part for part in parts if part), pictures
+
+
+def _by_epoch(name: str, study: Study, finished: Finished) -> Any:
+    """Draws robust accuracy on the validation images by epoch, where two recipes are there."""
+    found = [recipe for recipe in study.drawn if recipe in finished.by_recipe]
+    if len(found) < 2:
+        return None
+    lines = {
+        tables.label(recipe, name).replace("`", ""): [
+            [
+                (epoch + 1, share)
+                for epoch, share in zip(
+                    result["epochs"]["epoch"], result["epochs"]["val_adv_accuracy"]
+                )
+                if share is not None
+            ]
+            for result in finished.by_recipe[recipe].values()
+        ]
+        for recipe in found
+    }
+    return figures.curves(lines, "epoch", "robust accuracy, validation")
+
+
+def _by_minutes(name: str, study: Study, finished: Finished) -> Any:
+    """Draws AutoAttack accuracy against the budget of time, where runs have one."""
+    budgets = {run.of: run.budget for run in study.runs if run.budget is not None}
+    found = [recipe for recipe in finished.by_recipe if recipe in budgets]
+    if name == "e" or len(found) < 2:
+        return None
+    points = {}
+    for recipe in found:
+        correct = finished.correct(recipe, finished.seeds(recipe), "best", "autoattack")
+        points[recipe[1]] = float(budgets[recipe] or 0), estimates.of_accuracy(correct)
+    return figures.against_minutes(points)
+
+
+DRAWN: dict[Callable[[str, Study, Finished], Any], str] = {
+    _by_epoch: "Robust accuracy by epoch: the mean over seeds, each seed in a faint line",
+    _by_minutes: "Accuracy under AutoAttack against minutes of training, with intervals of 95 %",
+}
+
+
+def _shuffled(taken: dict[Look, dict[str, Any]]) -> Any:
+    lines = {
+        look.run.recipe: [[(int(k), share) for k, share in found["shuffled"].items()]]
+        for look, found in taken.items()
+    }
+    return figures.curves(lines, "blocks along each axis", "accuracy")
+
+
+def _salience(taken: dict[Look, dict[str, Any]]) -> Any:
+    def numbers(texts: Iterable[str]) -> Any:
+        return np.stack([np.frombuffer(base64.b64decode(text), np.uint8) for text in texts]) / 255
+
+    some = next(iter(taken.values()))
+    images = numbers(some["images"]).reshape(len(some["images"]), 32, 32, 3)
+    maps = {
+        look.run.recipe: numbers(found["salience"]).reshape(-1, 32, 32)
+        for look, found in taken.items()
+    }
+    return figures.salience(images, maps)
+
+
+def with_section(text: str, name: str, content: str) -> str:
+    """Puts a study's section between its marks of a page.
+
+    Raises:
+        ValueError: If the page has no such marks.
+    """
+    begin, end = f"<!-- studies: {name}: begin -->", f"<!-- studies: {name}: end -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"Expected {begin} and {end} in the page.")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def write(names: Iterable[str], folders: Folders, page: Path = PAGE) -> None:
+    """Writes the sections of the studies that a page has marks for, and their pictures."""
+    text = page.read_text("utf-8")
+    for name in names:
+        if f"<!-- studies: {name}: begin -->" not in text:
+            continue
+        content, pictures = section(name, STUDIES[name], folders)
+        text = with_section(text, name, content)
+        for file, picture in pictures.items():
+            write_text(page.parent / PICTURES / file, picture)
+    write_text(page, text)
