@@ -11,6 +11,7 @@ machine: a child may use :data:`CPU_SECONDS` of processor time.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -86,13 +87,14 @@ class Forks:
 
     Args:
         folder: Where the output of the children is kept.
+        module: What is imported before any child is started.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, module: str = "rlfat_tf.run.cli"):
         self._folder = folder
         self._children: list[Child] = []
         self._program = subprocess.Popen(
-            [sys.executable, "-W", "ignore", __file__],
+            [sys.executable, "-W", "ignore", __file__, module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -192,6 +194,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    from rlfat_tf.run import cli  # noqa: F401  for all children
-
+    importlib.import_module(sys.argv[1])
     serve()

@@ -63,6 +63,11 @@ class Trained:
     folder: Path
     summary: dict[str, Any]
 
+    @property
+    def tested(self) -> dict[str, float]:
+        """What the test set has given."""
+        return {name: self.summary[name] for name in ("test_accuracy", "test_adv_accuracy")}
+
     def files(self) -> dict[Path, tuple[int, int]]:
         """What tells whether a file of it was touched."""
         found = [path for path in self.folder.rglob("*") if path.is_file()]

@@ -38,7 +38,7 @@ def test_processes_end_with_a_test_that_fails(all_forks):
 
 
 def test_processes_end_with_pytest_however_it_ends(tmp_path):
-    other = Forks(tmp_path)
+    other = Forks(tmp_path, module="json")
     child = other.start("-c", WAIT)
     other._program.stdin.close()  # as when this process is killed
     assert other._program.wait() == KILLED

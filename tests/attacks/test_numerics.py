@@ -29,7 +29,10 @@ SMALL = {
     "square": attacks.Square(epsilon=EPSILON, queries=100),
     "spsa": attacks.SPSA(epsilon=EPSILON, steps=10, samples=32, learning_rate=0.05),
     "nattack": attacks.NAttack(epsilon=EPSILON, population=20, iterations=10),
-    "autoattack": attacks.AutoAttack(epsilon=EPSILON, budget=0.05),
+    # Two of its parts, each of which stands above.
+    "autoattack": attacks.AutoAttack(
+        version="custom", attacks=("apgd_ce", "square"), epsilon=EPSILON, budget=0.05
+    ),
 }
 
 

@@ -87,7 +87,7 @@ def test_8_bit_images_are_scaled():
 
 
 def test_autoattack_reads_like_the_literature(tmp_path):
-    attack = evaluation.AutoAttack(epsilon=0.03, budget=0.03)
+    attack = evaluation.AutoAttack(epsilon=0.03, budget=0.01)
     report = attack.evaluate(NET, (IMAGES, LABELS), report_dir=tmp_path, checked=False)
     result = report["attacks"]["autoattack"]
     assert list(result["components"]) == ["apgd_ce", "apgd_t", "fab_t", "square"]

@@ -213,16 +213,16 @@ def ends(jobs):
 @pytest.mark.current
 def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(forks, tmp_path):
     """One is asked to stop, then the chief, which writes, is killed; in the end nothing differs."""
-    length = {"epochs": 4, "optimizer": "sgd", "learning_rate": 0.01, "export": True}
+    length = {"epochs": 2, "optimizer": "sgd", "learning_rate": 0.01, "export": True}
     run = config(tmp_path / "run", distribution="multi_worker", **length)
 
-    statuses, told = ends(two_workers(forks, run, 1, "step@3", signal.SIGTERM))
+    statuses, told = ends(two_workers(forks, run, 1, "step@1", signal.SIGTERM))
     assert statuses == [143, 143], told
     for text in told:
         assert "Stopped by SIGTERM. The same command again goes on" in text
     assert not (tmp_path / "run/summary.json").exists()
 
-    statuses, (killed, told) = ends(two_workers(forks, run, 0, "step@6"))
+    statuses, (killed, told) = ends(two_workers(forks, run, 0, "step@3"))
     assert statuses == [KILLED, 1] and "Traceback" not in told, told
     assert "Resuming at step" in told and "WROTE" in killed and "WROTE" not in told
     assert "Error: Another of the 2 workers" in told and "Give the same command again" in told

@@ -11,6 +11,15 @@ from rlfat_tf.run import callbacks, signals, train
 from rlfat_tf.run import workdir as workdir_of_a_run
 from tests.runs import TRAINED, check_same, config, weights
 
+# Runs of tests/run/test_kill.py are exported and tested after they have resumed.
+RUN = {**TRAINED, "export": False}
+
+
+@pytest.fixture
+def tested_at_once(trained, monkeypatch):
+    """The test set gives the figures of the run that nothing happened to."""
+    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: trained.tested)
+
 
 @pytest.mark.parametrize(
     ("first", "total", "expected"),
@@ -27,6 +36,7 @@ def test_segments(first, total, expected):
 
 
 @pytest.mark.parametrize("stop_at", [1, 2])
+@pytest.mark.usefixtures("tested_at_once")
 def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch, stop_at):
     """Stopped within an epoch (1 of 2 steps) or between two epochs; the averages go on as well."""
     original = callbacks.Checkpoints.on_train_batch_end
@@ -36,7 +46,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatc
             signal.raise_signal(signal.SIGTERM)
         original(self, batch, logs)
 
-    run = config(tmp_path, **TRAINED)
+    run = config(tmp_path, **RUN)
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
         with pytest.raises(signals.Interrupted):
@@ -46,6 +56,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatc
 
 
 @pytest.mark.current
+@pytest.mark.usefixtures("tested_at_once")
 def test_a_finished_run_trains_nothing_again_and_may_grow(trained, tmp_path, monkeypatch, capsys):
     short = {**TRAINED, "epochs": 1}
     train.run(config(tmp_path, **{**short, "export": False}))
@@ -71,14 +82,16 @@ def test_another_run_in_the_same_folder_is_refused(trained):
         train.run(again(epochs=1))
 
 
-def test_two_replicas_train_as_one_and_resume(tmp_path):
+def test_two_replicas_train_as_one_and_resume(trained, tmp_path, monkeypatch):
     """The same batches in the same order, also after resuming.
 
     Without an attack, whose signs would make much of Keras 2's two ways to compute a variance.
     """
     sgd = {"method": "standard", "optimizer": "sgd", "learning_rate": 0.02}
-    train.run(config(tmp_path / "one", **sgd))
-    train.run(config(tmp_path / "two", **sgd, distribution="mirrored", epochs=1))
+    with monkeypatch.context() as patch:  # two replicas test once, in the end
+        patch.setattr(train, "evaluate_on_test", lambda *_: trained.tested)
+        train.run(config(tmp_path / "one", **sgd))
+        train.run(config(tmp_path / "two", **sgd, distribution="mirrored", epochs=1))
     train.run(config(tmp_path / "two", **sgd, distribution="mirrored"))
     for one, other in zip(weights(tmp_path / "one"), weights(tmp_path / "two")):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)

@@ -56,19 +56,15 @@ for path in sys.argv[1:]:
     with tf.io.gfile.GFile(loaded.class_names.asset_path.numpy()) as file:
         print(json.dumps(file.read().splitlines()))
 """
-
-
-def command(folder, *arguments):
-    """Runs Python where this library is not on the path."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+# The command of TensorFlow, in the same process.
+COMMAND = """
+import runpy
+sys.argv = [
+    "saved_model_cli", "run", "--dir=float32", "--tag_set=serve",
+    "--signature_def=serving_default", "--inputs=images=float.npy", "--outdir=out",
+]
+runpy.run_module("tensorflow.python.tools.saved_model_cli", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +82,21 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_served_without_keras_equals_the_model(folder):
-    printed = command(folder, "-c", SERVE, *PRECISIONS).splitlines()
+@pytest.fixture(scope="module")
+def printed(folder):
+    """What Python prints where this library is not on the path and Keras cannot be imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE + COMMAND, *PRECISIONS],
+        cwd=folder,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_served_without_keras_equals_the_model(folder, printed):
     for precision in PRECISIONS:
         refusals, (names, *printed) = printed[:4], printed[4:]
         for refusal, belongs in zip(refusals, ("default", "default", "uint8")):
@@ -107,13 +116,9 @@ def test_served_without_keras_equals_the_model(folder):
                 np.testing.assert_array_equal(served["label"], served["logits"].argmax(-1))
 
 
+@pytest.mark.usefixtures("printed")
 def test_the_command_of_tensorflow(folder):
     """It loads the graph without Python's objects, as TensorFlow Serving does."""
-    command(
-        folder, "-m", "tensorflow.python.tools.saved_model_cli", "run", "--dir=float32",
-        "--tag_set=serve", "--signature_def=serving_default", "--inputs=images=float.npy",
-        "--outdir=out",
-    )  # fmt: skip
     wanted = np.load(folder / "wanted-float32.npy")
     np.testing.assert_allclose(np.load(folder / "out/logits.npy"), wanted, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(np.load(folder / "out/label.npy"), wanted.argmax(-1))
