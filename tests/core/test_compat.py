@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
-from tests import conftest, reference
+from tests import fixtures, reference
 
 LIBRARY = Path(compat.__file__).parents[2]
 
@@ -91,7 +91,7 @@ def test_frugal_saving(tmp_path, monkeypatch):
 
 
 def test_importing_the_library_changes_nothing_in_keras():
-    assert conftest.CHANGED_IN_KERAS == []
+    assert fixtures.CHANGED_IN_KERAS == []
 
 
 def test_dtype_policy_is_restored():

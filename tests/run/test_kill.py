@@ -66,11 +66,6 @@ def test_stopped_and_killed_on_the_way(forks, trained, tmp_path):
     assert process.wait() == KILLED, process.output
     assert not (tmp_path / "run" / "export").exists()
 
-    process = start(forks, run)
-    time.sleep(random.uniform(0, 3))
-    process.kill()
-    assert process.wait() in (0, KILLED)
-
     finish(forks, run)
     check_same(trained.folder, tmp_path / "run")
     check_served(trained.folder, tmp_path / "run")
