@@ -15,7 +15,7 @@ from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.recognition import KnownClassifiers
 from rlfat_tf.evaluation.report.writing import refuse_to_replace
-from rlfat_tf.run import cli, dataset, workdir
+from rlfat_tf.run import cli, dataset, helper, workdir
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.storage import checkpoint
 from rlfat_tf.storage.reading import Damaged, Refused
@@ -230,9 +230,25 @@ def a_record(folder):
     return folder / "data.json", lambda: dataset.read_record(folder)
 
 
+def a_helper(folder):
+    made = helper.Helper(None, "a1" * 32)
+    helper.write_record(folder, made)
+    return folder / helper.RECORD, lambda: helper.check_same(folder, made)
+
+
 @pytest.mark.parametrize(
     "make",
-    [a_backup, a_state, images_kept, a_report, a_config, a_file_of_flags, a_summary, a_record],
+    [
+        a_backup,
+        a_state,
+        images_kept,
+        a_report,
+        a_config,
+        a_file_of_flags,
+        a_summary,
+        a_record,
+        a_helper,
+    ],
 )
 @amounts
 def test_mutated_files_of_runs_and_evaluations(tmp_path, make, amount):
