@@ -3,7 +3,9 @@
 Per step (see docs/methods.md): K passes of the attack, forward and back to the images, in inference
 mode; the training passes, forward and back to the weights; for methods on the KL divergence one
 forward pass more. All else - the attack's arithmetic, the losses, Random Block Shuffle, Adam,
-metrics, ``fit`` itself - is overhead.
+metrics, ``fit`` itself - is overhead. Adversarial weight perturbation makes the training passes
+twice. Label smoothing and the average of the weights make no pass: they are measured against the
+same step without them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from benchmarks.train_step import BATCH, EPSILON, STEP_SIZE, STEPS, batch, netwo
 from rlfat_tf.core.compat import keras
 from rlfat_tf.methods import METHODS
 
-NET, TARGET = "wrn-10-2", 1.05
+NET, TARGET, TARGET_WITHOUT_PASSES = "wrn-10-2", 1.05, 1.02
 
 
 class Passes(NamedTuple):
@@ -39,6 +41,16 @@ PASSES = {
     "rbsat_t": Passes(STEPS, 2, 1),
     "rlfat_p": Passes(STEPS, 2, 0),
     "rlfat_t": Passes(STEPS, 3, 1),
+}
+
+# What composes with every method, here with PGDAT: its arguments, and the passes of a step.
+FRAMES: dict[str, tuple[dict[str, Any], Passes]] = {
+    "AWP": ({"weight_perturbation": rlfat_tf.AWP(0.01)}, Passes(STEPS, 2, 0)),
+    "N-FGSM": ({"attack": rlfat_tf.attacks.NFGSM(epsilon=EPSILON)}, Passes(1, 1, 0)),
+}
+WITHOUT_PASSES: dict[str, dict[str, Any]] = {
+    "label smoothing": {"label_smoothing": 0.1},
+    "an average": {"average": rlfat_tf.Average(0.999)},
 }
 
 
@@ -79,19 +91,28 @@ def bare(net: Any, images: Any, labels: Any, passes: Passes, steps: int) -> Any:
     return run
 
 
-def overhead(method: str, args: argparse.Namespace) -> measure.Row:
+def compiled(method: str, net: Any, **arguments: Any) -> Any:
+    """Wraps the network as a user would."""
+    attack = rlfat_tf.attacks.LinfPGD(epsilon=EPSILON, steps=STEPS, step_size=STEP_SIZE)
+    usual = {} if METHODS[method].instead_of_an_attack else {"attack": attack}
+    robust = METHODS[method](net, **{**usual, **arguments})
+    robust.compile(optimizer=keras.optimizers.Adam(1e-3))
+    return robust
+
+
+def overhead(
+    method: str, arguments: dict[str, Any], passes: Passes, args: argparse.Namespace
+) -> measure.Row:
     """One method's step over its passes."""
     images, labels = batch()
     net = network(NET, "float32")
-    attack = rlfat_tf.attacks.LinfPGD(epsilon=EPSILON, steps=STEPS, step_size=STEP_SIZE)
-    robust = METHODS[method](net, attack=None if METHODS[method].instead_of_an_attack else attack)
-    robust.compile(optimizer=keras.optimizers.Adam(1e-3))
-    steps = args.steps if PASSES[method].attack else 10 * args.steps
-    floor = bare(net, tf.constant(images), tf.constant(labels), PASSES[method], steps)
+    robust = compiled(method, net, **arguments)
+    steps = args.steps if passes.attack > 1 else 10 * args.steps
+    floor = bare(net, tf.constant(images), tf.constant(labels), passes, steps)
     seconds = measure.interleaved(
         {"step": ours(robust, images, labels, steps), "passes": floor}, args.pairs
     )
-    ratios = [step / passes for step, passes in zip(seconds["step"], seconds["passes"])]
+    ratios = [step / floor for step, floor in zip(seconds["step"], seconds["passes"])]
     return measure.row(
         ratios,
         target=TARGET,
@@ -99,13 +120,43 @@ def overhead(method: str, args: argparse.Namespace) -> measure.Row:
         peer="the passes alone",
         same="the same network",
         seconds=seconds,
-        settings={"passes": PASSES[method]._asdict(), "network": NET, "batch": BATCH},
+        settings={"passes": passes._asdict(), "network": NET, "batch": BATCH},
+    )
+
+
+def against_the_plain_step(arguments: dict[str, Any], args: argparse.Namespace) -> measure.Row:
+    """PGDAT's step with something that makes no pass, over the step without it."""
+    images, labels = batch()
+    sides = {
+        name: ours(
+            compiled("pgdat", network(NET, "float32"), **given), images, labels, 2 * args.steps
+        )
+        for name, given in (("with", arguments), ("without", {}))
+    }
+    seconds = measure.interleaved(sides, args.pairs)
+    return measure.row(
+        [one / other for one, other in zip(seconds["with"], seconds["without"])],
+        target=TARGET_WITHOUT_PASSES,
+        better="lower",
+        peer="the same step without it",
+        same="the same network",
+        seconds=seconds,
+        settings={"network": NET, "batch": BATCH},
     )
 
 
 def jobs(args: argparse.Namespace) -> measure.Jobs:
     """Returns the rows' names, and how each is measured."""
-    return {
-        f"{method} step over its bare passes": functools.partial(overhead, method, args)
-        for method in PASSES
+    rows: measure.Jobs = {
+        f"{method} step over its bare passes": functools.partial(overhead, method, {}, passes, args)
+        for method, passes in PASSES.items()
     }
+    for name, (arguments, passes) in FRAMES.items():
+        rows[f"pgdat step with {name} over its bare passes"] = functools.partial(
+            overhead, "pgdat", arguments, passes, args
+        )
+    for name, arguments in WITHOUT_PASSES.items():
+        rows[f"pgdat step with {name} over the step without"] = functools.partial(
+            against_the_plain_step, arguments, args
+        )
+    return rows

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import LSP, METHODS, GradAlign, attacks
+from rlfat_tf import AWP, LSP, METHODS, Average, GradAlign, attacks
 from rlfat_tf.core.compat import keras
 from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
@@ -127,6 +127,11 @@ def test_what_lsp_adds(reading, more):
 def test_what_grad_align_adds():
     found = passes_of_a_step("pgdat", **attack_of("pgdat", 2), regularizer=GradAlign())
     assert found == [0, 3, 2, 1, 1]
+
+
+def test_what_the_frame_adds():
+    frame = {"label_smoothing": 0.1, "average": Average(0.9), "weight_perturbation": AWP(0.01)}
+    assert passes_of_a_step("trades", **attack_of("trades", 3), **frame) == [1, 3, 4, 0, 0]
 
 
 def test_what_restarts_the_best_point_and_more_passes_add():
