@@ -191,12 +191,12 @@ class AdversarialModel(AdversarialSteps):
     def regularizer(self, regularizer: Any) -> None:
         given = regularizer if isinstance(regularizer, (list, tuple)) else [regularizer]
         several = tuple(one for one in given if one is not None)
-        self._regularizer = several if len(several) > 1 else several[0] if several else None
-        for one in self.regularizers:
+        for one in several:
             one.check(self.model)  # complains now, not in the first step
-        terms = (*type(self).terms, *(one.term for one in self.regularizers))
+        terms = (*type(self).terms, *(one.term for one in several))
         if len(set(terms)) < len(terms):
             raise ValueError(f"Expected every regulariser once; received {regularizer!r}.")
+        self._regularizer = several if len(several) > 1 else several[0] if several else None
         self.terms = terms
         with self.distribute_strategy.scope():
             self._means.track(("loss", *terms, "adv_accuracy"))

@@ -20,7 +20,7 @@ def batch(scale=None, dtype=tf.float64):
 
 
 def noise(number, epsilon, norm="linf"):
-    draw = norms.get(norm).random_start(IMAGES, epsilon, "uniform", OWN.fold(number))
+    draw = norms.get(norm).random_start(tf.constant(IMAGES), epsilon, "uniform", OWN.fold(number))
     return draw.numpy()
 
 
@@ -79,7 +79,7 @@ def test_two_classes_of_a_linear_model_are_aligned_and_three_are_not():
 
 
 def test_an_example_without_a_gradient_is_left_out():
-    model = linear(2)
+    model = linear(3)
     weights = [np.zeros(w.shape, np.float32) for w in model.get_weights()]
     model.set_weights(weights)
     with tf.GradientTape() as tape:

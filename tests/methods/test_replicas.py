@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import LSP, METHODS, attacks
+from rlfat_tf import LSP, METHODS, GradAlign, attacks
 from rlfat_tf.core import random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.methods.objective import global_batch_size
@@ -91,6 +91,7 @@ CASES = {
     "batch-norm": ("rlfat_t", {"block_shuffle": "image"}),
     "first-order": ("local_global", {"variant": "first_order"}),
     "game": ("atld", {"objective_form": "game"}),
+    "grad-align": ("pgdat", {"regularizer": GradAlign(epsilon=0.3, weight=5.0)}),
 }
 
 

@@ -113,6 +113,7 @@ def test_what_cannot_be_set(compiled):
     assert robust.trades_lambda == 6.0
     with pytest.raises(ValueError, match="Unknown layer"):
         robust.regularizer = LSP(layer="nowhere")
+    assert robust.regularizer is None
     regularizer = LSP()
     with pytest.raises(AttributeError, match=r"method.regularizer = LSP\(weight=...\)"):
         regularizer.weight = 3.0
