@@ -1,7 +1,8 @@
 """The command line: absl flags made from the configuration, and the recipes beneath them.
 
-Later layers win: defaults, the recipe ``flags/<dataset>_<method>.cfg``, ``--flagfile``s, and the
-other flags of the command line, wherever they stand. The library itself never reads a flag.
+Later layers win: defaults, the recipe (``--recipe``, else ``flags/<dataset>_<method>.cfg``),
+``--flagfile``s, and the other flags of the command line, wherever they stand. The library itself
+never reads a flag.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from absl import app, flags
 
-from rlfat_tf.run import evaluate, recipes, train
+from rlfat_tf.run import cost, evaluate, recipes, train
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.signals import Interrupted
@@ -30,6 +31,13 @@ ALSO_CALLED = {
 
 # What means something else in another norm than the one for which a layer has set it.
 OF_A_NORM = ("epsilon", "attack_step_size", "attack_random_start")
+
+
+LEGEND = (
+    "Passes of a step are those of the attack + those of the update, each forward and back. "
+    "Accuracies in per\ncent: clean / AutoAttack, unless another attack is named. Published are "
+    "others' figures, measured are ours.\n\n"
+)
 
 
 # Older releases of absl cannot take the type that a parser or serializer is for.
@@ -127,12 +135,9 @@ def _layers(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return files, rest
 
 
-def _first_look(config: type, arguments: Sequence[str]) -> flags.FlagValues:
+def _first_look(arguments: Sequence[str]) -> flags.FlagValues:
     """Parses without complaint, to learn for which data set and method a recipe is wanted."""
-    values = flags.FlagValues()
-    define_flags(config, values)
-    flags.DEFINE_string("flagfile", "", "", flag_values=values)
-    flags.DEFINE_string("undefok", "", "", flag_values=values)
+    values = new_values()
     _read(values, ["", *arguments], known_only=True)
     return values
 
@@ -169,11 +174,12 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, l
 
     Raises:
         flags.Error: If a flag is unknown or its value does not parse.
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of its range, or there is no such recipe.
     """
     files, rest = _layers(argv)
-    wanted = _first_look(TrainConfig, [*files, *rest])
-    recipe = recipes.read(f"{wanted['dataset'].value}_{wanted['method'].value}")
+    wanted = _first_look([*files, *rest])
+    named, pair = wanted["recipe"].value, (wanted[name].value for name in ("dataset", "method"))
+    recipe = recipes.chosen(named, *map(str, pair))
     length: dict[str, Any] = {"epochs": TrainConfig.epochs, "train_steps": None}
     remaining: list[str] = []
     for layer in (recipe, files, rest):
@@ -189,6 +195,28 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, l
                 values[name].value = values[name].default
     settings = {f.name: values[f.name].value for f in fields(TrainConfig)}
     return TrainConfig(**{**settings, **length}), remaining
+
+
+def new_values() -> flags.FlagValues:
+    """Returns flag values in which the flags of :class:`TrainConfig` are defined."""
+    values = flags.FlagValues()
+    define_flags(TrainConfig, values)
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    flags.DEFINE_string("undefok", "", "", flag_values=values)
+    return values
+
+
+def recipe_rows() -> list[tuple[str, ...]]:
+    """Returns the rows of ``--recipe=list``, the head first."""
+    head = ("recipe", "network", "epochs", "passes a step", "published", "measured")
+    rows: list[tuple[str, ...]] = [head]
+    for name in recipes.names():
+        config, _ = parse(["", f"--recipe={name}"], new_values())
+        recipe = recipes.read(name)
+        length = str(config.epochs) if config.epochs else f"{config.train_steps} steps"
+        seen = (recipe.published, recipe.measured)
+        rows.append((name, config.model, length, cost.passes(config), *seen))
+    return rows
 
 
 def parse_eval(argv: Sequence[str], values: flags.FlagValues) -> tuple[EvalConfig, list[str]]:
@@ -241,6 +269,12 @@ def _train(arguments: Sequence[Any]) -> None:
     if config.print_config:
         print(config.to_json())
         return
+    if config.recipe == recipes.LIST:
+        print(LEGEND + recipes.table(recipe_rows()))
+        return
+    unfounded = None if config.recipe else recipes.missing(config.dataset, config.method)
+    if unfounded:
+        print(unfounded, flush=True)
     try:
         train.run(config)
     except Interrupted as stop:

@@ -80,6 +80,12 @@ class TrainConfig:
     """
 
     # What is trained on what.
+    recipe: str | None = option(
+        None,
+        "Recipe beneath all other flags, a file of flags/; list: show them. Default: "
+        "<dataset>_<method>, where there is one.",
+        identity=False,
+    )
     dataset: str = option("digits", "Data set: a name, tfds:<builder> or folder:<path>.")
     method: str = option("rlfat_p", "Training method.", choices=tuple(METHODS))
     model: str = option("wrn-16-2", "Network, for instance w32-10, wrn-34-10 or small_cnn.")
@@ -90,7 +96,7 @@ class TrainConfig:
     )
     # Where things are.
     workdir: str | None = option(
-        None, "Folder of the run; default runs/<dataset>_<method>.", identity=False
+        None, "Folder of the run; default runs/<recipe> or runs/<dataset>_<method>.", identity=False
     )
     data_dir: str | None = option(
         None, "Folder of prepared TFDS data sets; default TFDS's own.", identity=False
@@ -286,7 +292,8 @@ class TrainConfig:
     @property
     def run_dir(self) -> str:
         """The folder of the run."""
-        return self.workdir or f"runs/{re.sub(r'[^A-Za-z0-9.-]+', '_', self.dataset)}_{self.method}"
+        name = self.recipe or f"{self.dataset}_{self.method}"
+        return self.workdir or f"runs/{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}"
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from absl import app, flags
 
-from rlfat_tf import models
-from rlfat_tf.methods import METHODS
-from rlfat_tf.run import builders, cli, recipes, schedules
+from rlfat_tf.run import builders, cli, schedules
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
 from tests import reference
@@ -25,26 +22,9 @@ PAPER = {"cifar10": ("w32-10", 79800, 10), "cifar100": ("w32-10", 79800, 7),
 
 
 def parse(*arguments: str) -> TrainConfig:
-    values = flags.FlagValues()
-    cli.define_flags(TrainConfig, values)
-    flags.DEFINE_string("flagfile", "", "", flag_values=values)
-    flags.DEFINE_string("undefok", "", "", flag_values=values)
-    config, remaining = cli.parse(["train.py", *arguments], values)
+    config, remaining = cli.parse(["train.py", *arguments], cli.new_values())
     assert remaining == []
     return config
-
-
-def test_every_recipe_parses_and_its_network_exists():
-    assert len(recipes.names()) == 63
-    for name in recipes.names():
-        method = next(m for m in METHODS if name.endswith(f"_{m}"))
-        dataset = name[: -len(method) - 1]
-        config = parse(f"--dataset={dataset}", f"--method={method}")
-        assert (config.dataset, config.method) == (dataset, method)
-        stated = dict(flag[2:].split("=", 1) for flag in recipes.read(name))
-        assert stated["dataset"] == dataset and stated["method"] == method
-        assert stated["attack_bn"] == config.attack_bn
-        assert any(config.model == m or "<" in m for m in models.MODELS)
 
 
 @pytest.mark.parametrize("dataset", PAPER)
@@ -86,13 +66,8 @@ def test_epochs_and_train_steps_replace_each_other():
 
 
 def test_defaults_are_those_of_the_dataclass_without_a_recipe():
-    config = parse("--dataset=svhn_cropped", "--method=pgdat")
-    assert config == TrainConfig(dataset="svhn_cropped", method="pgdat")
-
-
-def test_recipes_are_found_from_any_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert parse("--dataset=stl10", "--method=rlfat_t").model == "w40-2"
+    config = parse("--dataset=folder:photos", "--method=pgdat")
+    assert config == TrainConfig(dataset="folder:photos", method="pgdat")
 
 
 def test_another_norm_than_that_of_the_recipe_has_another_ball():
@@ -118,6 +93,8 @@ def test_another_norm_than_that_of_the_recipe_has_another_ball():
         ("--attack=fgsmrs", "Did you mean 'fgsm_rs'"),
         ("--attack_norm=l2", "also needs --epsilon: its default is a radius of the maximum norm"),
         ("--attack_random_start=radial", "random_start in the norm 'linf'"),
+        ("--recipe=cifar10_pgdt", "Did you mean 'cifar10_pgdat' or .* --recipe=list shows all"),
+        ("--recipe=../flags/cifar10_pgdat", "Unknown recipe"),
         ("--method=rlfat_q", "Did you mean 'rlfat_"),
         ("--validation_fraction=1", "in \\[0, 1\\)"),
         ("--validation_every=60", "at most --epochs, else no epoch is validated; received 60"),
@@ -150,15 +127,6 @@ def test_what_is_wrong_is_said(argument, message):
 def test_flags_that_the_method_does_not_take(arguments, ignored):
     with pytest.warns(UserWarning, match=f"makes no use of {ignored}"):
         builders.warn_of_ignored_flags(parse("--dataset=svhn_cropped", *arguments))
-
-
-def test_no_recipe_has_a_flag_that_its_method_does_not_take():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for name in recipes.names():
-            arguments = [f for f in recipes.read(name) if f.startswith(("--dataset", "--method"))]
-            builders.warn_of_ignored_flags(parse(*arguments))
-        builders.warn_of_ignored_flags(parse("--regularizer=lsp", "--lsp_weight=2", "--eta=3"))
 
 
 @pytest.mark.parametrize(
