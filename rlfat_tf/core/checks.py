@@ -221,6 +221,7 @@ def checked_labels(labels: Labels, classes: int | None = None, *, soft: bool = T
                 f"Expected one-hot labels with {classes} columns, as many as the model has "
                 f"logits; received {labels.shape[-1]}."
             )
+        labels = _checked_rows(labels)
         if soft:
             return labels
         greatest = tf.reduce_max(labels, axis=-1)
@@ -248,6 +249,16 @@ def guarded_by_labels(value: Tensor, labels: Labels, classes: int) -> Tensor:
     inside = tf.reduce_all((ids >= 0) & (ids < classes))
     message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
     return guarded(value, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])
+
+
+def _checked_rows(rows: Labels) -> Labels:
+    """Returns label rows and stops whoever reads them if one is no distribution of classes."""
+    shares = tf.cast(rows, tf.float32)
+    lowest, sums = tf.reduce_min(shares), tf.reduce_sum(shares, axis=-1)
+    fine = (lowest >= 0) & tf.reduce_all(tf.abs(sums - 1) < 1e-2)
+    message = "Expected label rows that are not negative and sum to 1; received entries from"
+    data = [message, lowest, "and sums from", tf.reduce_min(sums), "to", tf.reduce_max(sums)]
+    return guarded(rows, fine, data)
 
 
 def _dtype(values: Any) -> str:

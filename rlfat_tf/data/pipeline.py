@@ -1,11 +1,14 @@
 """Batches from arrays in memory: shuffled, augmented and endless, or one pass in order.
 
 The order of an epoch and every augmentation draw are pure functions of the seed, the epoch and the
-example. Hence a run can go on at any step: the stream is computed from there, nothing is skipped
-by computing it.
+example; so is the partner with which CutMix mixes it, which looks as it does in this epoch itself.
+Hence a run can go on at any step: the stream is computed from there, nothing is skipped by
+computing it.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,11 +16,12 @@ from rlfat_tf.core import random
 from rlfat_tf.core.types import Images, Labels, Tensor
 from rlfat_tf.data import augment as augmentations
 from rlfat_tf.data.arrays import Arrays
+from rlfat_tf.data.augment.mixing import label_rows
 
 PARALLEL_CALLS, PREFETCHED = 4, 2
 
-# Branches of the seed, so that the order and the augmentations draw different numbers.
-_ORDER, _AUGMENT = 0, 1
+# Branches of the seed, so that the order, augmentations and mixtures draw different numbers.
+_ORDER, _AUGMENT, _MIX = 0, 1, 2
 
 
 def steps_per_epoch(arrays: Arrays, batch_size: int) -> int:
@@ -41,7 +45,13 @@ def steps_per_epoch(arrays: Arrays, batch_size: int) -> int:
 
 
 def training_batches(
-    arrays: Arrays, *, batch_size: int, seed: int, augment: str = "flip", start_step: int = 0
+    arrays: Arrays,
+    *,
+    batch_size: int,
+    seed: int,
+    augment: str = "flip",
+    start_step: int = 0,
+    num_classes: int | None = None,
 ) -> tf.data.Dataset:
     """Makes an endless stream of shuffled, augmented batches.
 
@@ -52,21 +62,24 @@ def training_batches(
         augment: Names from ``AUGMENTATIONS`` joined by ``+``, applied from left to right.
         start_step: Global step of the first batch; the stream is that of ``start_step=0`` without
             its first ``start_step`` batches.
+        num_classes: K of the label rows; needed where an augmentation mixes labels (``cutmix``).
 
     Returns:
-        Pairs of images, float32 [batch_size, H, W, C] in [0, 1], and labels, int32 [batch_size].
-        Under a strategy every replica gets its slice of each batch, on several machines too.
+        Pairs of images, float32 [batch_size, H, W, C] in [0, 1], and labels: int32 [batch_size],
+        or of mixed images float32 [batch_size, K], rows that sum to 1. Under a strategy every
+        replica gets its slice of each batch, on several machines too.
 
     Raises:
         ImportError: If an augmentation needs TensorFlow Addons, and they cannot be imported.
         TypeError: If the examples are no :class:`Arrays`.
-        ValueError: If there are fewer examples than ``batch_size``, ``start_step`` is negative or
-            an augmentation is unknown.
+        ValueError: If there are fewer examples than ``batch_size``, ``start_step`` is negative, an
+            augmentation is unknown or ``num_classes`` is missing or too small.
     """
     steps = steps_per_epoch(arrays, batch_size)
     if start_step < 0:
         raise ValueError(f"Expected a start_step of at least 0; received {start_step}.")
     chain = augmentations.parse(augment)
+    classes = 0 if chain.mixing is None else _checked_classes(arrays, augment, num_classes)
     total, shape = len(arrays), tuple(arrays.images.shape[1:])
     images, labels = _tensors(arrays)
     start_epoch, start_batch = divmod(start_step, steps)
@@ -74,20 +87,27 @@ def training_batches(
     def epoch_batches(epoch: Tensor) -> tf.data.Dataset:
         root = random.as_seed(seed).fold(epoch)
         index = tf.random.experimental.stateless_shuffle(tf.range(total), root.fold(_ORDER).value)
-        draws = tuple(
-            augmentation.draw(total, shape, root.fold(_AUGMENT, position).value)
-            for position, augmentation in enumerate(chain)
-        )
         first = tf.where(tf.equal(epoch, start_epoch), start_batch * batch_size, 0)
         index = index[first : steps * batch_size]
-        rows = (index, *(tf.gather(draw, index) for draw in draws))
+        looks = tf.range(total), chain.draw(total, shape, root.fold(_AUGMENT))
+        rows: tuple[Any, ...] = (_rows(looks, index),)
+        if chain.mixing is not None:
+            mixture = chain.mixing.draw(total, shape, root.fold(_MIX).value)
+            partners, places = _rows(mixture, index)
+            rows = (*rows, _rows(looks, partners), places)
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
 
-    def batch(index: Tensor, *draws: Tensor) -> tuple[Images, Labels]:
-        some = tf.gather(images, index)
-        for augmentation, draw in zip(chain, draws):
-            some = augmentation.apply(some, draw)
-        return _to_float(some), tf.gather(labels, index)
+    def augmented(look: tuple[Tensor, Any]) -> tuple[Tensor, Labels]:
+        index, draws = look
+        return chain.apply(tf.gather(images, index), draws), tf.gather(labels, index)
+
+    def batch(own: Any, partner: Any = None, places: Any = None) -> tuple[Images, Labels]:
+        some, answers = augmented(own)
+        if chain.mixing is not None:
+            others, their_answers = augmented(partner)
+            some, shares = chain.mixing.apply(some, others, places)
+            answers = label_rows(answers, their_answers, shares, classes)
+        return _to_float(some), answers
 
     epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
     batches = epochs.flat_map(epoch_batches).map(batch, PARALLEL_CALLS)
@@ -128,6 +148,25 @@ def _check(arrays: Arrays, batch_size: int) -> None:
         )
     if batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
+
+
+def _checked_classes(arrays: Arrays, augment: str, num_classes: int | None) -> int:
+    if num_classes is None:
+        raise ValueError(
+            f"augment={augment!r} mixes labels into rows of as many numbers as there are classes. "
+            "Say how many: num_classes=10."
+        )
+    if num_classes <= arrays.labels.max():
+        raise ValueError(
+            f"Expected labels in 0 ... {num_classes - 1}, since num_classes is {num_classes}; "
+            f"received labels up to {arrays.labels.max()}."
+        )
+    return num_classes
+
+
+def _rows(tensors: Any, index: Tensor) -> Any:
+    """Returns the rows of an index of every tensor in a structure."""
+    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, index), tensors)
 
 
 def _tensors(arrays: Arrays) -> tuple[Tensor, Labels]:

@@ -10,6 +10,7 @@ from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Logits, Optimizer, Shape
 from rlfat_tf.methods import checks
 from rlfat_tf.methods.checked_model import CheckedModel
+from rlfat_tf.methods.metrics import of_any_labels
 from rlfat_tf.storage.saved_model import export_saved_model
 
 
@@ -45,8 +46,9 @@ class WrappedClassifier(CheckedModel):
     ) -> None:
         """Configures training as ``keras.Model.compile`` does; ``loss`` must stay None.
 
-        ``jit_compile`` is False unless given: Keras 3 would turn XLA on where it finds a GPU, and
-        XLA neither checks values nor draws the same numbers.
+        The metric ``"accuracy"`` takes integer labels and label rows alike, also of different data
+        of one run. ``jit_compile`` is False unless given: Keras 3 would turn XLA on where it finds
+        a GPU, and XLA neither checks values nor draws the same numbers.
 
         Raises:
             ValueError: If a loss is given or a weight of it, a metric with the name of what the
@@ -54,7 +56,11 @@ class WrappedClassifier(CheckedModel):
         """
         checks.check_compile(self, optimizer, loss=loss, metrics=metrics, **kwargs)
         kwargs.setdefault("jit_compile", False)
-        super().compile(optimizer=optimizer, loss=None, metrics=metrics, **kwargs)
+        kwargs["metrics"] = metrics
+        with self.distribute_strategy.scope():
+            for kind in ("metrics", "weighted_metrics"):
+                kwargs[kind] = of_any_labels(kwargs.get(kind))
+        super().compile(optimizer=optimizer, loss=None, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as it was compiled when it was saved."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS, STARTS
+from rlfat_tf.data.augment import AUGMENTATIONS
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.methods import METHODS, regularizers
 from rlfat_tf.methods.average import STATISTICS
@@ -121,7 +122,9 @@ class TrainConfig:
         "ones for every seed.",
     )
     validation_every: int = option(1, "Validate after every N-th epoch.")
-    augment: str = option("flip", "Augmentation: none, flip, crop_flip, cutout; chain with +.")
+    augment: str = option(
+        "flip", f"Augmentation: {', '.join(AUGMENTATIONS)}; chain with +, cutmix last."
+    )
     # Length.
     epochs: int | None = option(50, "Epochs; replaces --train_steps.", identity=False)
     train_steps: int | None = option(None, "Optimisation steps; replaces --epochs.", identity=False)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlfat_tf import data
+from rlfat_tf.methods import METHODS
 
 IMBALANCE = 20  # images of the largest class for one of the smallest, above which a run warns
 SHOWN = 5
@@ -15,13 +16,28 @@ SHOWN = 5
 
 def warn_of_flip(dataset: str, augment: str) -> None:
     """Warns of mirrored images where nobody has said that this keeps their meaning."""
-    if dataset.startswith("folder:") and "flip" in augment:
+    if dataset.startswith("folder:") and data.augment.parse(augment).mirrors:
         warnings.warn(
             f"--augment={augment} mirrors images left to right, which changes the meaning of text "
             "and of signs that point to a side. If the images have such, use --augment=none or "
             "--augment=cutout.",
             stacklevel=3,
         )
+
+
+def check_mixing(method: str, augment: str) -> None:
+    """Refuses mixed labels for a method that needs the one class of every example.
+
+    Raises:
+        ValueError: If an augmentation mixes labels, and the method cannot take that.
+    """
+    if data.augment.parse(augment).mixing is None or METHODS[method].takes_soft_labels:
+        return
+    others = ", ".join(name for name, one in METHODS.items() if one.takes_soft_labels)
+    raise ValueError(
+        f"--method={method} needs one class for every example, but --augment={augment} mixes the "
+        f"classes of two. Leave the mixing out, or use one of these methods: {others}."
+    )
 
 
 def check_classes(train: data.Arrays, class_names: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from rlfat_tf.methods.checks import NON_FINITE
 from rlfat_tf.run import callbacks, dataset, helper, optimizers
 from rlfat_tf.run.builders import build_model
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.data_checks import check_mixing
 from rlfat_tf.run.distribution import (
     WorkerLost,
     check_agreement,
@@ -86,7 +87,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     check_agreement(strategy, flags=fingerprint(config))
     check_batch(config.batch_size, strategy)
     optimizers.check_optimizer(config)
-    data.augment.parse(config.augment)
+    check_mixing(config.method, config.augment)
     if is_chief(strategy):
         with lock_workdir(workdir, config):
             return _run(config, workdir, strategy)
@@ -233,6 +234,7 @@ def train_model(
             seed=config.seed,
             augment=config.augment,
             start_step=progress["step"],
+            num_classes=robust.num_classes,
         )
         robust.fit(
             batches,

@@ -28,7 +28,9 @@ def gathered(strategy, element):
 
 
 def test_training_batches(strategy):
-    batches = data.training_batches(numbered(23), batch_size=6, seed=0, augment="crop_flip+cutout")
+    batches = data.training_batches(
+        numbered(23), batch_size=6, seed=0, augment="crop_shift+cutmix", num_classes=23
+    )
     distributed = strategy.experimental_distribute_dataset(batches)
     for alone, together, _ in zip(batches.as_numpy_iterator(), distributed, range(8)):
         local = [len(x) for x in strategy.experimental_local_results(together[1])]

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import data
-from rlfat_tf.data import augment as augmentations
 
 
 def numbered(n, shape=(8, 8, 3), dtype=np.uint8):
@@ -109,6 +108,60 @@ def test_starting_at_a_step_is_skipping(augment):
             np.testing.assert_array_equal(images, later[0])
 
 
+POLICY = {"augment": "random_erasing+cutmix", "num_classes": 24, "seed": 9}
+
+
+def test_mixed_images_depend_on_neither_batch_size_nor_start():
+    def stream(batch_size, start_step=0):
+        batches = data.training_batches(
+            numbered(24), batch_size=batch_size, start_step=start_step, **POLICY
+        )
+        images, rows = zip(*take(batches, 48 // batch_size - start_step))
+        return np.concatenate(images), np.concatenate(rows)
+
+    whole = stream(4)
+    assert whole[1].shape == (48, 24) and whole[1].dtype == np.float32
+    for batch_size, start_step in [(4, 5), (12, 1)]:
+        for expected, found in zip(whole, stream(batch_size, start_step)):
+            np.testing.assert_array_equal(found, expected[batch_size * start_step :])
+
+
+def test_cutmix_shows_two_examples_as_they_look_in_this_epoch():
+    arrays = numbered(24)
+
+    def epochs(augment):
+        batches = data.training_batches(
+            arrays, batch_size=8, seed=3, augment=augment, num_classes=24
+        )
+        images, labels = zip(*take(batches, 6))
+        return np.reshape(images, [2, 24, 8, 8, 3]), np.reshape([*labels], [2, 24, -1])
+
+    alone, numbers = epochs("crop_flip")
+    mixed, rows = epochs("crop_flip+cutmix")
+    np.testing.assert_allclose(rows.sum(-1), 1, rtol=1e-6)
+    for epoch in range(2):
+        looks = dict(zip(numbers[epoch, :, 0], alone[epoch]))
+        partners = []
+        for own, image, row in zip(numbers[epoch, :, 0], mixed[epoch], rows[epoch]):
+            others = set(np.flatnonzero(row)) - {own}
+            assert len(others) <= 1
+            partner = others.pop() if others else own
+            of_own, of_partner = (image == looks[own]).all(-1), (image == looks[partner]).all(-1)
+            assert (of_own | of_partner).all()  # black borders may be of both
+            assert of_own.mean() >= row[own] - 1e-6 and 1 - of_partner.mean() <= row[own] + 1e-6
+            partners.append(partner)
+        assert len(set(partners)) > 12
+    assert (rows[0].max(-1) != rows[1].max(-1)).any()
+
+
+def test_labels_to_mix_need_the_number_of_classes():
+    for classes, message in [(None, "num_classes=10"), (4, r"labels in 0 ... 3.*labels up to 4")]:
+        with pytest.raises(ValueError, match=message):
+            data.training_batches(
+                numbered(5), batch_size=2, seed=0, augment="cutmix", num_classes=classes
+            )
+
+
 def test_a_late_start_computes_no_skipped_batches():
     batches = data.training_batches(numbered(8), batch_size=4, seed=0, start_step=2_000_000_001)
     assert len(take(batches, 3)) == 3
@@ -176,14 +229,12 @@ def test_evaluation_is_every_example_once_in_order(batch_size):
     np.testing.assert_array_equal(images, arrays.images.astype(np.float32) / np.float32(255))
 
 
-def test_every_augmentation_keeps_shape_and_range():
-    for name, chain in data.AUGMENTATIONS.items():
-        if augmentations.tfa_cutout in [augmentation.apply for augmentation in chain]:
-            continue
-        arrays = numbered(8, shape=(9, 14, 1))
-        images, _ = take(data.training_batches(arrays, batch_size=8, seed=0, augment=name), 1)[0]
-        assert images.shape == (8, 9, 14, 1)
-        assert images.min() >= 0 and images.max() <= 1
+def test_a_chain_of_all_kinds_keeps_shape_and_range():
+    arrays, augment = numbered(8, shape=(9, 14, 1)), "crop_shift+color_shape+cutmix"
+    batches = data.training_batches(arrays, batch_size=8, seed=0, augment=augment, num_classes=8)
+    images, _ = take(batches, 1)[0]
+    assert images.shape == (8, 9, 14, 1)
+    assert images.min() >= 0 and images.max() <= 1
 
 
 def test_no_pass_waits_for_the_autotuner():

@@ -83,11 +83,16 @@ def test_another_run_in_the_same_folder_is_refused(trained):
 
 
 def test_two_replicas_train_as_one_and_resume(trained, tmp_path, monkeypatch):
-    """The same batches in the same order, also after resuming.
+    """The same batches of mixed images in the same order, also after resuming.
 
     Without an attack, whose signs would make much of Keras 2's two ways to compute a variance.
     """
-    sgd = {"method": "standard", "optimizer": "sgd", "learning_rate": 0.02}
+    sgd = {
+        "method": "standard",
+        "optimizer": "sgd",
+        "learning_rate": 0.02,
+        "augment": "crop_flip+cutmix",
+    }
     with monkeypatch.context() as patch:  # two replicas test once, in the end
         patch.setattr(train, "evaluate_on_test", lambda *_: trained.tested)
         train.run(config(tmp_path / "one", **sgd))

@@ -113,12 +113,19 @@ def test_too_little_memory_is_told(tmp_path):
     assert told.endswith("TensorFlow says: OOM when allocating")
 
 
+def test_mixed_labels_are_refused_for_a_method_of_whole_classes(tmp_path):
+    with pytest.raises(ValueError, match="--method=mart needs one class.*methods: standard, "):
+        train.run(config(tmp_path, method="mart", augment="flip+cutmix"))
+    assert not any(tmp_path.iterdir())
+
+
 def test_unknown_names_are_refused_before_anything_is_written(tmp_path):
     for changes, message in [
         ({"optimizer": "adm"}, "Did you mean 'adam'"),
         ({"model": "wrn-10"}, "wrn-<depth>-<width>"),
         ({"dataset": "digit"}, "Did you mean 'digits'"),
         ({"augment": "flp"}, "Did you mean 'flip'"),
+        ({"augment": "cutmix+flip"}, r"Write flip\+cutmix"),
         ({"batch_size": 4000}, "4000"),
     ]:
         with pytest.raises(ValueError, match=message):
