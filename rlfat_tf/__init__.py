@@ -30,6 +30,7 @@ from rlfat_tf.methods.inference import InferenceTransform
 from rlfat_tf.methods.regularizers import LSP, GradAlign
 from rlfat_tf.methods.weight_perturbation import AWP
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.guard import OverfittingGuard
 from rlfat_tf.storage.checkpoint import load
 from rlfat_tf.storage.saved_model import export_saved_model
 
@@ -46,6 +47,7 @@ __all__ = [
     "LocalGlobal",
     "MART",
     "METHODS",
+    "OverfittingGuard",
     "PGDAT",
     "RBSATP",
     "RBSATT",

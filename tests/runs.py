@@ -25,6 +25,7 @@ SMALL = {
     "epochs": 2,
     "epsilon": 0.1,
     "attack_steps": 1,
+    "guard": "off",
     "augment": "none",
     "distribution": "none",
     "checkpoint_every": 1,

@@ -10,6 +10,24 @@ from rlfat_tf.core.types import Model
 from rlfat_tf.methods import Standard
 
 
+def evaluator(model: Model, attack: Attack | None, *, seed: int = 0) -> Model:
+    """Returns a Keras model whose ``evaluate`` measures another one, traced once for all calls.
+
+    Args:
+        model: A Keras model from float images in [0, 1] to logits.
+        attack: The attack behind ``adv_accuracy``; None for ``accuracy`` alone.
+        seed: Of the attack's random starts.
+
+    Raises:
+        TypeError: If the attack is none.
+    """
+    if attack is not None and not isinstance(attack, Attack):
+        raise TypeError(f"Expected an attack, such as LinfPGD(), or None; received {attack!r}.")
+    made = Standard(model, eval_attack=attack, seed=seed)
+    made.compile(metrics=["accuracy"])
+    return made
+
+
 def clean_and_adversarial_accuracy(
     model: Model,
     batches: Any,
@@ -34,9 +52,7 @@ def clean_and_adversarial_accuracy(
     Raises:
         TypeError: If the attack is none.
     """
-    if attack is not None and not isinstance(attack, Attack):
-        raise TypeError(f"Expected an attack, such as LinfPGD(), or None; received {attack!r}.")
-    evaluator = Standard(model, eval_attack=attack, seed=seed)
-    evaluator.compile(metrics=["accuracy"])
-    result = evaluator.evaluate(batches, verbose=0, return_dict=True, callbacks=list(callbacks))
+    result = evaluator(model, attack, seed=seed).evaluate(
+        batches, verbose=0, return_dict=True, callbacks=list(callbacks)
+    )
     return float(result["accuracy"]), float(result.get("adv_accuracy", result["accuracy"]))

@@ -78,14 +78,22 @@ class AveragedModel(WrappedClassifier):
             with self.distribute_strategy.scope():
                 self._running.put(in_place=averages)
 
-    def _show_averages(self, batches: Any) -> None:
-        """Puts the averages in place and, if that is asked for, measures their statistics."""
+    def refresh_on(self, batches: Any) -> None:
+        """Says what ``"refresh"`` measures statistics on, wherever in its data ``fit`` begins."""
+        self._refreshing_batches = batches
+
+    def show_averages(self, batches: Any = None) -> None:
+        """Puts the averages in place and, if that is asked for, measures their statistics.
+
+        Args:
+            batches: On which, if not on those of :meth:`refresh_on`.
+        """
         if self._running is None or self._running.in_place:
             return
         self._show(averages=True)
         if self._running.average.statistics == "refresh":
             with self.distribute_strategy.scope():
-                self._running.refresh(batches)
+                self._running.refresh(self._refreshing_batches if batches is None else batches)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains as ``keras.Model.fit`` does; what it validates and leaves are the averages."""
@@ -148,8 +156,8 @@ class _ShowAverages(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Logs = None) -> None:
         """Before the validation, after the last step."""
-        self.model._show_averages(self._batches)
+        self.model.show_averages(self._batches)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Before other callbacks save the model, without a validation too."""
-        self.model._show_averages(self._batches)
+        self.model.show_averages(self._batches)

@@ -7,12 +7,13 @@ from typing import Any
 
 from rlfat_tf import data, models
 from rlfat_tf.core import compat
-from rlfat_tf.methods import METHODS, AdversarialModel, regularizers
+from rlfat_tf.methods import METHODS, AdversarialModel, Standard, regularizers
 from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.weight_perturbation import AWP
 from rlfat_tf.run import epsilon_warmup, optimizers
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.guard import check_rollback, is_one_step
 from rlfat_tf.run.helper import Helper, in_this_scope
 from rlfat_tf.run.training_attack import (
     SETTINGS,
@@ -95,6 +96,22 @@ def method_arguments(config: TrainConfig, steps_per_epoch: int, total_steps: int
     return arguments
 
 
+def guard_action(config: TrainConfig) -> str:
+    """Returns what the guard does when a run overfits its attack: off, stop or rollback.
+
+    Raises:
+        ValueError: If it is to roll back, and the attack of training has more than one step.
+    """
+    attack = METHODS[config.method].attacks_of_flags(training_attack(config)).get("attack")
+    if config.guard is None:
+        return "stop" if is_one_step(attack) else "off"
+    if issubclass(METHODS[config.method], Standard):
+        return "off"
+    if config.guard == "rollback":
+        check_rollback(attack)
+    return config.guard
+
+
 def warn_of_ignored_flags(config: TrainConfig) -> None:
     """Warns of flags that are not at their default, though nothing in the run reads them."""
     method = METHODS[config.method]
@@ -114,6 +131,8 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
             unused += regularizers.flags_of(name)
     if "helper_model" not in options_of(method):
         unused.append("helper_model")
+    if issubclass(method, Standard) and config.guard != "off":
+        unused.append("guard")
     default = TrainConfig()
     given = [f"--{flag}" for flag in unused if getattr(config, flag) != getattr(default, flag)]
     if given:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Logs, Model
+from rlfat_tf.run.guard import OverfittingGuard
 from rlfat_tf.run.signals import Interrupted, Signals
 from rlfat_tf.run.workdir import as_list
 from rlfat_tf.storage import checkpoint
@@ -113,6 +114,8 @@ class Checkpoints(keras.callbacks.Callback):
         signals: Those of the run.
         batch_size: Global batch size.
         every: Backup every so many steps, 0 for after epochs only.
+        guard: That of the run, if any, before this one among the callbacks. An epoch that it has
+            taken back is not selected.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class Checkpoints(keras.callbacks.Callback):
         *,
         batch_size: int,
         every: int,
+        guard: OverfittingGuard | None = None,
     ):
         super().__init__()
         self.folder = workdir / "checkpoints"
@@ -133,6 +137,9 @@ class Checkpoints(keras.callbacks.Callback):
         self.signals = signals
         self._since: float | None = None
         self._logs: dict[str, Any] = progress["unvalidated"] or {}
+        self._guard = guard
+        if guard is not None:
+            guard.during_probe = [_StopProbing(self)]
 
     def stop_if_asked(self) -> None:
         """Raises :class:`Interrupted` if a signal has come; what there is has been backed up."""
@@ -148,13 +155,14 @@ class Checkpoints(keras.callbacks.Callback):
     def on_test_begin(self, logs: Logs = None) -> None:
         """Stops the clock of training, and the run if asked to."""
         self._stop_clock()
-        self._stop_validation_if_asked()
+        self.stop_validation_if_asked()
 
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stops if asked to."""
-        self._stop_validation_if_asked()
+        self.stop_validation_if_asked()
 
-    def _stop_validation_if_asked(self) -> None:
+    def stop_validation_if_asked(self) -> None:
+        """Raises :class:`Interrupted` if a signal has come, after a backup of the trained epoch."""
         if self._asked_to_stop():
             self.progress["unvalidated"] = {k: float(v) for k, v in self._logs.items()}
             self._back_up()
@@ -185,7 +193,8 @@ class Checkpoints(keras.callbacks.Callback):
         """Writes the checkpoints, the backup last: what it says is then on disk."""
         self._stop_clock()
         scores = [float((logs or {}).get(name, 0.0)) for name in self.model.selected_by]
-        validated = self.model.selected_by[0] in (logs or {})
+        taken_back = self._guard is not None and self._guard.fired
+        validated = self.model.selected_by[0] in (logs or {}) and not taken_back
         best = self.progress["best"]
         improved = best is None or (validated and scores >= as_list(best))
         checkpoint.save_model(self.folder / "last.keras", self.model)
@@ -202,6 +211,18 @@ class Checkpoints(keras.callbacks.Callback):
         checkpoint.save_state(self.backup, self.model, self.progress)
 
 
+class _StopProbing(keras.callbacks.Callback):
+    """Stops the guard's evaluation as :class:`Checkpoints` stops that on the validation images."""
+
+    def __init__(self, checkpoints: Checkpoints):
+        super().__init__()
+        self._checkpoints = checkpoints
+
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Stops if asked to."""
+        self._checkpoints.stop_validation_if_asked()
+
+
 def finish_epoch(
     model: Model, validation: Any, watchers: list[Any], epoch: int, logs: dict[str, float]
 ) -> None:
@@ -209,13 +230,16 @@ def finish_epoch(
 
     Args:
         model: The compiled model.
-        validation: Its batches.
+        validation: Its batches, if any.
         watchers: The callbacks of the run.
         epoch: The epoch's number.
         logs: The metrics of its training.
     """
     together = keras.callbacks.CallbackList(watchers, model=model)
     together.on_train_begin()
-    result = model.evaluate(validation, callbacks=together, verbose=0, return_dict=True)
+    model.show_averages()
+    result = {}
+    if validation is not None:  # else it was the guard's evaluation that was stopped
+        result = model.evaluate(validation, callbacks=together, verbose=0, return_dict=True)
     together.on_epoch_end(epoch, {**logs, **{f"val_{k}": v for k, v in result.items()}})
     together.on_train_end()

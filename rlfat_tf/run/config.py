@@ -23,6 +23,7 @@ from rlfat_tf.methods.regularizers import REGULARIZERS
 from rlfat_tf.models import normalize
 from rlfat_tf.run import epsilon_warmup, schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
+from rlfat_tf.run.guard import ACTIONS
 from rlfat_tf.run.training_attack import TRAINING_ATTACKS, check_attack
 
 PRECISIONS = ("float32", "bfloat16")
@@ -150,6 +151,12 @@ class TrainConfig:
         choices=STARTS,
     )
     attack_bn: str = option("eval", "Batch normalisation during the attack.", choices=ATTACK_BN)
+    guard: str | None = option(
+        None,
+        "What to do when training overfits its one-step attack: off, stop with the last good "
+        "weights, or rollback to them and go on; default: stop for attacks of one step, else off.",
+        choices=("off", *ACTIONS),
+    )
     # The method; what each flag means and which values it takes is declared by the methods.
     num_blocks: int = method_option("num_blocks", 2)
     block_shuffle: str = method_option("block_shuffle", "batch")

@@ -38,6 +38,7 @@ def summarise(
         "selected_by": None if best is None else robust.selected_by[0],
         **scores,
         "steps": progress["step"],
+        "overfitted": progress["overfitted"],
         "seconds": round(progress["seconds"], 3),
         "images_per_second": round(progress["trained"] / max(progress["seconds"], 1e-9), 3),
         "seed": config.seed,
@@ -58,7 +59,8 @@ def show(config: TrainConfig, summary: dict[str, Any]) -> None:
         f"  clean accuracy   {summary['test_accuracy']:.2%} "
         f"of {summary['test_examples']} test images\n"
         f"  PGD-20 accuracy  {summary['test_adv_accuracy']:.2%} ({summary['test_attack']})\n"
-        f"  everything in    {workdir}"
+        + "".join(f"  guard            {text}\n" for text in summary.get("overfitted", ()))
+        + f"  everything in    {workdir}"
         + (f"\n  SavedModel in    {served}" if served.is_dir() else ""),
         flush=True,
     )

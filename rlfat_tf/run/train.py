@@ -27,8 +27,7 @@ from rlfat_tf.core.types import Strategy
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
-from rlfat_tf.run import callbacks, dataset, helper, optimizers
-from rlfat_tf.run.builders import build_model
+from rlfat_tf.run import builders, callbacks, dataset, helper, optimizers
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.data_checks import check_mixing
 from rlfat_tf.run.distribution import (
@@ -39,11 +38,14 @@ from rlfat_tf.run.distribution import (
     make_strategy,
     report_lost_workers,
 )
+from rlfat_tf.run.guard import OverfittingGuard
 from rlfat_tf.run.model_card import model_card
 from rlfat_tf.run.signals import Signals, StopTesting
 from rlfat_tf.run.summary import show, summarise
 from rlfat_tf.run.workdir import (
+    GOOD_STATE,
     check_shared,
+    copy_good_state,
     fingerprint,
     lock_workdir,
     read_summary,
@@ -88,6 +90,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     check_batch(config.batch_size, strategy)
     optimizers.check_optimizer(config)
     check_mixing(config.method, config.augment)
+    builders.guard_action(config)
     if is_chief(strategy):
         with lock_workdir(workdir, config):
             return _run(config, workdir, strategy)
@@ -121,7 +124,7 @@ def _run_until_told(
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
     total_steps = config.train_steps or (config.epochs or 0) * steps_per_epoch
     with strategy.scope():
-        robust = build_model(config, data_set, steps_per_epoch, total_steps, helping)
+        robust = builders.build_model(config, data_set, steps_per_epoch, total_steps, helping)
     progress = restore_progress(shared, robust)
     if progress["step"] > total_steps:
         raise ValueError(
@@ -134,11 +137,13 @@ def _run_until_told(
     check_agreement(strategy, step=progress["step"], length=total_steps)
     if not is_chief(strategy):
         check_shared(shared)
+        copy_good_state(shared, workdir)
     summary = read_summary(shared)
     # A summary of fewer steps is that of a run which has grown since.
-    trained = progress["step"] == total_steps == summary.get("steps")
+    over = progress["stopped"] or progress["step"] == total_steps
+    trained = over and progress["step"] == summary.get("steps")
     if not trained:
-        if progress["step"] == total_steps and is_chief(strategy):
+        if over and is_chief(strategy):
             checkpoint.repair_best(workdir)
         if progress["step"]:
             print(
@@ -212,32 +217,47 @@ def train_model(
     train, validation = arrays
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
     first_step = progress["step"]
+    guard = make_guard(config, train, progress)
     checkpoints = callbacks.Checkpoints(
-        workdir, progress, signals, batch_size=config.batch_size, every=config.checkpoint_every
+        workdir,
+        progress,
+        signals,
+        batch_size=config.batch_size,
+        every=config.checkpoint_every,
+        guard=guard,
     )
     checkpoints.set_model(robust)  # fit does it too, but there may be nothing left to fit
     watchers = [
+        *([guard] if guard else []),
         callbacks.MetricsCSV(workdir / "metrics.csv", first_step // steps_per_epoch),
         callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         checkpoints,
     ]
+
+    def batches_from(step: int) -> Any:
+        return data.training_batches(
+            train,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            augment=config.augment,
+            start_step=step,
+            num_classes=robust.num_classes,
+        )
+
+    if config.ema and config.ema_statistics == "refresh":
+        robust.refresh_on(batches_from(0))
     held_out = None
     if validation is not None:
         held_out = data.evaluation_batches(validation, batch_size=config.batch_size)
     if progress["unvalidated"] is not None:
         stopped = (first_step - 1) // steps_per_epoch
-        callbacks.finish_epoch(robust, held_out, watchers, stopped, progress["unvalidated"])
-    for first, last, steps in segments(first_step, total_steps, steps_per_epoch):
-        batches = data.training_batches(
-            train,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            augment=config.augment,
-            start_step=progress["step"],
-            num_classes=robust.num_classes,
-        )
+        due = held_out if (stopped + 1) % config.validation_every == 0 else None
+        callbacks.finish_epoch(robust, due, watchers, stopped, progress["unvalidated"])
+    while progress["step"] < total_steps and not progress["stopped"]:
+        # The guard may have wound the run back, so that the next epochs are not those planned.
+        first, last, steps = segments(progress["step"], total_steps, steps_per_epoch)[0]
         robust.fit(
-            batches,
+            batches_from(progress["step"]),
             initial_epoch=first,
             epochs=last,
             steps_per_epoch=steps,
@@ -254,6 +274,22 @@ def test_attack(config: TrainConfig) -> Attack:
     """Returns the attack of the test: PGD-20 in the ball of the run."""
     kind = PGD_IN_NORM[config.attack_norm]
     return kind(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10)
+
+
+def make_guard(
+    config: TrainConfig, train: data.Arrays, progress: dict[str, Any]
+) -> OverfittingGuard | None:
+    """Returns what watches the run for overfitting of its attack; None if nothing shall."""
+    action = builders.guard_action(config)
+    if action == "off":
+        return None
+    return OverfittingGuard(
+        train,
+        action=action,
+        batch_size=config.batch_size,
+        backup=Path(config.run_dir) / "checkpoints" / GOOD_STATE,
+        progress=progress,
+    )
 
 
 def evaluate_on_test(

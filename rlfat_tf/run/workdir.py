@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,12 @@ from typing import Any
 
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.guard import NOTHING_SEEN
 from rlfat_tf.storage import checkpoint, locks
 from rlfat_tf.storage.files import remove_leftovers, write_text
 from rlfat_tf.storage.reading import as_written, read_json
+
+GOOD_STATE = "state.good.npz"  # that of the end of the last epoch which had not overfitted
 
 # How far a run has come; kept in its backup.
 BEGINNING: dict[str, Any] = {
@@ -27,6 +31,7 @@ BEGINNING: dict[str, Any] = {
     "best_epoch": None,
     "best_digest": None,
     "unvalidated": None,  # the metrics of an epoch whose validation was stopped
+    **NOTHING_SEEN,  # of the overfitting guard
 }
 
 
@@ -86,6 +91,14 @@ def read_config(workdir: str | os.PathLike[str]) -> TrainConfig:
     )
     with as_written(path, advice):
         return TrainConfig.from_json(path.read_text(encoding="utf-8"))
+
+
+def copy_good_state(shared: Path, workdir: Path) -> None:
+    """Gives a worker that writes elsewhere the good state that the run's folder holds, if any."""
+    there, here = (folder / "checkpoints" / GOOD_STATE for folder in (shared, workdir))
+    if there.is_file():
+        here.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(there, here)
 
 
 def fingerprint(config: TrainConfig) -> int:
@@ -154,13 +167,19 @@ def restore_progress(workdir: Path, robust: AdversarialModel) -> dict[str, Any]:
 
 def _check_progress(progress: dict[str, Any]) -> None:
     numbers = [progress[name] for name in ("step", "seconds", "trained")]
-    numbers += [number for number in as_list(progress["best"]) if number is not None]
+    optional = [*as_list(progress["best"]), progress["best_probe"]]
+    numbers += [number for number in optional if number is not None]
     if not all(type(number) in (int, float) for number in numbers):
         raise TypeError(f"{numbers} are not all numbers")
     if not isinstance(progress["unvalidated"], (dict, type(None))):
         raise TypeError(f"unvalidated is {progress['unvalidated']!r:.40}")
     if not isinstance(progress["best_epoch"], (int, type(None))):
         raise TypeError(f"best_epoch is {progress['best_epoch']!r:.40}")
+    if not all(type(progress[name]) is bool for name in ("careful", "stopped")):
+        raise TypeError("careful and stopped are not true or false")
+    sentences = progress["overfitted"]
+    if not isinstance(sentences, list) or not all(isinstance(text, str) for text in sentences):
+        raise TypeError(f"overfitted is {sentences!r:.40}")
 
 
 def read_summary(workdir: Path) -> dict[str, Any]:

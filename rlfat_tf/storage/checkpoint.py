@@ -27,18 +27,21 @@ from rlfat_tf.storage.reading import Damaged, Refused, as_written, read_arrays
 CHECKPOINTS = ("best", "last")
 
 
-def save_state(path: Path, model: Model, progress: dict[str, Any]) -> None:
+def save_state(
+    path: Path, model: Model, progress: dict[str, Any], *, keep_previous: bool = True
+) -> None:
     """Writes everything that a run needs to go on: weights, optimizer, progress.
 
     Args:
-        path: A ``.npz`` file; the one that was there before is kept, see :func:`previous`.
+        path: A ``.npz`` file.
         model: A compiled :class:`rlfat_tf.AdversarialModel` whose optimizer is built.
         progress: What else to keep, as JSON.
+        keep_previous: Whether to keep the file that was there before, see :func:`previous`.
     """
     with model.weights_of_training():
         arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(model.state)}
     arrays["progress"] = np.array(json.dumps(progress))
-    with replacing(path, keep=previous(path)) as written:
+    with replacing(path, keep=previous(path) if keep_previous else None) as written:
         np.savez(written, **arrays)
 
 

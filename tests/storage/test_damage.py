@@ -193,7 +193,7 @@ def test_a_run_on_a_full_disk_stops_and_goes_on_when_there_is_space(trained, sma
 
 def test_sigterm_during_validation(trained, tmp_path, monkeypatch):
     """During it, and again when the restarted run begins with it."""
-    original = callbacks.Checkpoints._stop_validation_if_asked
+    original = callbacks.Checkpoints.stop_validation_if_asked
     for calls in (2, 1):
         left = [calls]
 
@@ -204,7 +204,7 @@ def test_sigterm_during_validation(trained, tmp_path, monkeypatch):
             original(self)
 
         with monkeypatch.context() as patch:
-            patch.setattr(callbacks.Checkpoints, "_stop_validation_if_asked", stop)
+            patch.setattr(callbacks.Checkpoints, "stop_validation_if_asked", stop)
             with pytest.raises(signals.Interrupted):
                 train.run(config(tmp_path, **RUN))
         progress = checkpoint.read_state(tmp_path / "checkpoints" / "state.npz")[1]
