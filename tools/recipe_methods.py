@@ -102,8 +102,8 @@ RADE = Setting(
 )
 CUI = Setting(
     (
-        "Source: Cui et al., 2023, and the first version of the authors' code, which also lets "
-        "epsilon grow over the whole run and takes 2 to 5 steps; validation is ours.",
+        "Source: Cui et al., 2023, and the first version of the authors' code, AWP and the growing "
+        "epsilon included; validation is ours. The paper evaluates an average of all epochs.",
     ),
     {
         **_OWN_VALIDATION,
@@ -111,6 +111,9 @@ CUI = Setting(
         "epochs": "200",
         "learning_rate": "0.2",
         "lr_schedule": "cosine",
+        "epsilon_warmup": "full",
+        "attack_steps": "5",
+        "attack_step_size": "4/255",
         "awp": "0.005",
         "awp_warmup": "9",
     },
