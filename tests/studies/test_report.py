@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies import bits, report
+from studies import bits, report, results
 from studies.catalogue import STUDIES
 from studies.runs import Folders, Run, Study
 
@@ -83,6 +83,23 @@ def test_the_page_holds_what_the_results_say():
         assert report.with_section(text, name, content) == text, name
         for file in pictures:
             assert (root / report.PAGE.parent / report.PICTURES / file).is_file()
+
+
+def test_the_committed_results_are_of_the_runs_that_the_catalogue_describes():
+    folders = Folders(HERE.parents[1] / "results" / "studies")
+    for run in (run for study in STUDIES.values() for run in study.runs):
+        found = results.read(run, folders)
+        if found is None:
+            continue
+        assert (found["study"], found["run"], found["config"]["seed"]) == (
+            run.study, run.name, run.seed,
+        )  # fmt: skip
+        made_of_the_budget = ("epochs", "train_steps", "ema") if run.budget else ()
+        for flag, value in run.flags.items():
+            assert flag in made_of_the_budget or found["config"][flag] == value, (run.key, flag)
+        for part in (part for of in found["evaluation"].values() for part in of.values()):
+            correct = bits.from_text(part["correct"], part["examples"])
+            assert correct.mean() == pytest.approx(part["accuracy"])
 
 
 def test_a_page_without_marks_is_told():
