@@ -29,8 +29,11 @@ ALSO_CALLED = {
     "norm": "attack_norm",
 }
 
-# What means something else in another norm than the one for which a layer has set it.
-OF_A_NORM = ("epsilon", "attack_step_size", "attack_random_start")
+# What belongs to a norm or a kind of attack: no layer sets it for one that a later layer names.
+BELONGS_TO = {
+    "attack_norm": ("epsilon", "attack_step_size", "attack_random_start"),
+    "attack": ("attack_steps", "attack_step_size", "attack_random_start"),
+}
 
 
 LEGEND = (
@@ -183,16 +186,17 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, l
     length: dict[str, Any] = {"epochs": TrainConfig.epochs, "train_steps": None}
     remaining: list[str] = []
     for layer in (recipe, files, rest):
-        for name in (*length, *OF_A_NORM):
+        for name in (*length, *sum(BELONGS_TO.values(), ())):
             values[name].present = 0
-        norm = values["attack_norm"].value
+        before = {owner: values[owner].value for owner in BELONGS_TO}
         remaining = _parse(values, [argv[0], *layer])[1:]
         given = {name: values[name].value for name in length if values[name].present}
         if given:
             length = {"epochs": None, "train_steps": None, **given}
-        for name in OF_A_NORM if values["attack_norm"].value != norm else ():
-            if not values[name].present:
-                values[name].value = values[name].default
+        for owner, names in BELONGS_TO.items():
+            for name in names if values[owner].value != before[owner] else ():
+                if not values[name].present:
+                    values[name].value = values[name].default
     settings = {f.name: values[f.name].value for f in fields(TrainConfig)}
     return TrainConfig(**{**settings, **length}), remaining
 

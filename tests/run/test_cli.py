@@ -76,6 +76,8 @@ def test_another_norm_than_that_of_the_recipe_has_another_ball():
     config = parse("--epsilon=0.5", "--dataset=cifar10", "--method=pgdat", "--attack_norm=l2")
     assert (config.epsilon, config.attack_step_size) == (0.5, None)
     assert config.attack_steps == recipe.attack_steps
+    one_step = parse("--dataset=cifar10", "--method=pgdat", "--attack=n_fgsm")
+    assert (one_step.epsilon, one_step.attack_step_size) == (0.03, None)
 
 
 @pytest.mark.parametrize(
