@@ -66,7 +66,7 @@ FAST: dict[str, Any] = {
 }
 
 # All of CIFAR-10 at equal time. The network: wrn-10-2 where N-FGSM has at least 8 epochs an hour
-# with it (``python -m studies c --rates``), else wrn-10-1.
+# with it, else wrn-10-1.
 C: dict[str, Any] = {
     **FAST,
     "model": "wrn-10-2",
@@ -108,8 +108,8 @@ def _within(study: str, runs: list[Run], *recipes: str) -> list[Run]:
 
 
 def _c(recipe: str, budget: int = 60, **flags: Any) -> Run:
-    judged = {"examples": 1000, "autoattack": 500}
-    (run,) = seeds("c", recipe, {**C, **flags}, 1, budget + 40, budget=budget, **judged)
+    evaluated = {"examples": 1000, "autoattack": 500}
+    (run,) = seeds("c", recipe, {**C, **flags}, 1, budget + 40, budget=budget, **evaluated)
     return run
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.measure import machine
 from rlfat_tf.core.versions import versions
 from rlfat_tf.run import train
-from studies import judging, looks, rates, results
+from studies import evaluating, looks, rates, results
 from studies.runs import Folders, Look, NotPossible, Run
 
 
@@ -22,7 +22,7 @@ def execute(run: Run, folders: Folders) -> dict[str, Any]:
     Returns:
         What its JSON file holds: the command, the settings, what computed it and when it was busy,
         ``seconds`` of training and of evaluation, ``epochs`` (the columns of ``metrics.csv``) and
-        ``evaluation`` (:func:`studies.judging.judge`).
+        ``evaluation`` (:func:`studies.evaluating.evaluate_run`).
 
     Raises:
         NotPossible: If this version of the library cannot make it.
@@ -33,9 +33,9 @@ def execute(run: Run, folders: Folders) -> dict[str, Any]:
     workdir = run.workdir(folders)
     commits = results.note_commit(workdir)
     summary = train.run(config)
-    evaluation = judging.judge(run, workdir, config.epsilon, folders)
+    evaluation = evaluating.evaluate_run(run, workdir, config.epsilon, folders)
     settings = json.loads(config.to_json())
-    judged = [part for checkpoint in evaluation.values() for part in checkpoint.values()]
+    evaluated = [part for checkpoint in evaluation.values() for part in checkpoint.values()]
     result = {
         "study": run.study,
         "run": run.name,
@@ -50,7 +50,7 @@ def execute(run: Run, folders: Folders) -> dict[str, Any]:
         "images_per_second": summary["images_per_second"],
         "seconds": {
             "training": round(summary["seconds"], 1),
-            "evaluation": round(sum(part.get("seconds", 0.0) for part in judged), 1),
+            "evaluation": round(sum(part.get("seconds", 0.0) for part in evaluated), 1),
         },
         "epochs": results.epochs(workdir / "metrics.csv"),
         "evaluation": evaluation,

@@ -18,7 +18,7 @@ from rlfat_tf.evaluation.plan import make_plan
 from rlfat_tf.run.evaluate import ProgressLine
 from rlfat_tf.run.workdir import read_config
 from rlfat_tf.storage import checkpoint
-from studies import judging, results
+from studies import evaluating, results
 from studies.runs import Folders, Look, NotPossible
 
 EXAMPLES = 1000  # of what costs a pass or a few
@@ -35,7 +35,7 @@ def local(look: Look, folders: Folders) -> dict[str, Any]:
     """
     workdir = str(look.run.workdir(folders))
     classifier = load_classifier(workdir, "best")
-    images, labels = judging.test_examples(look.run.flags["dataset"], EXAMPLES, folders.data_dir)
+    images, labels = evaluating.test_examples(look.run.flags["dataset"], EXAMPLES, folders.data_dir)
     maps = salience_picture(smooth_grad(classifier, images[:SHOWN], labels[:SHOWN]))
     magnitudes = {"brightness": BRIGHTNESS, "gamma": GAMMA}
     return {
@@ -60,7 +60,7 @@ def forms(look: Look, folders: Folders) -> dict[str, Any]:
     """Attacks ATLD's inference transform with and without knowing of it."""
     workdir = look.run.workdir(folders)
     epsilon = read_config(workdir).epsilon
-    images, labels = judging.test_examples(
+    images, labels = evaluating.test_examples(
         look.run.flags["dataset"], FORMS_EXAMPLES, folders.data_dir
     )
     found = adaptive.evaluate_forms(
@@ -69,7 +69,7 @@ def forms(look: Look, folders: Folders) -> dict[str, Any]:
         labels,
         make_plan("pgd,apgd_ce,apgd_t", epsilon, "linf", {}),
         epsilon=epsilon,
-        report_dir=workdir / "judged",
+        report_dir=workdir / "evaluated",
         on_progress=ProgressLine(),
     )
     return {"examples": len(labels), "forms": found}

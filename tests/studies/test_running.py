@@ -11,7 +11,7 @@ import pytest
 from rlfat_tf.run import train
 from rlfat_tf.run.signals import Interrupted
 from studies import __main__ as main
-from studies import catalogue, judging, rates, results
+from studies import catalogue, evaluating, rates, results
 from studies.runs import Folders, Look, Run, Study
 
 FLAGS = {"dataset": "digits", "method": "pgdat", "model": "small_cnn", "epochs": 3}
@@ -38,10 +38,12 @@ def fake(monkeypatch, tmp_path):
             file.write("epoch,loss,val_adv_accuracy\n0,2.30258509,\n1,2.0,0.25\n")
         return {"checkpoint": "best, epoch 2", "steps": 4, "images_per_second": 9.0, "seconds": 6.0}
 
-    part = judging.accuracy(np.arange(20) % 3 == 0)
-    judged = {name: {"clean": part, "pgd": {**part, "seconds": 1.5}} for name in ("best", "last")}
+    part = evaluating.accuracy(np.arange(20) % 3 == 0)
+    evaluated = {
+        name: {"clean": part, "pgd": {**part, "seconds": 1.5}} for name in ("best", "last")
+    }
     monkeypatch.setattr(train, "run", fake_train)
-    monkeypatch.setattr(judging, "judge", lambda *_: judged)
+    monkeypatch.setattr(evaluating, "evaluate_run", lambda *_: evaluated)
     monkeypatch.setattr(results, "commit", lambda: "abc1234")
     monkeypatch.setattr(main.os, "nice", lambda step: 0)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
@@ -129,29 +131,29 @@ def test_runs_of_a_budget_get_their_steps_from_one_measurement(fake, monkeypatch
 
 def test_classes_take_turns():
     labels = np.array([2, 2, 0, 1, 0, 2, 1])
-    assert judging.in_turn(labels).tolist() == [2, 3, 0, 4, 6, 1, 5]
+    assert evaluating.in_turn(labels).tolist() == [2, 3, 0, 4, 6, 1, 5]
 
 
-def test_a_network_is_judged_example_by_example(trained, monkeypatch, tmp_path):
-    monkeypatch.setattr(judging, "ATTACKS", ("fgsm",))
+def test_a_network_is_evaluated_example_by_example(trained, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluating, "ATTACKS", ("fgsm",))
     small = run(flags={"epsilon": 0.1})
     folders = Folders(tmp_path)
     monkeypatch.setattr(
-        judging, "load_classifier", _remembered(judging.load_classifier, seen := [])
+        evaluating, "load_classifier", _remembered(evaluating.load_classifier, seen := [])
     )
     # The run is shared by all tests: what an evaluation leaves goes elsewhere.
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").symlink_to(trained.folder / "checkpoints")
     (tmp_path / "run" / "config.json").symlink_to(trained.folder / "config.json")
-    found = judging.judge(small, tmp_path / "run", 0.1, folders)
-    images, labels = judging.test_examples("digits", 20, None)
+    found = evaluating.evaluate_run(small, tmp_path / "run", 0.1, folders)
+    images, labels = evaluating.test_examples("digits", 20, None)
     assert sorted(labels) == sorted([*range(10), *range(10)])
     for checkpoint, classifier in zip(("best", "last"), seen):
         part = found[checkpoint]
-        right = np.argmax(classifier.logits_fn(images), -1) == labels
-        assert part["clean"]["correct"] == judging.bits.to_text(right)
-        robust = judging.bits.from_text(part["fgsm"]["correct"], 20)
-        assert part["fgsm"]["accuracy"] == robust.mean() and not (robust & ~right).any()
+        correct = np.argmax(classifier.logits_fn(images), -1) == labels
+        assert part["clean"]["correct"] == evaluating.bits.to_text(correct)
+        robust = evaluating.bits.from_text(part["fgsm"]["correct"], 20)
+        assert part["fgsm"]["accuracy"] == robust.mean() and not (robust & ~correct).any()
 
 
 def _remembered(load, seen):

@@ -56,7 +56,7 @@ def accuracy(correct: bits.Correct) -> dict[str, Any]:
     }
 
 
-def judge(run: Run, workdir: Path, epsilon: float, folders: Folders) -> dict[str, Any]:
+def evaluate_run(run: Run, workdir: Path, epsilon: float, folders: Folders) -> dict[str, Any]:
     """Evaluates a run's best and last checkpoint; a stopped evaluation goes on where it was.
 
     Args:
@@ -78,7 +78,7 @@ def judge(run: Run, workdir: Path, epsilon: float, folders: Folders) -> dict[str
             images,
             labels,
             plan,
-            report_dir=workdir / "judged",
+            report_dir=workdir / "evaluated",
             on_progress=ProgressLine(),
         )
         clean = runner.clean()
