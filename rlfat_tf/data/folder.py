@@ -12,6 +12,7 @@ from typing import Callable
 import numpy as np
 import tensorflow as tf
 
+from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Tensor
 from rlfat_tf.data import content
 from rlfat_tf.data.arrays import Arrays, DataSet
@@ -49,7 +50,7 @@ def load(path: str, options: Options) -> DataSet:
     """
     listing = list_folder(path)
     if listing.left_out:
-        warnings.warn(f"Left out of {listing.root!r}: {'; '.join(listing.left_out)}.", stacklevel=3)
+        warn(f"Left out of {listing.root!r}: {'; '.join(listing.left_out)}.")
     files = {p: f for p, f in listing.parts.items() if p == "test" or not options.test_only}
     contents = {part: content.digests(of_part) for part, of_part in files.items()}
     if not options.test_only:
@@ -79,22 +80,20 @@ def _warn_of_twins(listing: Listing, contents: Mapping[str, Mapping[File, bytes]
         twins = content.shared(contents.get(part, {}), contents["train"])
         if twins:
             one, other = twins[0]
-            warnings.warn(
+            warn(
                 f"{len(twins)} of the {len(listing.parts[part])} files of the {part} part are "
                 f"identical to files of the training part, for instance {one.path!r} and "
                 f"{other.path!r}. Remove one of each pair: an image that was trained on tests "
-                "nothing.",
-                stacklevel=4,
+                "nothing."
             )
     tracks, name = straddling_tracks(listing) if listing.flat else (0, "")
     if tracks:
-        warnings.warn(
+        warn(
             f"{tracks} groups of images whose names differ in their last number alone, for "
             f"instance {name!r}, are in both the training and the test part of {listing.root!r}. "
             "If they are frames of one video or track, they are nearly the same images, and the "
             "test accuracy is too high. Make the parts yourself: train/<class>/<name> and "
-            "test/<class>/<name>.",
-            stacklevel=4,
+            "test/<class>/<name>."
         )
 
 
@@ -114,7 +113,7 @@ def _read_parts(
             f"{_listed(faults)} Repair or remove them, or leave them out with --skip_unreadable."
         )
     if faults:
-        warnings.warn(f"{_listed(faults)} Left out.", stacklevel=4)
+        warn(f"{_listed(faults)} Left out.")
     arrays = {}
     for part, (images, files) in read.items():
         if parts[part] and not files:

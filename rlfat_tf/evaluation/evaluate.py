@@ -12,7 +12,6 @@ worst case is over all attacks that stay within epsilon, example by example, and
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks import Attack
+from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
 from rlfat_tf.evaluation import suite
@@ -189,7 +189,7 @@ def run_plan(
     if checked:
         findings += checks.check_results(curve)
     for finding in findings:
-        warnings.warn(f"{finding.message} See {finding.page}.", stacklevel=3)
+        warn(f"{finding.message} See {finding.page}.")
     report = {
         "schema": SCHEMA,
         "model": runner.classifier.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import Any, Callable
 
 from rlfat_tf.attacks import (
@@ -28,7 +27,7 @@ from rlfat_tf.attacks.arguments import (
     step_length,
 )
 from rlfat_tf.attacks.autoattack import COMPONENTS, VERSIONS
-from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.errors import unknown, warn
 from rlfat_tf.core.losses import ATTACK_LOSSES
 from rlfat_tf.core.norms import NORMS
 
@@ -203,9 +202,8 @@ def make(name: str, settings: Settings) -> Attack:
     attack = entry.make(settings)
     if settings.passes > 1 and getattr(attack, "eot", None) != settings.eot:
         hint = " Its version rand does (--autoattack=rand)." if name == "autoattack" else ""
-        warnings.warn(
+        warn(
             f"The attack {name} does not average over passes: eot={settings.eot} changes nothing "
-            f"of it.{hint}",
-            stacklevel=2,
+            f"of it.{hint}"
         )
     return attack

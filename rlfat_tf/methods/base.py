@@ -133,11 +133,13 @@ class AdversarialModel(AdversarialSteps):
         for option, value in checked_options(type(self), options).items():
             setattr(self, option, value)
         check_attack_bn(attack_bn)
-        checks.check_classifier(model, attack_bn)
+        checks.check_classifier(model)
         self.model = model
         for part, value in (parts or {}).items():
             setattr(self, part, value)
         self.attack = attack
+        if attack_bn == "eval" and self.perturbation is not None:
+            checks.warn_of_lagging_statistics(model)
         if self.compares_passes:
             checks.warn_of_random_layers(model)
         self.eval_attack = self.default_eval_attack() if eval_attack is None else eval_attack

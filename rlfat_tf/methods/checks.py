@@ -6,7 +6,6 @@ What examples and logits must be is in :mod:`rlfat_tf.core.checks`.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from rlfat_tf.core import compat
 from rlfat_tf.core.checks import SOFTMAX
+from rlfat_tf.core.errors import warn
 from rlfat_tf.core.model_checks import check_model
 from rlfat_tf.core.types import Model, Optimizer, Tensor
 
@@ -22,7 +22,7 @@ RANDOM_LAYERS_PAGE = "docs/methods.md"
 NON_FINITE = "The loss is not finite:"
 
 
-def check_classifier(model: Model, attack_bn: str) -> None:
+def check_classifier(model: Model) -> None:
     """Refuses models that cannot be trained here, and warns of those that train badly.
 
     Raises:
@@ -39,22 +39,24 @@ def check_classifier(model: Model, attack_bn: str) -> None:
             "underflow to zero. Build it under the policy 'mixed_bfloat16' or 'float32'."
         )
     norms = compat.batch_norm_layers(model)
-    if attack_bn == "eval" and any(layer.momentum > 0.9 for layer in norms):
-        warnings.warn(
-            f"{model.name!r} has batch normalisation with momentum above 0.9: its moving "
-            "statistics, which the attack uses, lag behind the weights and weaken the attack. Use "
-            f"BatchNormalization(momentum=0.9) or attack_bn='batch'. See {BATCH_NORM_PAGE}.",
-            stacklevel=4,
-        )
     if compat.synchronized_batch_norm() and not all(
         getattr(layer, "synchronized", False) for layer in norms
     ):
-        warnings.warn(
+        warn(
             f"{model.name!r} has batch normalisation that is not synchronised, on several "
             "replicas: each uses the statistics of its own part of the batch, and what is saved "
             "may be those of one replica. Use BatchNormalization(synchronized=True). See "
-            f"{BATCH_NORM_PAGE}.",
-            stacklevel=4,
+            f"{BATCH_NORM_PAGE}."
+        )
+
+
+def warn_of_lagging_statistics(model: Model) -> None:
+    """Warns of moving statistics that follow slowly, where the attack of training uses them."""
+    if any(layer.momentum > 0.9 for layer in compat.batch_norm_layers(model)):
+        warn(
+            f"{model.name!r} has batch normalisation with momentum above 0.9: its moving "
+            "statistics, which the attack uses, lag behind the weights and weaken the attack. Use "
+            f"BatchNormalization(momentum=0.9) or attack_bn='batch'. See {BATCH_NORM_PAGE}."
         )
 
 
@@ -63,12 +65,11 @@ def warn_of_random_layers(model: Model) -> None:
     kinds = sorted({type(layer).__name__ for layer in compat.layers_of(model)})
     found = [kind for kind in kinds if kind.startswith("Rand")]
     if found:
-        warnings.warn(
+        warn(
             f"{model.name!r} augments within itself ({', '.join(found)}): every forward pass of an "
             "objective draws anew, so that it compares different images, and the attack is not on "
             "any of them. Augment the data instead: --augment, "
-            f"data.training_batches(augment=...) or a map over tf.data. See {RANDOM_LAYERS_PAGE}.",
-            stacklevel=4,
+            f"data.training_batches(augment=...) or a map over tf.data. See {RANDOM_LAYERS_PAGE}."
         )
 
 

@@ -8,13 +8,13 @@ checks of the compiled step are the first to see it.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core import checks, compat, losses
+from rlfat_tf.core.errors import warn
 from rlfat_tf.core.model_checks import image_shape, try_out
 from rlfat_tf.core.types import Model
 
@@ -115,7 +115,7 @@ def check_by_trial(model: Model, shape: tuple[int, ...]) -> int:
     with checks.in_words():
         checks.checked_logits(losses.as_float(trial.logits), f"The model {model.name!r}")
     if trial.scaling:
-        warnings.warn(trial.scaling, stacklevel=4)
+        warn(trial.scaling)
     return int(trial.logits.shape[-1])
 
 
@@ -129,9 +129,8 @@ def warn_of_range(x: Any) -> None:
     greatest = float(np.max(images, initial=0)) if dtype.is_floating else 0.0
     if not dtype.is_floating or greatest > MUCH_ABOVE_ONE:
         received = f"values up to {greatest:g}" if dtype.is_floating else dtype.name
-        warnings.warn(
+        warn(
             f"predict expects float images in [0, 1]; received {received}, of which the classifier "
             "makes other logits than of the images that it was trained on. Divide 8-bit images by "
-            "255: images / 255.",
-            stacklevel=3,
+            "255: images / 255."
         )

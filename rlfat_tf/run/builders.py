@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from rlfat_tf import data, models
 from rlfat_tf.core import compat
+from rlfat_tf.core.errors import warn
 from rlfat_tf.methods import METHODS, AdversarialModel, Standard, regularizers
 from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.options import flags_of, options_of
@@ -136,9 +136,8 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
     default = TrainConfig()
     given = [f"--{flag}" for flag in unused if getattr(config, flag) != getattr(default, flag)]
     if given:
-        warnings.warn(
+        warn(
             f"This run makes no use of {', '.join(given)}: --method={config.method} or "
             f"--attack={config.attack} does not take them, or what they belong to is off (--ema, "
-            "--awp, --regularizer).",
-            stacklevel=2,
+            "--awp, --regularizer)."
         )

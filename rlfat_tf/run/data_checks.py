@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from rlfat_tf import data
+from rlfat_tf.core.errors import warn
 from rlfat_tf.methods import METHODS
 
 IMBALANCE = 20  # images of the largest class for one of the smallest, above which a run warns
@@ -17,11 +17,10 @@ SHOWN = 5
 def warn_of_flip(dataset: str, augment: str) -> None:
     """Warns of mirrored images where nobody has said that this keeps their meaning."""
     if dataset.startswith("folder:") and data.augment.parse(augment).mirrors:
-        warnings.warn(
+        warn(
             f"--augment={augment} mirrors images left to right, which changes the meaning of text "
             "and of signs that point to a side. If the images have such, use --augment=none or "
-            "--augment=cutout.",
-            stacklevel=3,
+            "--augment=cutout."
         )
 
 
@@ -54,10 +53,9 @@ def check_classes(train: data.Arrays, class_names: Sequence[str]) -> None:
             "more examples (--train_examples)."
         )
     if missing:
-        warnings.warn(
+        warn(
             f"There is no training example of {len(missing)} of the {len(class_names)} classes: "
-            f"{shortened(missing)}.",
-            stacklevel=3,
+            f"{shortened(missing)}."
         )
 
 
@@ -67,20 +65,18 @@ def warn_of_classes(data_set: data.DataSet) -> None:
     tested = np.bincount(data_set.test.labels, minlength=size)
     missing = [name for name, count in zip(names, tested) if not count]
     if missing:
-        warnings.warn(
+        warn(
             f"There is no test image of {len(missing)} of the {size} classes: "
-            f"{shortened(missing)}. The test accuracy says nothing of them.",
-            stacklevel=3,
+            f"{shortened(missing)}. The test accuracy says nothing of them."
         )
     counts = np.bincount(data_set.train.labels, minlength=size)
     present = np.where(counts, counts, counts.max())
     most, fewest = int(counts.argmax()), int(present.argmin())
     if counts[most] > IMBALANCE * counts[fewest]:
-        warnings.warn(
+        warn(
             f"The class {names[most]!r} has {counts[most]} training images and {names[fewest]!r} "
             f"{counts[fewest]}, more than {IMBALANCE} to 1: accuracy is mostly that of the large "
-            "classes, and small ones may never be predicted.",
-            stacklevel=3,
+            "classes, and small ones may never be predicted."
         )
 
 

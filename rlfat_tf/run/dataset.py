@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import unicodedata
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rlfat_tf import data
+from rlfat_tf.core.errors import warn
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.data_checks import check_classes, shortened, warn_of_classes, warn_of_flip
 from rlfat_tf.run.eval_config import EvalConfig
@@ -168,11 +168,10 @@ def load_for_evaluation(
     if record is not None and _kind(config.dataset) == _kind(_dataset_of_run(config)):
         there, here = record["content"].get("test"), data_set.content.get("test")
         if here is not None and there not in (None, here):
-            warnings.warn(
+            warn(
                 f"The test part of {config.dataset} is not the one of this run, which had "
                 f"{there}: it has {here} now. Images that the run was trained on may be among "
-                "them.",
-                stacklevel=2,
+                "them."
             )
     return data_set
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
+
+from rlfat_tf.core.errors import warn
 
 FULL = "full"
 
@@ -39,9 +40,8 @@ def steps_of(text: str, steps_per_epoch: int, total_steps: int) -> int:
         return total_steps
     steps = round(epochs * steps_per_epoch)
     if steps > total_steps:
-        warnings.warn(
+        warn(
             f"The warm-up of --epsilon_warmup={text}, {steps} steps, is longer than the run of "
-            f"{total_steps}: its attack never has the whole epsilon.",
-            stacklevel=2,
+            f"{total_steps}: its attack never has the whole epsilon."
         )
     return steps

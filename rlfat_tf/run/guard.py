@@ -21,7 +21,7 @@ import numpy as np
 from rlfat_tf.attacks import FGSM, PGD, Attack
 from rlfat_tf.core import compat, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.errors import unknown, warn
 from rlfat_tf.core.types import Logs, Model
 from rlfat_tf.data import Arrays, evaluation_batches
 from rlfat_tf.evaluation.accuracy import evaluator
@@ -242,7 +242,7 @@ class OverfittingGuard(keras.callbacks.Callback):
         except FileNotFoundError:
             return False
         except Damaged as error:
-            warnings.warn(f"{error} The run goes on with its present state instead.", stacklevel=2)
+            warn(f"{error} The run goes on with its present state instead.")
             return False
 
     def _take_back(self, found: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Protocol
 
 from rlfat_tf.attacks import FGSMRS, NFGSM, Attack
 from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
+from rlfat_tf.core.errors import warn
 from rlfat_tf.methods import METHODS
 from rlfat_tf.methods.attack_defaults import check_norm, check_warmup, completed
 from rlfat_tf.run import epsilon_warmup
@@ -100,9 +100,8 @@ def check_attack(config: AttackFlags) -> None:
 def warn_of_short_steps(attack: Any) -> None:
     """Warns of steps that cannot lead to the border of the ball, as those of another radius."""
     if hasattr(attack, "step_size") and attack.steps * attack.step_size < attack.epsilon / 2:
-        warnings.warn(
+        warn(
             f"All steps of the attack together, {attack.steps} of {attack.step_size:g}, are less "
             f"than half of epsilon={attack.epsilon:g}. Do --attack_steps and --attack_step_size, "
-            "of the command line or of a recipe, belong to another radius?",
-            stacklevel=3,
+            "of the command line or of a recipe, belong to another radius?"
         )

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core.compat import KERAS_VERSION, frugal_saving, keras
-from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.errors import unknown, warn
 from rlfat_tf.core.types import Model
 from rlfat_tf.storage import archive, weights
 from rlfat_tf.storage.files import replacing
@@ -80,7 +79,7 @@ def repair_state(path: Path) -> None:
             f"{fault} So is the one before: {worse} Restore one of them from elsewhere, or remove "
             f"{path.parent} to begin the run anew."
         )
-    warnings.warn(f"{fault} The run goes on from the backup before it.", stacklevel=2)
+    warn(f"{fault} The run goes on from the backup before it.")
     os.replace(previous(path), path)
 
 
@@ -138,7 +137,7 @@ def repair_best(workdir: Path) -> None:
         fault = str(error)
     last = model_path(workdir, "last")
     archive.check(last)
-    warnings.warn(f"{fault} The last epoch's checkpoint takes its place.", stacklevel=2)
+    warn(f"{fault} The last epoch's checkpoint takes its place.")
     with replacing(best) as written:
         shutil.copyfile(last, written)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from rlfat_tf.core.errors import warn
 
 NAME = ".lock"
 
@@ -57,10 +58,9 @@ def _locked(path: Path) -> int:
                 "another --workdir."
             ) from None
         except OSError as error:
-            warnings.warn(
+            warn(
                 f"The file system of {path.parent} has no locks ({error}): do not start a run "
-                "twice.",
-                stacklevel=2,
+                "twice."
             )
             return file
         if _is_at(path, file):
