@@ -29,7 +29,7 @@ print("two replicas served")
 @pytest.mark.current
 def test_code_of_the_readme(forks, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    code = "\n".join([TWO_DEVICES, *blocks[:2], CHECK]).replace("epochs=3", "epochs=1")
+    code = "\n".join([TWO_DEVICES, *blocks[:3], CHECK]).replace("epochs=3", "epochs=1")
     (tmp_path / "example.py").write_text(code)
     printed = forks.run("example.py", folder=tmp_path)
     assert "two replicas served" in printed

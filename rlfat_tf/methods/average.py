@@ -30,6 +30,9 @@ STATISTICS = ("raw", "average", "refresh")
 class Average:
     """How the weights are averaged: ``PGDAT(model, average=rlfat_tf.Average(0.999))``.
 
+    Weights that are loaded into a trained model replace the averages, which it shows, and the next
+    ``fit`` goes on with those it trained before. To train the loaded ones set ``average`` anew.
+
     Args:
         decay: What is kept of the average in an update, in [0, 1). It looks back over about
             1 / (1 - decay) updates; 4 to 5 epochs are usual, an eighth of a short training.
