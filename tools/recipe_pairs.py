@@ -14,7 +14,7 @@ SONG_METHODS = ("pgdat", "trades", "rbsat_p", "rbsat_t", "rlfat_p", "rlfat_t")
 # Of a recipe that others have published figures for.
 PUBLISHED = {
     "cifar10_mart": "79.23 / 47.83; ResNet-18: the repository MTandHJ/PyTorch-Robust.",
-    "cifar10_hat": "84.90 / 49.08; ResNet-18: the authors' README, which does not name the attack.",
+    "cifar10_hat": "84.90 / 49.08 attack not named; ResNet-18: the authors' README.",
     "cifar10_ikl": "85.31 / 57.13; WRN-34-10 with AWP: RobustBench.",
     "cifar100_ikl": "65.93 / 32.52; WRN-34-10 with AWP and AutoAugment: RobustBench.",
 }

@@ -1,0 +1,110 @@
+"""Results that contradict each other give their own warning; sound ones give none."""
+
+import pytest
+
+from rlfat_tf.evaluation.checks import results as checks
+from rlfat_tf.evaluation.intervals import wilson
+
+EPSILON = 0.15
+
+
+def result(robust, *, of=1000, attack=None, **more):
+    interval = wilson(round(robust * of), of)
+    extra = {} if attack is None else {"attack": attack}
+    return {"robust_accuracy": robust, "interval": interval, "examples": of, **extra, **more}
+
+
+def point(epsilon=EPSILON, **results):
+    return {"epsilon": epsilon, "attacks": results, "worst_case_accuracy": 0.0}
+
+
+def parts(square, *, of=1000, first="APGD(loss='ce')"):
+    return {
+        "attack": "AutoAttack(version='standard')",
+        "components": {
+            "apgd_ce": {"attack": first, "examples": of, "broken": of // 2},
+            "square": {"attack": "Square(queries=5000)", "examples": of // 2, "broken": square},
+        },
+    }
+
+
+SOUND = {
+    "consistent": [point(pgd=result(0.5), autoattack=result(0.45, **parts(3)), square=result(0.6))],
+    "within a point": [point(pgd=result(0.5), square=result(0.49))],
+    "two of twenty": [point(pgd=result(0.5, of=20), square=result(0.4, of=20))],
+    "one gradient attack is stronger": [
+        point(fgsm=result(0.7), pgd=result(0.5), square=result(0.6))
+    ],
+    "few examples": [point(pgd=result(0.5), nattack=result(0.45, of=100))],
+    "black boxes only": [point(square=result(0.1), spsa=result(0.5))],
+    "unbounded": [point(spsa=result(0.0, bounded=False), pgd=result(0.5), square=result(0.6))],
+    "only square in it": [
+        point(autoattack=result(0.5, **parts(300, first="Square()")), square=result(0.4))
+    ],
+    "ten of autoattack": [point(autoattack=result(0.5, **parts(10)))],
+    "falling": [point(e, pgd=result(1 - e)) for e in (0.5, 0.1, 0.3)],
+    "hardly rising": [point(0.1, pgd=result(0.5)), point(0.2, pgd=result(0.51))],
+    "one step": [
+        point(e, fgsm=result(e), mine=result(e, attack="PGD(norm='linf', steps=1, keep='last')"))
+        for e in (0.1, 0.2)
+    ],
+    "no epsilon": [point(None, pgd=result(0.5), square=result(0.6))],
+    "no attack": [point()],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_results_give_no_warning(name):
+    assert checks.check_results(SOUND[name]) == []
+
+
+PGD = "PGD(norm='linf', steps=20)"
+CONTRADICTIONS = {
+    "square": (
+        [point(fgsm=result(0.8), pgd=result(0.5), square=result(0.48))],
+        "black-box",
+        "At epsilon 0.15 square leaves 48.0% robust, the best attack with gradients, pgd, 50.0%",
+    ),
+    "three of twenty": (
+        [point(pgd=result(0.5, of=20), spsa=result(0.35, of=20))],
+        "black-box",
+        "spsa leaves 35.0%",
+    ),
+    "own names": (
+        [point(None, a=result(0.5, attack=PGD), b=result(0.3, attack="NAttack(epsilon=0.1)"))],
+        "black-box",
+        "At epsilon of its own b leaves 30.0% robust, the best attack with gradients, a, 50.0%",
+    ),
+    "transfer on fewer examples": (
+        [point(pgd=result(0.5), transfer=result(0.2, of=100))],
+        "black-box",
+        "transfer leaves 20.0%",
+    ),
+    "last part": (
+        [point(autoattack=result(0.47, **parts(30)), pgd=result(0.5))],
+        "black-box",
+        "square breaks 30 of 1000 examples that the parts of autoattack",
+    ),
+    "rising": (
+        [point(0.3, pgd=result(0.5)), point(0.1, pgd=result(0.45)), point(0.2, pgd=result(0.4))],
+        "larger-epsilon",
+        "pgd leaves 40.0% robust at epsilon 0.2 and 50.0% at 0.3",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_contradictory_results_give_their_warning(name):
+    curve, expected, message = CONTRADICTIONS[name]
+    (finding,) = checks.check_results(curve)
+    assert finding.check == expected and message in finding.message
+
+
+def test_of_each_kind_the_worst_is_reported():
+    shares = {0.1: (0.6, 0.45), 0.2: (0.9, 0.3), 0.3: (0.8, 0.25)}
+    curve = [point(e, pgd=result(a), square=result(b)) for e, (a, b) in shares.items()]
+    found = checks.check_results(curve)
+    assert [finding.check for finding in found] == ["black-box", "larger-epsilon"]
+    assert "epsilon 0.2 square leaves 30.0%" in found[0].message
+    assert "pgd leaves 60.0% robust at epsilon 0.1 and 90.0% at 0.2" in found[1].message
