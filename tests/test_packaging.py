@@ -94,3 +94,9 @@ def test_container_has_what_it_copies_and_runs():
     run = [line for line in lines if line.startswith("#   docker run")]
     assert [re.search(r" rlfat (\S+)", line)[1] for line in run] == ["rlfat-train", "rlfat-eval"]
     assert all(f"{name} = " in scripts for name in ("rlfat-train", "rlfat-eval"))
+
+
+def test_pins_of_the_site_hold_what_its_extra_names():
+    names = read_options()["options.extras_require"]["docs"].split()
+    pinned = re.findall(r"^([\w-]+)==", (ROOT / ".ci/constraints-docs.txt").read_text(), flags=re.M)
+    assert {name.partition("[")[0] for name in names} <= set(pinned)
