@@ -17,6 +17,7 @@ from rlfat_tf.core.errors import unknown
 from rlfat_tf.data import digits, folder, tfds
 from rlfat_tf.data.arrays import Arrays, DataSet, from_arrays, split, split_end
 from rlfat_tf.data.augment import AUGMENTATIONS
+from rlfat_tf.data.corruptions import stored
 from rlfat_tf.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from rlfat_tf.data.reading import Options
 
@@ -27,7 +28,11 @@ DATASETS: dict[str, Callable[[Options], DataSet]] = {
         for name in ("cifar10", "cifar100", "stl10", "mnist", "fashion_mnist", "svhn_cropped")
     },
 }
-PREFIXES: dict[str, Callable[[str, Options], DataSet]] = {"tfds": tfds.load, "folder": folder.load}
+PREFIXES: dict[str, Callable[[str, Options], DataSet]] = {
+    "tfds": tfds.load,
+    "folder": folder.load,
+    "corrupted": stored.load,
+}
 
 
 def load(
@@ -47,8 +52,9 @@ def load(
 
     Args:
         name: A name from ``DATASETS``, ``"tfds:<name>"`` or ``"tfds:<name>/<config>"`` for any
-            other image classification set of TensorFlow Datasets, or ``"folder:<path>"`` for a
-            folder of class folders.
+            other image classification set of TensorFlow Datasets, ``"folder:<path>"`` for a
+            folder of class folders, or ``"corrupted:<folder>/<corruption>/<severity>"`` for
+            CIFAR-10-C, CIFAR-100-C or ImageNet-C as their authors give them.
         data_dir: Where TensorFlow Datasets keeps its files; None means ``TFDS_DATA_DIR`` or TFDS's
             default.
         download: Whether a set that is not on disk may be downloaded. If not, the network is not
@@ -101,7 +107,7 @@ def _loader(name: str) -> Callable[[Options], DataSet]:
             name,
             DATASETS,
             "Others: tfds:<name>[/<config>] for TensorFlow Datasets, folder:<path> for a folder "
-            "of class folders.",
+            "of class folders, corrupted:<folder>/<corruption>/<severity>.",
         )
     return DATASETS[name]
 

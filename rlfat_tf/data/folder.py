@@ -48,7 +48,19 @@ def load(path: str, options: Options) -> DataSet:
             files cannot be read (and ``skip_unreadable`` is not given), or the images differ in
             size and ``image_size`` is not given.
     """
-    listing = list_folder(path)
+    return load_listing(list_folder(path), options)
+
+
+def load_listing(listing: Listing, options: Options) -> DataSet:
+    """Loads the files of an index, as :func:`load` does.
+
+    Args:
+        listing: The index of a folder.
+        options: With ``test_only`` the index needs no training part.
+
+    Raises:
+        ValueError: As :func:`load`.
+    """
     if listing.left_out:
         warn(f"Left out of {listing.root!r}: {'; '.join(listing.left_out)}.")
     files = {p: f for p, f in listing.parts.items() if p == "test" or not options.test_only}
@@ -58,7 +70,9 @@ def load(path: str, options: Options) -> DataSet:
     arrays = _read_parts(files, listing.class_names, options)
     grey = all(_grey(part.images) for part in arrays.values())
     if options.channels == 1 and not grey:
-        raise ValueError(f"Expected grey images, of one channel; those of {path!r} have colours.")
+        raise ValueError(
+            f"Expected grey images, of one channel; those of {listing.root!r} have colours."
+        )
     if grey and options.channels != 3:
         arrays = {
             part: Arrays(of_part.images[..., :1].copy(), of_part.labels)

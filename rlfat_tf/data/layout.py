@@ -33,15 +33,7 @@ def list_folder(path: str) -> Listing:
         ValueError: If there are no images, a class has none, the test or the validation part has
             classes that the training part lacks, or it cannot be told which folder is which.
     """
-    root = os.path.expanduser(path)
-    if os.path.isfile(root):
-        raise NotADirectoryError(
-            f"{root!r} is a file. Give the folder in which the class folders are; unpack an "
-            "archive first."
-        )
-    if not os.path.isdir(root):
-        raise FileNotFoundError(f"There is no folder {root!r} to read images from.")
-    tree = _unwrap(scan(root))
+    tree = _unwrap(_scanned(path))
     found = _find_parts(tree)
     if not found:
         return _flat(tree)
@@ -71,6 +63,34 @@ def list_folder(path: str) -> Listing:
         parts["test"] = parts.pop("validation")
     ordered = {part: tuple(sorted(files, key=lambda f: f.key)) for part, files in parts.items()}
     return Listing(tree.path, class_names, ordered, False, left_out)
+
+
+def list_test_folder(path: str) -> Listing:
+    """Makes the index of a folder of class folders all of whose images are for the test.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        NotADirectoryError: If it is a file.
+        ValueError: If there are no images in class folders.
+    """
+    tree = _scanned(path)
+    classes = _classes(tree, "test")
+    files = tuple(sorted(_files(classes), key=lambda file: file.key))
+    unused = [folder for folder in tree.folders if folder not in classes]
+    left_out = _left_out((tree,), classes, unused)
+    return Listing(tree.path, _class_names(files), {"test": files}, False, left_out)
+
+
+def _scanned(path: str) -> Tree:
+    root = os.path.expanduser(path)
+    if os.path.isfile(root):
+        raise NotADirectoryError(
+            f"{root!r} is a file. Give the folder in which the class folders are; unpack an "
+            "archive first."
+        )
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"There is no folder {root!r} to read images from.")
+    return scan(root)
 
 
 def _flat(tree: Tree) -> Listing:

@@ -23,10 +23,11 @@ def load(name: str, options: Options) -> DataSet:
     """Loads a TFDS data set.
 
     The test part is the split ``test``, or else ``validation``, or else the last fifth of
-    ``train``.
+    ``train``. A set without ``train``, such as ``cifar10_corrupted``, has a test part only.
 
     Args:
-        name: ``"<name>"`` or ``"<name>/<config>"``.
+        name: ``"<name>"`` or ``"<name>/<config>"``. Of a set of corrupted images the config says
+            which corruption, so it must be there.
         options: ``data_dir`` None means the environment's ``TFDS_DATA_DIR``, or else TFDS's
             default folder. Without ``download`` the network is not touched.
 
@@ -37,8 +38,10 @@ def load(name: str, options: Options) -> DataSet:
         FileNotFoundError: If the data set is not on disk, and may not or could not be downloaded.
         ImportError: If TFDS is not installed.
         ValueError: If the name is unknown, the set is not one for image classification, its images
-            differ in size and ``image_size`` is not given, or it is too large.
+            differ in size and ``image_size`` is not given, it is too large, or there is nothing to
+            train on and ``test_only`` is not given.
     """
+    _check_corruption_named(name)
     builder = _builder(name, options)
     image_key, label_key = _keys(name, builder.info)
     features = builder.info.features
@@ -49,9 +52,7 @@ def load(name: str, options: Options) -> DataSet:
 
     parts = {"train": Arrays.none(shape)}
     content = {}
-    for part, split_name in zip(("train", "test"), _splits(name, builder.info)):
-        if part == "train" and options.test_only:
-            continue
+    for part, split_name in _splits(name, builder.info, options.test_only).items():
         pairs, available = _pairs(builder, split_name, (image_key, label_key), finish)
         parts[part] = Arrays(*read(pairs, options.number(part, available)))
         content[part] = f"{available} examples of {builder.info.full_name}, {split_name}"
@@ -70,6 +71,26 @@ def _import_tfds() -> Any:
             "Run: pip install tensorflow-datasets importlib_resources"
         ) from error
     return tensorflow_datasets
+
+
+def _check_corruption_named(name: str) -> None:
+    """Refuses a set of corrupted images without a config.
+
+    TFDS would take the first one: of ``cifar10_corrupted`` the mildest change of brightness, of
+    ``mnist_corrupted`` images that are not corrupted at all.
+    """
+    if "/" in name or not name.endswith("_corrupted"):
+        return
+    tfds = _import_tfds()
+    try:
+        configs = list(tfds.builder_cls(name).builder_configs)
+    except tfds.core.registered.DatasetNotFoundError:
+        return  # somebody's own
+    if configs:
+        raise ValueError(
+            f"Expected tfds:{name}/<config>: every corruption of the TFDS data set {name!r} is a "
+            f"config of its own. Configs: {', '.join(configs)}."
+        )
 
 
 def _builder(name: str, options: Options) -> Any:
@@ -165,14 +186,22 @@ def _image_shape(name: str, feature: Any, size: int | None) -> tuple[int, int, i
     return height, width, channels
 
 
-def _splits(name: str, info: Any) -> tuple[str, str]:
+def _splits(name: str, info: Any, test_only: bool) -> dict[str, str]:
+    """Returns the split of each part that is read."""
     names = list(info.splits) or ["train", "test"]  # TFDS's mock data name no splits
-    if "train" not in names:
-        raise ValueError(f"The TFDS data set {name!r} has no split 'train', only {names}.")
-    for test in ("test", "validation"):
-        if test in names:
-            return "train", test
-    return "train[:80%]", "train[80%:]"
+    test = next((split for split in ("test", "validation") if split in names), None)
+    if "train" not in names and (test is None or not test_only):
+        raise ValueError(
+            f"The TFDS data set {name!r} has no split 'train', only {names}."
+            + (
+                " A model can be evaluated on it (eval.py; in Python load it with test_only=True), "
+                "but not trained."
+                if test
+                else ""
+            )
+        )
+    parts = {"train": "train" if test else "train[:80%]", "test": test or "train[80%:]"}
+    return {part: split for part, split in parts.items() if part == "test" or not test_only}
 
 
 def _pairs(

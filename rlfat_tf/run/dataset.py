@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import unicodedata
 import zlib
@@ -22,6 +23,8 @@ from rlfat_tf.storage.reading import as_written, read_json
 from rlfat_tf.storage.saved_model import CLASS_NAMES
 
 RECORD = "data.json"
+# Test images for models of other sets, whose classes they number in the same order without names.
+OF_ANOTHER_SET = ("corrupted:", "tfds:cifar10_corrupted/", "tfds:cifar10_1")
 
 
 def load_for_training(
@@ -163,7 +166,9 @@ def load_for_evaluation(
     )
     record = None if config.workdir is None else read_record(Path(config.workdir))
     names = _class_names(Path(config.path)) if record is None else record["class_names"]
-    if names is not None:
+    if names is not None and _numbered(config.dataset, data_set, names):
+        data_set = dataclasses.replace(data_set, num_classes=len(names), class_names=tuple(names))
+    elif names is not None:
         data_set = match_classes(data_set, names)
     if record is not None and _kind(config.dataset) == _kind(_dataset_of_run(config)):
         there, here = record["content"].get("test"), data_set.content.get("test")
@@ -174,6 +179,12 @@ def load_for_evaluation(
                 "them."
             )
     return data_set
+
+
+def _numbered(dataset: str | None, data_set: data.DataSet, names: Sequence[str]) -> bool:
+    """Tells whether classes have numbers for want of names: those of the data set it came from."""
+    made_of_another = str(dataset).startswith(OF_ANOTHER_SET)
+    return made_of_another and data_set.class_names == tuple(map(str, range(len(names))))
 
 
 def _kind(dataset: str | None) -> str:

@@ -181,6 +181,45 @@ def test_the_test_part(tmp_path, no_network):
         data.load("tfds:c", data_dir=str(tmp_path), download=False)
 
 
+def test_a_set_with_a_test_split_alone_can_be_evaluated(tmp_path, no_network):
+    for split in ("test", "validation"):  # ImageNet's corrupted images are called validation
+        store(tmp_path, split, config="fog_3", **{split: examples(3)})
+        name = f"tfds:{split}/fog_3"
+        found = data.load(name, data_dir=str(tmp_path), download=False, test_only=True)
+        assert found.test.images[:, 0, 0, 0].tolist() == [0, 1, 2] and not len(found.train)
+        with pytest.raises(ValueError, match="can be evaluated on it .* but not trained"):
+            data.load(name, data_dir=str(tmp_path), download=False)
+
+
+@pytest.mark.parametrize(
+    "name, configs",
+    [
+        ("cifar10_corrupted", "brightness_1, brightness_2, .*zoom_blur_5"),
+        ("mnist_corrupted", "identity, shot_noise, .*canny_edges"),
+        ("imagenet2012_corrupted", "gaussian_noise_1, .*speckle_noise_5"),
+    ],
+)
+def test_a_corruption_must_be_named(name, configs, tmp_path, no_network):
+    store(tmp_path, name, config="brightness_1", test=examples(3))  # the only one on disk
+    message = rf"Expected tfds:{name}/<config>: .* Configs: {configs}\."
+    with pytest.raises(ValueError, match=message):
+        data.load(f"tfds:{name}", data_dir=str(tmp_path), test_only=True)
+    named = f"tfds:{name}/brightness_1"
+    assert len(data.load(named, data_dir=str(tmp_path), download=False, test_only=True).test) == 3
+
+
+def test_cifar10_1_from_published_files(tmp_path, monkeypatch, no_network):
+    images = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3)).astype(np.uint8)
+    np.save(tmp_path / "data.npy", images)
+    np.save(tmp_path / "labels.npy", np.arange(6, dtype=np.int32))
+    files = [str(tmp_path / f"{name}.npy") for name in ("data", "labels")]
+    monkeypatch.setattr(tfds.download.DownloadManager, "download", lambda *_: files)
+    found = data.load("tfds:cifar10_1/v6", data_dir=str(tmp_path / "tfds"), test_only=True)
+    assert found.num_classes == 10 and len(found.test) == 6
+    expected = {(x.tobytes(), y) for y, x in enumerate(images)}
+    assert {(x.tobytes(), y) for x, y in zip(found.test.images, found.test.labels)} == expected
+
+
 def test_configs(tmp_path, no_network):
     store(tmp_path, config="one", train=examples(3), test=examples(2))
     assert len(data.load("tfds:mine", data_dir=str(tmp_path), download=False).train) == 3

@@ -224,3 +224,20 @@ def test_validation_examples_are_those_that_follow_whatever_the_seed(seed):
     np.testing.assert_array_equal(train_part.images, both.images[:20])
     np.testing.assert_array_equal(validation.images, both.images[20:])
     assert validation.labels.tolist() == both.labels[20:].tolist()
+
+
+@pytest.mark.parametrize(
+    "name, classes, known",
+    [
+        ("corrupted:c/fog/1", 3, True),
+        ("tfds:cifar10_corrupted/fog_1", 3, True),
+        ("tfds:cifar10_1/v6", 3, True),
+        ("tfds:cifar10_1/v6", 4, False),  # of another model
+        ("svhn_cropped", 3, False),  # its numbers are names
+    ],
+)
+def test_numbers_of_classes_are_those_of_the_model(name, classes, known):
+    images = np.zeros((3, 2, 2, 3), np.uint8)
+    arrays = data.Arrays(images, np.arange(3))
+    numbered = data.DataSet(data.Arrays.none((2, 2, 3)), arrays, 3, ("0", "1", "2"))
+    assert dataset._numbered(name, numbered, [f"class {i}" for i in range(classes)]) == known

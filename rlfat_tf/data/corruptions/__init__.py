@@ -1,0 +1,1 @@
+"""Common corruptions of test images: noise, blur, weather, digital."""
