@@ -86,7 +86,7 @@ def evaluate_run(run: Run, workdir: Path, epsilon: float, folders: Folders) -> d
         for name, attack in plan[0][1].items():
             limit = run.autoattack if name == "autoattack" else run.examples
             given = clean & (np.arange(len(clean)) < limit)
-            robust, record = runner.attack(name, attack, given)
+            robust, record, *_ = runner.attack(name, attack, given)
             found[checkpoint][name] = {
                 **accuracy(robust[:limit]),
                 "attack": record["attack"],

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+NO_CLASS = -1
+
+
 class Attack(Declared):
     """Base of the attacks: immutable arguments, and the checks that all share.
 
@@ -193,10 +196,20 @@ def check_within_ball(attack: Any) -> None:
         )
 
 
+def predicted_class(logits: Logits) -> Tensor:
+    """Returns the class of the greatest logit, int32 [batch]; -1, no class, if one is NaN."""
+    broken = tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+    return tf.where(broken, NO_CLASS, tf.argmax(logits, -1, output_type=tf.int32))
+
+
 def is_correct(logits: Logits, labels: Labels) -> Tensor:
     """Tells which examples are correctly classified, bool [batch]; with NaN logits, none is."""
-    correct = tf.argmax(logits, -1, output_type=tf.int32) == losses.class_ids(labels)
-    return correct & ~tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+    return predicted_class(logits) == losses.class_ids(labels)
+
+
+def norm_of(attack: Attack) -> str:
+    """Returns the name of the norm in which an attack measures: what it says, or ``"linf"``."""
+    return str(getattr(attack, "norm", "linf"))
 
 
 def attack_remaining(

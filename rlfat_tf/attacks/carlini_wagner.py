@@ -141,6 +141,11 @@ class CWL2(_CarliniWagner):
     example's result independent of its batch, and the default is 1,000 steps.
     """
 
+    @property
+    def norm(self) -> str:
+        """In which it measures what it changed."""
+        return "l2"
+
 
 @keras.saving.register_keras_serializable("rlfat_tf")
 class CWTanh(_CarliniWagner, Bounded):

@@ -7,7 +7,7 @@ in [0, 1]. ``usual_epsilon`` is the radius at which the literature reports CIFAR
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 import tensorflow as tf
 
@@ -173,6 +173,12 @@ def _common_start(
 
 
 NORMS = {norm.name: norm for norm in (Linf(), L2())}
+# How long a perturbation is, [batch], in every norm in which an attack may say that it measures.
+SIZES: dict[str, Callable[[Tensor], Tensor]] = {
+    **{name: norm.length for name, norm in NORMS.items()},
+    "l1": lambda delta: tf.reduce_sum(tf.abs(delta), _inner_axes(delta, None)),
+    "l0": lambda delta: tf.reduce_sum(tf.cast(delta != 0, tf.float32), _inner_axes(delta, None)),
+}
 STARTS = L2.starts  # of which the maximum norm has all but the last
 
 
@@ -185,3 +191,17 @@ def get(name: str) -> Any:
     if name not in NORMS:
         raise unknown("norm", name, NORMS)
     return NORMS[name]
+
+
+def size(name: str) -> Callable[[Tensor], Tensor]:
+    """Returns the function from perturbations [batch, ...] to their lengths [batch] in a norm.
+
+    Args:
+        name: ``"linf"``, ``"l2"``, ``"l1"`` or ``"l0"``, the number of values that are not 0.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in SIZES:
+        raise unknown("norm", name, SIZES)
+    return SIZES[name]

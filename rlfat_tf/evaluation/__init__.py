@@ -13,17 +13,21 @@ from rlfat_tf.evaluation.evaluate import evaluate
 from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
 from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
+from rlfat_tf.evaluation.records import Examples, Outcomes, read_examples
 from rlfat_tf.evaluation.suite import EVALUATION_ATTACKS
 
 __all__ = [
     "EVALUATION_ATTACKS",
     "AutoAttack",
     "Classifier",
+    "Examples",
+    "Outcomes",
     "as_classifier",
     "clean_and_adversarial_accuracy",
     "evaluate",
     "load_classifier",
     "loss_sensitivity",
+    "read_examples",
     "shuffled_accuracy",
     "smooth_grad",
 ]

@@ -99,7 +99,7 @@ def evaluate_forms(
                 continue
             part: Plan = [(radius, chosen)]
             runner = make_runner(target, images, labels, part, report_dir=report_dir, **options)
-            report = run_plan(runner, part, checked=False)
+            report = run_plan(runner, part, checked=False).report
             results["clean_accuracy"] = report["clean_accuracy"]
             results[knows] = {
                 **{name: r["robust_accuracy"] for name, r in report["attacks"].items()},

@@ -14,12 +14,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks.base import Attack, norm_of
 from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
@@ -31,6 +31,7 @@ from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
 from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.recognition import KnownClassifiers
+from rlfat_tf.evaluation.records import EACH, Examples, Outcomes, write_examples
 from rlfat_tf.evaluation.runner import AttackRunner, OnProgress
 
 SCHEMA = 1
@@ -62,7 +63,8 @@ def evaluate(
         norm: ``"linf"`` or ``"l2"``.
         batch_size: Changes speed and memory, not the result.
         seed: Of all attacks.
-        report_dir: Where to keep progress, so that a killed evaluation goes on; None: nowhere.
+        report_dir: Where to keep progress, so that a killed evaluation goes on, and to write what
+            happened to each example, see :func:`read_examples`; None: nowhere.
         checked: Whether the evaluation itself is checked, see :mod:`rlfat_tf.evaluation.checks`;
             every finding is a Python warning and stands in the report.
         **settings: Of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`.
@@ -82,7 +84,10 @@ def evaluate(
     runner = make_runner(
         classifier, images, labels, plan, batch_size=batch_size, seed=seed, report_dir=report_dir
     )
-    return run_plan(runner, plan, norm=shared, seed=seed, checked=checked)
+    found = run_plan(runner, plan, norm=shared, seed=seed, checked=checked)
+    if report_dir is not None:
+        write_examples(found.examples, report_dir)
+    return found.report
 
 
 def make_runner(
@@ -144,12 +149,25 @@ def _progress(
     known = KnownClassifiers(folder and folder / "classifiers", images)
     identity = {
         "classifier": known.name_of(classifier),
-        "images": hashlib.sha256(images.tobytes()).hexdigest(),
-        "labels": hashlib.sha256(labels.tobytes()).hexdigest(),
+        "data": _digest(images, labels),
         "seed": seed,
         "rlfat_tf": VERSION,
     }
     return EvaluationProgress(folder, identity, known)
+
+
+def _digest(images: Images, labels: Labels) -> str:
+    """Returns what identifies the examples of an evaluation and their order."""
+    digest = hashlib.sha256(images.tobytes())
+    digest.update(labels.tobytes())
+    return digest.hexdigest()
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found: its report, and what happened to each example."""
+
+    report: dict[str, Any]
+    examples: Examples
 
 
 def run_plan(
@@ -160,7 +178,7 @@ def run_plan(
     seed: int = 0,
     checked: bool = True,
     limits: Mapping[str, int] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Runs all attacks of a plan and puts the report together; arguments as in :func:`evaluate`.
 
     Args:
@@ -179,12 +197,10 @@ def run_plan(
             runner.classifier, runner.images, runner.labels, clean, epsilon=epsilon, norm=norm
         )
         findings += checks.check_attacks(plan[0][1])
+    examples, records = _attacked(runner, plan, limits or {})
     curve = [
-        {
-            "epsilon": radius,
-            **_under_attacks(runner, attacks, clean, limits or {}, headline=number == 0),
-        }
-        for number, (radius, attacks) in enumerate(plan)
+        {"epsilon": radius, **_under_attacks(examples, number, records[number])}
+        for number, (radius, _) in enumerate(plan)
     ]
     if checked:
         findings += checks.check_results(curve)
@@ -202,38 +218,63 @@ def run_plan(
         "warnings": [finding.to_dict() for finding in findings],
         "versions": versions(),
     }
-    return {**report, "curve": curve} if len(curve) > 1 else report
+    return Evaluation({**report, "curve": curve} if len(curve) > 1 else report, examples)
 
 
-def _under_attacks(
-    runner: AttackRunner,
-    attacks: dict[str, Attack],
-    clean: Array,
-    limits: Mapping[str, int],
-    *,
-    headline: bool,
-) -> dict[str, Any]:
-    """Runs the attacks of one epsilon, each on all examples that are correct when clean.
+def _attacked(
+    runner: AttackRunner, plan: Plan, limits: Mapping[str, int]
+) -> tuple[Examples, list[dict[str, Any]]]:
+    """Runs the attacks of a plan, each on all examples that are correct when clean.
 
     The pictures of a report belong to the headline, as its table does.
+
+    Returns:
+        What happened to each example, and for every radius the records of its attacks by name.
     """
-    worst = clean.copy()
-    results: dict[str, Any] = {}
-    for name, attack in attacks.items():
-        limit = min(limits.get(name, len(clean)), len(clean))
-        tried = clean & (np.arange(len(clean)) < limit)
-        robust, record = runner.attack(name, attack, tried, keep=headline)
-        bounded = is_bounded(attack)
+    clean, numbers = runner.clean(), np.arange(len(runner.labels))
+    outcomes: dict[str, Outcomes] = {}
+    records: list[dict[str, Any]] = [{} for _ in plan]
+    shape = len(plan), len(numbers)
+    for name, attack in plan[0][1].items():
+        outcomes[name] = Outcomes(
+            norm=norm_of(attack),
+            bounded=is_bounded(attack),
+            examples=min(limits.get(name, len(numbers)), len(numbers)),
+            **{field: np.zeros(shape, kind) for field, kind in EACH.items()},
+        )
+    for row, (_, attacks) in enumerate(plan):
+        for name, attack in attacks.items():
+            given = clean & (numbers < outcomes[name].examples)
+            found = runner.attack(name, attack, given, keep=row == 0)
+            records[row][name] = found.record
+            outcomes[name].given[row], outcomes[name].broken[row] = given, given & ~found.robust
+            outcomes[name].prediction[row], outcomes[name].size[row] = found.prediction, found.size
+    radii = [np.nan if radius is None else radius for radius, _ in plan]
+    examples = Examples(
+        index=numbers,
+        label=runner.labels,
+        clean_prediction=runner.clean_predictions(),
+        epsilons=np.array(radii, np.float64),
+        attacks=outcomes,
+        data=runner.progress.identity.get("data", ""),
+    )
+    return examples, records
+
+
+def _under_attacks(examples: Examples, row: int, records: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a report says of the attacks of one epsilon."""
+    results = {}
+    for name, outcomes in examples.attacks.items():
+        robust = examples.robust(name)[row, : outcomes.examples]
         results[name] = {
-            **record,
-            **_accuracy("robust_accuracy", "interval", robust[:limit]),
-            "examples": limit,
-            "bounded": bounded,
+            **records[name],
+            **_accuracy("robust_accuracy", "interval", robust),
+            "examples": outcomes.examples,
+            "bounded": outcomes.bounded,
         }
-        if bounded:
-            worst[:limit] &= robust[:limit]
     names = "worst_case_accuracy", "worst_case_interval"
-    any_bounded = any(result["bounded"] for result in results.values())
+    any_bounded = any(outcomes.bounded for outcomes in examples.attacks.values())
+    worst = examples.worst_case()[row]
     found = _accuracy(*names, worst) if any_bounded else dict.fromkeys(names)
     return {"attacks": results, **found}
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.arguments import check_epsilon
-from rlfat_tf.attacks.base import check_within_ball
+from rlfat_tf.attacks.base import check_within_ball, norm_of
+from rlfat_tf.core import norms
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.evaluation import suite
 
@@ -52,7 +53,7 @@ def _check_given(attacks: Any, epsilon: Any, settings: Mapping[str, Any]) -> Non
         raise unknown("setting of an evaluation:", name, known | {"attacks"})
     if isinstance(attacks, str):
         return
-    values = attacks.values() if isinstance(attacks, Mapping) else [None]
+    values: list[Any] = list(attacks.values()) if isinstance(attacks, Mapping) else [None]
     if not all(isinstance(attack, Attack) for attack in values):
         raise TypeError(
             "Expected attacks as names joined by commas, 'pgd,autoattack', or as attack objects by "
@@ -60,6 +61,7 @@ def _check_given(attacks: Any, epsilon: Any, settings: Mapping[str, Any]) -> Non
         )
     for attack in values:
         check_within_ball(attack)
+        norms.size(norm_of(attack))
     given = sorted(settings) if epsilon is None else ["epsilon", *sorted(settings)]
     if given:
         raise ValueError(
@@ -76,4 +78,4 @@ def is_bounded(attack: Attack) -> bool:
 def balls(attacks: Mapping[str, Attack]) -> set[tuple[str, float]]:
     """Returns the norms and radii of the attacks that have one."""
     bounded: list[Any] = [attack for attack in attacks.values() if is_bounded(attack)]
-    return {(getattr(attack, "norm", "linf"), attack.epsilon) for attack in bounded}
+    return {(norm_of(attack), attack.epsilon) for attack in bounded}

@@ -1,6 +1,7 @@
 """What an evaluation knows so far, on disk, so that it can be killed at any moment.
 
-Of every attack: which examples it was given, how many of them are done, which it broke. An
+Of every attack: which examples it was given, how many of them are done, which it broke and what
+the classifier then takes them for. An
 evaluation is known by its classifier, data and seed, an attack by its whole description and by the
 examples that it was given, so that whatever changes begins anew and nothing is run twice.
 """
@@ -17,13 +18,17 @@ from typing import Any, Callable
 import numpy as np
 
 from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks.base import NO_CLASS
+from rlfat_tf.core.types import Array, Labels
 from rlfat_tf.evaluation.description import describe, names_other_code
 from rlfat_tf.evaluation.identity import digest
 from rlfat_tf.evaluation.recognition import KnownClassifiers, advice_for
+from rlfat_tf.evaluation.step import Judged
 from rlfat_tf.storage.files import replacing, write_text
 from rlfat_tf.storage.reading import as_written, read_arrays, read_json
 
 FILE = "state.json"
+VERSION = 2  # of what that file holds
 
 
 @dataclasses.dataclass
@@ -33,28 +38,53 @@ class AttackProgress:
     Attributes:
         done: How many of the examples that it was given are done.
         broken: The numbers of those that it broke, in the data set.
-        norms: The L2 norms of the perturbations that broke them, in the same order.
+        predictions: The classes that they are taken for, in the same order; -1 for no class.
+        sizes: The lengths of the perturbations that broke them, in the norm of the attack.
+        l2: Their Euclidean lengths.
         seconds: Time spent.
     """
 
     done: int = 0
     broken: list[int] = dataclasses.field(default_factory=list)
-    norms: list[float] = dataclasses.field(default_factory=list)
+    predictions: list[int] = dataclasses.field(default_factory=list)
+    sizes: list[float] = dataclasses.field(default_factory=list)
+    l2: list[float] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
         _check_list("done", [self.done], int)
         _check_list("broken", self.broken, int)
-        _check_list("norms", self.norms, (int, float))
+        _check_list("predictions", self.predictions, int, NO_CLASS)
+        _check_list("sizes", self.sizes, (int, float))
+        _check_list("l2", self.l2, (int, float))
         _check_list("seconds", [self.seconds], (int, float))
-        if len(self.norms) != len(self.broken):
-            raise ValueError(f"{len(self.broken)} broken examples, {len(self.norms)} norms")
+        counts = {len(self.broken), len(self.predictions), len(self.sizes), len(self.l2)}
+        if len(counts) > 1:
+            raise ValueError(f"lists of {sorted(counts)} broken examples")
+
+    def add(self, rows: Array, judged: Judged, labels: Labels, seconds: float) -> None:
+        """Notes what the attack made of the next examples.
+
+        Args:
+            rows: Their numbers, [batch].
+            judged: What it made of them.
+            labels: Of the batch, [batch].
+            seconds: How long it took.
+        """
+        wrong = judged.prediction != labels
+        self.done += len(rows)
+        self.broken += rows[wrong].tolist()
+        self.predictions += judged.prediction[wrong].tolist()
+        self.sizes += [round(float(size), 6) for size in judged.size[wrong]]
+        self.l2 += [round(float(size), 6) for size in judged.l2[wrong]]
+        self.seconds = round(self.seconds + seconds, 3)
 
 
-def _check_list(name: str, values: Any, kind: Any) -> None:
-    """Raises TypeError unless all values are numbers of that kind and at least 0."""
+def _check_list(name: str, values: Any, kind: Any, least: int = 0) -> None:
+    """Raises TypeError unless all values are numbers of that kind and not below the least."""
     if not isinstance(values, list) or not all(
-        isinstance(value, kind) and not isinstance(value, bool) and value >= 0 for value in values
+        isinstance(value, kind) and not isinstance(value, bool) and value >= least
+        for value in values
     ):
         raise TypeError(f"{name} is {values!r:.40}")
 
@@ -63,9 +93,10 @@ class EvaluationProgress:
     """Progress of all attacks, kept in a folder or, without one, in memory only.
 
     Attributes:
-        misclassified: The numbers of the examples that are misclassified as they are; None until
-            that is known. It is kept, because a classifier that draws at random would give other
-            examples to the attacks when the evaluation goes on.
+        identity: What the evaluation is of.
+        predictions: The classes predicted of all examples as they are, -1 for no class; None until
+            they are known. They are kept, because a classifier that draws at random would give
+            other examples to the attacks when the evaluation goes on.
 
     Args:
         folder: Where to keep it; None for memory only. Every identity has a folder of its own
@@ -74,12 +105,13 @@ class EvaluationProgress:
         known: Names the classifiers that attacks bring.
 
     Raises:
-        ValueError: If what is there cannot be read.
+        ValueError: If what is there cannot be read, or an earlier version of this library wrote it
+            and kept less.
     """
 
     def __init__(self, folder: Path | None, identity: dict[str, Any], known: KnownClassifiers):
-        self.misclassified: list[int] | None = None
-        self._identity, self._known = identity, known
+        self.predictions: list[int] | None = None
+        self.identity, self._known = identity, known
         self._folder = None if folder is None else folder / _digest(json.dumps(identity))
         self._attacks: dict[str, AttackProgress] = {}
         path = None if self._folder is None else self._folder / FILE
@@ -88,10 +120,15 @@ class EvaluationProgress:
 
     def _read(self, path: Path) -> None:
         stored = read_json(path, advice_for(path))
+        if stored.get("version") != VERSION:
+            raise ValueError(
+                f"{path} is progress as another version of this library keeps it, without the "
+                f"classes predicted under attack. {advice_for(path)}"
+            )
         with as_written(path, advice_for(path)):
-            self.misclassified = stored["misclassified"]
-            if self.misclassified is not None:
-                _check_list("misclassified", self.misclassified, int)
+            self.predictions = stored["predictions"]
+            if self.predictions is not None:
+                _check_list("predictions", self.predictions, int, NO_CLASS)
             self._attacks = {k: AttackProgress(**v) for k, v in stored["attacks"].items()}
 
     def key(self, name: str, attack: Attack, examples: Any, trace: Callable[[], Any]) -> str:
@@ -145,8 +182,9 @@ class EvaluationProgress:
             return
         attacks = {key: dataclasses.asdict(value) for key, value in self._attacks.items()}
         state = {
-            "identity": self._identity,
-            "misclassified": self.misclassified,
+            "version": VERSION,
+            "identity": self.identity,
+            "predictions": self.predictions,
             "attacks": attacks,
         }
         write_text(self._folder / FILE, json.dumps(state))

@@ -8,20 +8,38 @@ same as without packing, with any batch size, and after any number of interrupti
 from __future__ import annotations
 
 import time
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import Attack, is_correct
+from rlfat_tf.attacks.base import Attack, predicted_class
 from rlfat_tf.core import random
 from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.evaluation.classifier import Classifier
-from rlfat_tf.evaluation.progress import EvaluationProgress
+from rlfat_tf.evaluation.progress import AttackProgress, EvaluationProgress
 from rlfat_tf.evaluation.step import AttackStep
 
 # Called with (what runs, examples done, examples to do, examples still robust, seconds).
 OnProgress = Callable[[str, int, int, int, float], None]
+
+
+class Outcome(NamedTuple):
+    """What an attack did to each example.
+
+    Attributes:
+        robust: Which of the examples that it was given it left correctly classified, bool [n].
+        record: Of the run, for a report.
+        prediction: Of those that it broke, the classes that they are taken for; of all others the
+            predictions on the clean images; int32 [n].
+        size: The lengths in its norm of the perturbations that broke an example, NaN for all
+            others; float32 [n].
+    """
+
+    robust: Any
+    record: dict[str, Any]
+    prediction: Any
+    size: Any
 
 
 class AttackRunner:
@@ -77,51 +95,50 @@ class AttackRunner:
 
     def clean(self) -> Any:
         """Returns which examples are correctly classified as they are, bool [n]."""
-        if self.progress.misclassified is None:
-            correct = is_correct(self.logits(self.images), self.labels).numpy()
-            self.progress.misclassified = np.flatnonzero(~correct).tolist()
-            self.progress.save()
-        correct = np.ones(len(self.labels), bool)
-        correct[self.progress.misclassified] = False
-        return correct
+        return self.clean_predictions() == self.labels
 
-    def attack(
-        self, name: str, attack: Attack, robust: Array, *, keep: bool = True
-    ) -> tuple[Any, dict[str, Any]]:
-        """Attacks the examples that are still robust.
+    def clean_predictions(self) -> Any:
+        """Returns the classes that are predicted of the examples as they are, int32 [n]."""
+        if self.progress.predictions is None:
+            predictions = predicted_class(self.logits(self.images))
+            self.progress.predictions = predictions.numpy().tolist()
+            self.progress.save()
+        return np.array(self.progress.predictions, np.int32)
+
+    def attack(self, name: str, attack: Attack, given: Array, *, keep: bool = True) -> Outcome:
+        """Attacks some of the examples.
 
         Args:
             name: Of the attack, in reports and as part of its seed.
             attack: The attack; one with ``components`` runs part by part.
-            robust: Which examples to attack, bool [n].
+            given: Which examples to attack, bool [n].
             keep: Whether its adversarial images are kept.
-
-        Returns:
-            Which examples are robust afterwards, bool [n], and a record of the run.
         """
-        size = self._keep if keep else 0
         parts = getattr(attack, "components", None)
+        robust, prediction = np.array(given), self.clean_predictions()
+        size = np.full(len(robust), np.nan, np.float32)
+        records, kept = {}, self.images[: self._keep if keep else 0]
+        for part, component in (parts or {name: attack}).items():
+            full = name if parts is None else f"{name}/{part}"
+            attacked = robust[: len(kept), None, None, None]
+            done, found = self._run(full, part, component, np.flatnonzero(robust), len(kept))
+            kept = np.where(attacked, found, kept)
+            records[part] = _record(component, int(robust.sum()), done)
+            robust[done.broken] = False
+            prediction[done.broken], size[done.broken] = done.predictions, done.sizes
         if parts is None:
-            robust, record, kept = self._run(name, name, attack, robust, size)
+            record = records[name]
         else:
-            records, kept = {}, self.images[:size]
-            for part, component in parts.items():
-                given = robust[:size, None, None, None]
-                robust, records[part], found = self._run(
-                    f"{name}/{part}", part, component, robust, size
-                )
-                kept = np.where(given, found, kept)
-            seconds = sum(record["seconds"] for record in records.values())
+            seconds = sum(part["seconds"] for part in records.values())
             record = {"attack": repr(attack), "seconds": seconds, "components": records}
         if keep:
             self.kept[name] = kept
-        return robust, record
+        return Outcome(robust, record, prediction, size)
 
     def _run(
-        self, name: str, draw: str, attack: Attack, robust: Array, size: int
-    ) -> tuple[Any, dict[str, Any], Any]:
-        """Runs one attack; returns what it left robust, its record, and ``size`` images."""
-        given = np.flatnonzero(robust)
+        self, name: str, draw: str, attack: Attack, given: Array, size: int
+    ) -> tuple[AttackProgress, Any]:
+        """Runs one attack on these examples; returns its progress and ``size`` images."""
         seed = random.as_seed(self._seed).fold(random.number(draw))
         step = AttackStep(name, attack, self.classifier, self.images.shape[1:], seed)
         key = self.progress.key(name, attack, given, step.graph)
@@ -130,29 +147,17 @@ class AttackRunner:
         while progress.done < len(given):
             begin = time.perf_counter()
             rows = given[progress.done : progress.done + self._batch_size]
-            found, correct, sizes = step(self.images[rows], self.labels[rows], rows)
-            progress.done += len(rows)
-            progress.broken += rows[~correct].tolist()
-            progress.norms += [round(float(norm), 6) for norm in sizes[~correct, 1]]
-            progress.seconds = round(progress.seconds + time.perf_counter() - begin, 3)
+            judged = step(self.images[rows], self.labels[rows], rows)
+            progress.add(rows, judged, self.labels[rows], time.perf_counter() - begin)
             early = rows < size
-            kept[rows[early]] = found[early]
+            kept[rows[early]] = judged.images[early]
             if early.any():
                 done = given[: progress.done]
                 self.progress.keep_images(key, done[done < size], kept[done[done < size]])
             self.progress.save()
             left = len(given) - len(progress.broken)
             self._on_progress(name, progress.done, len(given), left, progress.seconds)
-        after = robust.copy()
-        after[progress.broken] = False
-        record = {
-            "attack": repr(attack),
-            "examples": len(given),
-            "broken": len(progress.broken),
-            "median_l2": round(float(np.median(progress.norms)), 6) if progress.norms else None,
-            "seconds": progress.seconds,
-        }
-        return after, record, kept
+        return progress, kept
 
     def _kept_images(self, key: str, step: AttackStep, done: Array, size: int) -> Any:
         """Returns adversarial images of the first examples, made again where none were kept.
@@ -168,8 +173,19 @@ class AttackRunner:
             kept[numbers[early]] = images[early]
             wanted = np.setdiff1d(wanted, numbers)
         for rows in self._batches(wanted):
-            kept[rows] = step(self.images[rows], self.labels[rows], rows)[0]
+            kept[rows] = step(self.images[rows], self.labels[rows], rows).images
         if len(wanted):
             done = done[done < size]
             self.progress.keep_images(key, done, kept[done])
         return kept
+
+
+def _record(attack: Attack, given: int, progress: AttackProgress) -> dict[str, Any]:
+    """Returns what a report says of one attack on so many examples."""
+    return {
+        "attack": repr(attack),
+        "examples": given,
+        "broken": len(progress.broken),
+        "median_l2": round(float(np.median(progress.l2)), 6) if progress.l2 else None,
+        "seconds": progress.seconds,
+    }

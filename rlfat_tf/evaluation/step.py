@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import Attack, is_correct
+from rlfat_tf.attacks.base import Attack, norm_of, predicted_class
 from rlfat_tf.core import norms, random
 from rlfat_tf.core.types import Images, Labels, Tensor
 from rlfat_tf.evaluation.classifier import Classifier
 
 TOLERANCE = 1e-4
+
+
+class Judged(NamedTuple):
+    """What an attack made of a batch, as NumPy arrays.
+
+    Attributes:
+        images: The adversarial images, float32 [batch, H, W, C].
+        prediction: The classes predicted on them, int32 [batch]; -1 where a logit is NaN.
+        size: Lengths of the perturbations in the norm of the attack, float32 [batch].
+        l2: Their Euclidean lengths, float32 [batch].
+    """
+
+    images: Any
+    prediction: Any
+    size: Any
+    l2: Any
 
 
 class AttackStep:
@@ -24,6 +40,10 @@ class AttackStep:
         classifier: The classifier that it attacks.
         image_shape: Of one image.
         seed: Of the attack.
+
+    Raises:
+        ValueError: If the attack is of a norm that is not known, so that nobody could tell whether
+            its points lie in its ball.
     """
 
     def __init__(
@@ -31,6 +51,7 @@ class AttackStep:
     ):
         self._name, self._attack, self._classifier = name, attack, classifier
         self._shape, self._seed = image_shape, seed
+        self._size = norms.size(norm_of(attack))
         self._traced: Any = None
 
     def graph(self) -> Any:
@@ -49,12 +70,11 @@ class AttackStep:
     def _run(self, images: Images, labels: Labels, numbers: Tensor) -> tuple[Tensor, ...]:
         seed = self._seed._replace(examples=numbers)
         found = self._attack(self._classifier.logits_fn, images, labels, seed=seed)
-        delta = tf.reshape(found - images, [tf.shape(images)[0], -1])
-        sizes = [tf.reduce_max(tf.abs(delta), -1), norms.length(delta)]
-        correct = is_correct(self._classifier.logits_fn(found), labels)
-        return found, correct, tf.stack(sizes, -1)
+        prediction = predicted_class(self._classifier.logits_fn(found))
+        delta = found - images
+        return found, prediction, self._size(delta), norms.length(delta)
 
-    def __call__(self, images: Images, labels: Labels, numbers: Tensor) -> tuple[Any, Any, Any]:
+    def __call__(self, images: Images, labels: Labels, numbers: Tensor) -> Judged:
         """Attacks a batch.
 
         Args:
@@ -63,20 +83,19 @@ class AttackStep:
             numbers: Of the examples in their data set, on which their draws depend, [batch].
 
         Returns:
-            Adversarial images, whether they are still correctly classified, bool [batch], and the
-            lengths of the perturbations in the maximum and the Euclidean norm, [batch, 2].
+            The adversarial images and what the classifier says of them.
 
         Raises:
             RuntimeError: If a point is outside of the threat model, so that it must not count.
         """
         arguments = map(tf.constant, (images, labels, np.asarray(numbers, np.int32)))
-        found, correct, sizes = (tensor.numpy() for tensor in self.graph()(*arguments))
-        size = sizes[:, 0 if getattr(self._attack, "norm", "linf") == "linf" else 1].max()
+        judged = Judged(*(tensor.numpy() for tensor in self.graph()(*arguments)))
+        size, low, high = judged.size.max(), judged.images.min(), judged.images.max()
         inside = size <= getattr(self._attack, "epsilon", np.inf) + TOLERANCE
-        if not (inside and found.min() >= 0 and found.max() <= 1):
+        if not (inside and low >= 0 and high <= 1):
             raise RuntimeError(
                 f"The attack {self._name} left its ball or [0, 1]: perturbation {size:g}, pixels "
-                f"from {found.min():g} to {found.max():g}. Its result would not count; this is an "
+                f"from {low:g} to {high:g}. Its result would not count; this is an "
                 f"error in {self._attack!r}."
             )
-        return found, correct, sizes
+        return judged

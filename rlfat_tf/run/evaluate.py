@@ -16,6 +16,7 @@ from rlfat_tf.evaluation.classifier import load_classifier
 from rlfat_tf.evaluation.evaluate import make_runner, run_plan
 from rlfat_tf.evaluation.examples import as_arrays
 from rlfat_tf.evaluation.plan import make_plan
+from rlfat_tf.evaluation.records import write_examples
 from rlfat_tf.evaluation.report import evidence
 from rlfat_tf.evaluation.report.writing import refuse_to_replace, show, write_report
 from rlfat_tf.methods.inference import FORMS
@@ -66,15 +67,16 @@ def run(config: EvalConfig) -> dict[str, Any]:
         keep=PICTURED if config.pictures else 0,
         on_progress=ProgressLine(),
     )
+    found, examples = run_plan(
+        runner,
+        plan,
+        norm=norm,
+        seed=config.seed or 0,
+        checked=config.checks,
+        limits=config.limits,
+    )
     report = {
-        **run_plan(
-            runner,
-            plan,
-            norm=norm,
-            seed=config.seed or 0,
-            checked=config.checks,
-            limits=config.limits,
-        ),
+        **found,
         "dataset": config.dataset,
         "data": dict(data_set.content),
         "batch_size": config.batch_size,
@@ -109,6 +111,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
             )
         )
         figures = evidence.draw(runner, report, data_set.class_names, others)
+    write_examples(examples, config.folder)
     path = write_report(report, config.folder, figures)
     print(f"\n{show(report)}")
     if "inference" in report:

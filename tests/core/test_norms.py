@@ -117,3 +117,13 @@ def test_the_derivatives_of_lengths_are_finite():
     np.testing.assert_allclose(slope[0] * 5e-25, [0.64, -0.48], rtol=1e-5)
     np.testing.assert_allclose(slope[2], [0.2, 0.0], rtol=1e-5)
     assert np.all(np.isfinite(slope))
+
+
+def test_sizes_of_every_norm():
+    delta = np.array([[[3.0, -4.0]], [[0.0, 0.0]], [[-0.5, 0.0]]], np.float32)
+    expected = {"linf": [4, 0, 0.5], "l2": [5, 0, 0.5], "l1": [7, 0, 0.5], "l0": [2, 0, 1]}
+    assert set(norms.SIZES) == set(expected)
+    for name, sizes in expected.items():
+        np.testing.assert_allclose(norms.size(name)(tf.constant(delta)), sizes)
+    with pytest.raises(ValueError, match="Unknown norm 'l3'. Did you mean"):
+        norms.size("l3")

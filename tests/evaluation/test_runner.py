@@ -44,15 +44,15 @@ def test_clean_accuracy():
 @pytest.mark.parametrize("attack", [STRONG, Two()], ids=["strong", "two"])
 def test_packing_and_batch_size_change_nothing(attack):
     one = runner()
-    robust, record = one.attack("name", attack, one.clean())
+    robust, record, *_ = one.attack("name", attack, one.clean())
     assert 0 < robust.sum() < one.clean().sum()
     for size in (3, 40):
         other = runner(batch_size=size)
-        again, _ = other.attack("name", attack, other.clean())
+        again, *_ = other.attack("name", attack, other.clean())
         np.testing.assert_array_equal(again, robust)
         np.testing.assert_allclose(other.kept["name"], one.kept["name"], atol=1e-6)
     unpacked = runner()
-    everything, _ = unpacked.attack("name", attack, np.ones(40, bool))
+    everything, *_ = unpacked.attack("name", attack, np.ones(40, bool))
     np.testing.assert_array_equal(everything & one.clean(), robust)
     if not isinstance(attack, Two):
         assert record["broken"] == record["examples"] - robust.sum()
@@ -60,14 +60,18 @@ def test_packing_and_batch_size_change_nothing(attack):
 
 
 def test_parts_see_what_the_parts_before_them_left():
-    one = runner()
-    robust, record = one.attack("two", Two(), one.clean())
+    one = runner(keep=40)
+    robust, record, prediction, size = one.attack("two", Two(), one.clean())
     weak, strong = record["components"]["weak"], record["components"]["strong"]
     assert weak["examples"] == one.clean().sum()
     assert strong["examples"] == weak["examples"] - weak["broken"]
     assert strong["broken"] == strong["examples"] - robust.sum()
-    wrong = np.argmax(NET(one.kept["two"]), -1) != LABELS[:10]
-    np.testing.assert_array_equal(wrong & one.clean()[:10], ~robust[:10] & one.clean()[:10])
+    found, broken = one.kept["two"], one.clean() & ~robust
+    np.testing.assert_array_equal(prediction, np.argmax(NET(found), -1))
+    np.testing.assert_array_equal((prediction != LABELS) & one.clean(), broken)
+    lengths = np.abs(found - IMAGES).max((1, 2, 3))
+    np.testing.assert_allclose(size[broken], lengths[broken], atol=1e-6)
+    assert broken.any() and np.all(np.isnan(size[~broken]))
 
 
 def test_another_seed_draws_anew():
@@ -87,7 +91,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("after", [1, 6])
 def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
     whole = runner()
-    expected, record = whole.attack("two", Two(), whole.clean())
+    expected, record, *arrays = whole.attack("two", Two(), whole.clean())
     calls = []
 
     def on_progress(*progress):
@@ -99,9 +103,11 @@ def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
     with pytest.raises(Killed):
         first.attack("two", Two(), first.clean())
     second = runner(tmp_path, on_progress=lambda *progress: calls.append(progress))
-    robust, resumed = second.attack("two", Two(), second.clean())
+    robust, resumed, *outcome = second.attack("two", Two(), second.clean())
     np.testing.assert_array_equal(robust, expected)
     np.testing.assert_allclose(second.kept["two"], whole.kept["two"], atol=1e-6)
+    for found, once in zip(outcome, arrays):
+        np.testing.assert_array_equal(found, once)
     for part, once in record["components"].items():
         again = resumed["components"][part]
         assert {**again, "seconds": 0} == {**once, "seconds": 0}
@@ -113,7 +119,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
 
 def test_states_of_other_seeds_and_attacks_do_not_meet(tmp_path):
     one = runner(tmp_path)
-    robust, _ = one.attack("name", WEAK, one.clean())
+    robust, *_ = one.attack("name", WEAK, one.clean())
     calls = []
     for seed, attack in ((4, WEAK), (3, WEAK.replace(steps=3))):
         other = runner(tmp_path, seed=seed, on_progress=lambda *progress: calls.append(progress))
@@ -138,7 +144,7 @@ def test_points_outside_of_the_ball_do_not_count(shift):
 
 def test_no_example_left_to_attack():
     one = runner()
-    robust, record = one.attack("name", WEAK, np.zeros(40, bool))
+    robust, record, *_ = one.attack("name", WEAK, np.zeros(40, bool))
     assert not robust.any()
     assert record["examples"] == 0 and record["median_l2"] is None
 
@@ -146,7 +152,7 @@ def test_no_example_left_to_attack():
 def test_progress_is_told():
     told = []
     one = runner(on_progress=lambda *progress: told.append(progress))
-    robust, _ = one.attack("name", WEAK, one.clean())
+    robust, *_ = one.attack("name", WEAK, one.clean())
     assert [done for _, done, *_ in told] == [8, 16, 24, 32, 34]
     assert {total for _, _, total, *_ in told} == {34}
     assert told[-1][3] == robust.sum()
@@ -175,7 +181,11 @@ def test_what_is_no_number_is_not_found():
             return images * float("nan")
 
     one = runner()
-    robust, record = one.attack("broken", Broken(norm="linf", epsilon=0.1), one.clean())
+    robust, record, prediction, size = one.attack(
+        "broken", Broken(norm="linf", epsilon=0.1), one.clean()
+    )
+    np.testing.assert_array_equal(prediction, one.clean_predictions())
+    assert np.all(np.isnan(size))
     np.testing.assert_array_equal(robust, one.clean())
     assert record["broken"] == 0
 
@@ -185,11 +195,11 @@ def test_pictures_that_were_not_kept_are_made_again(tmp_path):
     expected.attack("two", Two(), expected.clean())
     assert np.abs(expected.kept["two"] - IMAGES[:10]).max() > 0.02
     without = runner(tmp_path, keep=0)
-    _, first = without.attack("two", Two(), without.clean())
+    _, first, *_ = without.attack("two", Two(), without.clean())
     told = []
     for keep in (4, 10):
         later = runner(tmp_path, keep=keep, on_progress=lambda *progress: told.append(progress))
-        _, record = later.attack("two", Two(), later.clean())
+        _, record, *_ = later.attack("two", Two(), later.clean())
         np.testing.assert_allclose(later.kept["two"], expected.kept["two"][:keep], atol=1e-6)
         assert record == first and told == [], "nothing is evaluated again"
 
@@ -206,6 +216,16 @@ def test_pictures_of_an_evaluation_that_was_killed_without_them(tmp_path):
     second = runner(tmp_path)
     second.attack("name", STRONG, second.clean())
     np.testing.assert_allclose(second.kept["name"], expected.kept["name"], atol=1e-6)
+
+
+def test_progress_of_another_version_is_refused_in_words(tmp_path):
+    one = runner(tmp_path)
+    one.clean()
+    (path,) = tmp_path.glob(f"*/{FILE}")
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "version": 1}))
+    with pytest.raises(ValueError, match=r"without the classes predicted .* Delete the folder"):
+        runner(tmp_path)
 
 
 @pytest.mark.parametrize("name", [FILE, "*.npz", "classifiers/*.npz"])

@@ -15,6 +15,7 @@ import rlfat_tf
 from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.recognition import KnownClassifiers
+from rlfat_tf.evaluation.records import Examples, Outcomes, read_examples, write_examples
 from rlfat_tf.evaluation.report.writing import refuse_to_replace
 from rlfat_tf.run import cli, dataset, helper, workdir
 from rlfat_tf.run.config import TrainConfig
@@ -182,8 +183,9 @@ def progress(folder):
 def a_state(folder):
     one = progress(folder)
     found = one.of("a")
-    found.done, found.broken, found.norms = 3, [1, 2], [0.5, 0.25]
-    one.misclassified = [0]
+    found.done, found.broken, found.predictions = 3, [1, 2], [4, -1]
+    found.sizes = found.l2 = [0.5, 0.25]
+    one.predictions = [0, 3, 3, 4]
     one.save()
     (path,) = folder.rglob("state.json")
     return path, lambda: progress(folder)
@@ -194,6 +196,14 @@ def images_kept(folder):
     one.keep_images("a", np.arange(2), np.zeros([2, 2, 2, 1], np.float32))
     (path,) = folder.rglob("a.npz")
     return path, lambda: one.kept_images("a")
+
+
+def examples(folder):
+    shape = [1, 1, 3]
+    flags, classes = np.ones(shape, bool), np.zeros(shape, np.int32)
+    outcomes = Outcomes("l2", True, 3, flags[0], flags[0], classes[0], np.ones([1, 3], np.float32))
+    found = Examples(np.arange(3), classes[0, 0], classes[0, 0], np.ones(1), {"pgd": outcomes})
+    return write_examples(found, folder), lambda: read_examples(folder)
 
 
 def a_report(folder):
@@ -244,6 +254,7 @@ def a_helper(folder):
         a_backup,
         a_state,
         images_kept,
+        examples,
         a_report,
         a_config,
         a_file_of_flags,
