@@ -1,4 +1,4 @@
-"""Data sets in memory and the batches made of them.
+"""Data sets, in memory or on disk, and the batches made of them.
 
 Example::
 
@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Callable
+from typing import Any, Callable
 
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.data import digits, folder, tfds
+from rlfat_tf.data import digits, folder, prepared, tfds
 from rlfat_tf.data.arrays import Arrays, DataSet, from_arrays, split, split_end
 from rlfat_tf.data.augment import AUGMENTATIONS
 from rlfat_tf.data.corruptions import stored
 from rlfat_tf.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from rlfat_tf.data.reading import Options
+from rlfat_tf.data.rows import Rows, open_rows
+from rlfat_tf.data.source import Pixels, Source, Stored
 
 DATASETS: dict[str, Callable[[Options], DataSet]] = {
     "digits": digits.load,
@@ -32,6 +34,7 @@ PREFIXES: dict[str, Callable[[str, Options], DataSet]] = {
     "tfds": tfds.load,
     "folder": folder.load,
     "corrupted": stored.load,
+    "arrays": prepared.load,
 }
 
 
@@ -47,28 +50,36 @@ def load(
     background: str = "white",
     channels: int | None = None,
     test_only: bool = False,
+    **where: Any,
 ) -> DataSet:
-    """Loads a data set into memory.
+    """Loads a data set.
 
     Args:
         name: A name from ``DATASETS``, ``"tfds:<name>"`` or ``"tfds:<name>/<config>"`` for any
-            other image classification set of TensorFlow Datasets, ``"folder:<path>"`` for a
-            folder of class folders, or ``"corrupted:<folder>/<corruption>/<severity>"`` for
-            CIFAR-10-C, CIFAR-100-C or ImageNet-C as their authors give them.
+            other image classification set of TensorFlow Datasets, ``"folder:<path>"`` for a folder
+            of class folders, ``"arrays:<path>"`` for NumPy arrays on disk, see
+            :func:`rlfat_tf.data.prepared.load`, or
+            ``"corrupted:<folder>/<corruption>/<severity>"`` for CIFAR-10-C, CIFAR-100-C or
+            ImageNet-C as their authors give them.
         data_dir: Where TensorFlow Datasets keeps its files; None means ``TFDS_DATA_DIR`` or TFDS's
             default.
         download: Whether a set that is not on disk may be downloaded. If not, the network is not
             touched.
         train_examples: Read only the first so many training examples; None means all.
         test_examples: Read only the first so many test examples; None means all.
-        image_size: Resize to squares of this side (bilinear, antialiased, without keeping the
-            aspect ratio); None leaves the images as they are.
+        image_size: Resize to squares of this side (bilinear, antialiased, by default without
+            keeping the aspect ratio); None leaves the images as they are.
         skip_unreadable: Leave out images of a folder that cannot be read, with a warning, instead
             of refusing the folder.
         background: Of a folder's images that have transparent pixels, the colour behind them:
             ``"white"`` or ``"black"``.
         channels: Of a folder's images: 3, or 1 for grey ones; None means 1 where all are grey.
         test_only: Read the test part only; the training part then has no examples.
+        **where: ``memory``: ``"always"`` holds all images in memory, ``"never"`` leaves them on
+            disk, from where they are read whenever they are needed; ``"auto"``, the default, holds
+            what fits into half of the memory that is free. It changes no image. ``view``: how
+            images become squares, see :class:`rlfat_tf.data.view.View`. ``cache_dir``: where to
+            keep what makes the next start faster.
 
     Returns:
         The data set.
@@ -88,6 +99,7 @@ def load(
         background=background,
         channels=channels,
         test_only=test_only,
+        **where,
     )
     options.check()
     data_set = _loader(name)(options)
@@ -107,7 +119,8 @@ def _loader(name: str) -> Callable[[Options], DataSet]:
             name,
             DATASETS,
             "Others: tfds:<name>[/<config>] for TensorFlow Datasets, folder:<path> for a folder "
-            "of class folders, corrupted:<folder>/<corruption>/<severity>.",
+            "of class folders, arrays:<path> for NumPy arrays on disk, "
+            "corrupted:<folder>/<corruption>/<severity>.",
         )
     return DATASETS[name]
 
@@ -117,9 +130,14 @@ __all__ = [
     "DATASETS",
     "Arrays",
     "DataSet",
+    "Pixels",
+    "Rows",
+    "Source",
+    "Stored",
     "evaluation_batches",
     "from_arrays",
     "load",
+    "open_rows",
     "split",
     "split_end",
     "steps_per_epoch",

@@ -1,4 +1,4 @@
-"""A data set in memory: two pairs of arrays, checked once, where they are made."""
+"""A data set: pairs of images and labels, checked once, where they are made."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from rlfat_tf.core.checks import check_layout
+from rlfat_tf.data.reading import READ_BATCH
+from rlfat_tf.data.source import Reader, Source
 
 
 @dataclasses.dataclass(frozen=True)
-class Arrays:
-    """Images and their labels.
+class Arrays(Source):
+    """Images in memory and their labels.
 
     Attributes:
         images: [N, H, W, C], uint8, or float32 in [0, 1].
@@ -43,9 +46,38 @@ class Arrays:
         """Returns no examples, of an image shape."""
         return cls(np.empty((0, *image_shape), np.uint8), np.empty((0,), np.int64))
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def reader(self) -> Reader:
+        """Returns the function that gathers images; see :class:`rlfat_tf.data.Source`."""
+        with tf.device("CPU"):
+            images = tf.constant(self.images)  # once: tf.data captures tensors by reference
+        return lambda index: tf.gather(images, index)
+
+    def at(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns the images of some examples."""
+        return self.images[numbers]
+
     def take(self, index: np.ndarray | slice) -> Arrays:
-        """Returns the examples of an index vector or a slice."""
+        """Returns the examples of an index vector, a mask or a slice."""
         return Arrays(self.images[index], self.labels[index])
+
+    def relabelled(self, labels: np.ndarray) -> Arrays:
+        """Returns the same images with other labels, [N]."""
+        return Arrays(self.images, labels)
+
+
+def held(source: Source) -> Arrays:
+    """Reads the images of a source into memory."""
+    images = np.empty((len(source), *source.image_shape), np.uint8)
+    for first in range(0, len(source), READ_BATCH):
+        numbers = np.arange(first, min(first + READ_BATCH, len(source)))
+        images[numbers] = source.at(numbers)
+    return Arrays(images, source.labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +98,11 @@ class DataSet:
         ValueError: If the parts do not fit together.
     """
 
-    train: Arrays
-    test: Arrays
+    train: Source
+    test: Source
     num_classes: int
     class_names: tuple[str, ...]
-    validation: Arrays | None = None
+    validation: Source | None = None
     content: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,26 +118,32 @@ class DataSet:
             parts["validation"] = self.validation
         if not len(self.test):
             raise ValueError("Expected at least one test image; received none.")
-        for part, arrays in parts.items():
-            if self.test.images.shape[1:] != arrays.images.shape[1:]:
+        for part, source in parts.items():
+            if self.test.image_shape != source.image_shape:
                 raise ValueError(
                     f"Expected {part} and test images of one shape; received "
-                    f"{arrays.images.shape[1:]} and {self.test.images.shape[1:]}."
+                    f"{source.image_shape} and {self.test.image_shape}."
                 )
-            if not len(arrays):
-                continue
-            low, high = int(arrays.labels.min()), int(arrays.labels.max())
-            if low < 0 or high >= self.num_classes:
-                raise ValueError(
-                    f"Expected {part} labels from 0 to {self.num_classes - 1} "
-                    f"({self.num_classes} classes); received labels from {low} to {high}."
-                )
+            check_range(source.labels, self.num_classes, part)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image."""
-        height, width, channels = self.test.images.shape[1:]
-        return height, width, channels
+        return self.test.image_shape
+
+
+def check_range(labels: np.ndarray, num_classes: int, part: str) -> None:
+    """Refuses labels that are no classes.
+
+    Raises:
+        ValueError: If one is not in [0, num_classes).
+    """
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"Expected {part} labels from 0 to {num_classes - 1} ({num_classes} classes); "
+            f"received labels from {low} to {high}."
+        )
 
 
 def from_arrays(
@@ -146,11 +184,11 @@ def from_arrays(
     return DataSet(train, test, num_classes, tuple(class_names))
 
 
-def split(arrays: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays | None]:
+def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:
     """Sets a random part of the training examples aside for validation.
 
     Args:
-        arrays: The training examples.
+        source: The training examples.
         fraction: The part for validation, in [0, 1); the count is rounded to the nearest.
         seed: The same seed gives the same parts.
 
@@ -164,8 +202,8 @@ def split(arrays: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays | 
     if not 0.0 <= fraction < 1.0:
         raise ValueError(f"Expected a validation fraction in [0, 1); received {fraction}.")
     if fraction == 0.0:
-        return arrays, None
-    total = len(arrays)
+        return source, None
+    total = len(source)
     count = round(total * fraction)
     if count in (0, total):
         raise ValueError(
@@ -174,14 +212,14 @@ def split(arrays: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays | 
             "Choose another fraction, or 0 for no validation."
         )
     order = np.random.RandomState(seed).permutation(total)
-    return arrays.take(np.sort(order[count:])), arrays.take(np.sort(order[:count]))
+    return source.take(np.sort(order[count:])), source.take(np.sort(order[:count]))
 
 
-def split_end(arrays: Arrays, count: int) -> tuple[Arrays, Arrays]:
+def split_end(source: Source, count: int) -> tuple[Source, Source]:
     """Sets the last training examples aside for validation.
 
     Args:
-        arrays: The training examples.
+        source: The training examples.
         count: How many are set aside, at least 1.
 
     Returns:
@@ -190,13 +228,13 @@ def split_end(arrays: Arrays, count: int) -> tuple[Arrays, Arrays]:
     Raises:
         ValueError: If nothing would be left for training.
     """
-    rest = len(arrays) - count
+    rest = len(source) - count
     if rest < 1:
         raise ValueError(
             f"Expected fewer validation examples than there are examples for training and "
-            f"validation together; received {count} of {len(arrays)}."
+            f"validation together; received {count} of {len(source)}."
         )
-    return arrays.take(slice(rest)), arrays.take(slice(rest, None))
+    return source.take(slice(rest)), source.take(slice(rest, None))
 
 
 def _as_images(images: npt.ArrayLike) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.data.arrays import Arrays, DataSet
-from rlfat_tf.data.reading import Options, resize
+from rlfat_tf.data.reading import Options
 
 
 def load(options: Options) -> DataSet:
@@ -35,7 +35,7 @@ def load(options: Options) -> DataSet:
     digits = load_digits()
     images = (digits.images[..., None] / 16.0).astype(np.float32)
     if options.image_size is not None:
-        images = resize(tf.constant(images), options.image_size).numpy()
+        images = options.look(tf.constant(images)).numpy()
     everything = Arrays(images, digits.target)
     test = np.zeros(len(everything), bool)
     test[np.argsort(digits.target, kind="stable")[::5]] = True

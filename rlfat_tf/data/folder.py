@@ -6,23 +6,28 @@ import concurrent.futures
 import functools
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core.errors import warn
-from rlfat_tf.core.types import Tensor
+from rlfat_tf.core.types import Array, Tensor
 from rlfat_tf.data import content
 from rlfat_tf.data.arrays import Arrays, DataSet
 from rlfat_tf.data.decode import decode
+from rlfat_tf.data.files import Files, is_grey
 from rlfat_tf.data.layout import list_folder
 from rlfat_tf.data.listing import File, Listing, straddling_tracks
-from rlfat_tf.data.reading import Options, Unreadable, check_budget, resize
+from rlfat_tf.data.memory import holds
+from rlfat_tf.data.reading import Options, Unreadable
+from rlfat_tf.data.source import Source
+from rlfat_tf.data.view import View
 
 SHOWN = 10  # unreadable files that a message names
 CHUNK = 64  # images that may wait for their place in the array
+PROBED = 256  # files of each part that are looked at, where the images stay on disk
 
 
 def load(path: str, options: Options) -> DataSet:
@@ -67,23 +72,17 @@ def load_listing(listing: Listing, options: Options) -> DataSet:
     contents = {part: content.digests(of_part) for part, of_part in files.items()}
     if not options.test_only:
         _warn_of_twins(listing, contents)
-    arrays = _read_parts(files, listing.class_names, options)
-    grey = all(_grey(part.images) for part in arrays.values())
+    sources, grey = _open_parts(files, listing.class_names, options)
     if options.channels == 1 and not grey:
         raise ValueError(
             f"Expected grey images, of one channel; those of {listing.root!r} have colours."
         )
-    if grey and options.channels != 3:
-        arrays = {
-            part: Arrays(of_part.images[..., :1].copy(), of_part.labels)
-            for part, of_part in arrays.items()
-        }
     return DataSet(
-        arrays.get("train", Arrays.none(arrays["test"].images.shape[1:])),
-        arrays["test"],
+        sources.get("train", Arrays.none(sources["test"].image_shape)),
+        sources["test"],
         len(listing.class_names),
         listing.class_names,
-        arrays.get("validation"),
+        sources.get("validation"),
         {part: content.describe(of_part, contents[part]) for part, of_part in files.items()},
     )
 
@@ -111,34 +110,102 @@ def _warn_of_twins(listing: Listing, contents: Mapping[str, Mapping[File, bytes]
         )
 
 
-def _read_parts(
+def _open_parts(
     parts: Mapping[str, Sequence[File]], class_names: Sequence[str], options: Options
-) -> dict[str, Arrays]:
-    """Reads the parts; the files of all of them that cannot be read are named at once."""
-    number = {name: label for label, name in enumerate(class_names)}
+) -> tuple[dict[str, Source], bool]:
+    """Reads the parts, or looks at their first files where the images stay on disk.
+
+    The files of all parts that cannot be read are named at once.
+
+    Returns:
+        The parts, and whether all images that were looked at are grey.
+    """
     faults: dict[str, str] = {}
-    read = {}
+    found = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\b")  # of damage that does no harm
+        in_memory = _fits(parts, options)
         for part, files in parts.items():
-            read[part] = _read(part, files, options, faults)
+            wanted = options.number(part, len(files))
+            found[part] = (_read if in_memory else _look)(files, wanted, options, faults)
     if faults and not options.skip_unreadable:
         raise ValueError(
             f"{_listed(faults)} Repair or remove them, or leave them out with --skip_unreadable."
         )
     if faults:
         warn(f"{_listed(faults)} Left out.")
-    arrays = {}
-    for part, (images, files) in read.items():
+    for part, (_, files) in found.items():
         if parts[part] and not files:
             raise ValueError(
                 f"None of the files of the {part} part can be read as an image. Repair them, or "
                 "bring others."
             )
         options.number(part, len(files))  # fewer than wanted may be left
-        labels = np.array([number[file.class_name] for file in files], np.int64)
-        arrays[part] = Arrays(images, labels)
-    return arrays
+    number = {name: label for label, name in enumerate(class_names)}
+    labels = {
+        part: np.array([number[file.class_name] for file in files], np.int64)
+        for part, (_, files) in found.items()
+    }
+    grey = all(is_grey(images) for images, _ in found.values())
+    channels = 1 if grey and options.channels != 3 else 3
+    sources: dict[str, Source] = {}
+    for part, (images, files) in found.items():
+        if in_memory:
+            kept = images if channels == 3 else images[..., :1].copy()
+            sources[part] = Arrays(kept, labels[part])
+        else:
+            sources[part] = Files(
+                [file.path for file in files],
+                labels[part],
+                channels=channels,
+                view=options.look,
+                shape=images.shape[1:3],
+                background=options.background,
+            )
+    return sources, grey
+
+
+def _fits(parts: Mapping[str, Sequence[File]], options: Options) -> bool:
+    """Tells whether the images of all parts are to be held in memory."""
+    total = sum(options.number(part, len(files)) for part, files in parts.items())
+    if options.image_size is not None:
+        return holds(options.memory, total, (options.image_size, options.image_size, 3))
+    for files in parts.values():
+        for _, image in _decoded(files, 1, options, {}):
+            return holds(options.memory, total, image.shape)
+    return True  # no file can be read, which is told when they are
+
+
+def _read(
+    files: Sequence[File], wanted: int, options: Options, faults: dict[str, str]
+) -> tuple[Array, list[File]]:
+    """Returns the first images that can be read, [N, H, W, 3], and the files they are of."""
+    images = np.empty((0, 1, 1, 3), np.uint8)
+    good: list[File] = []
+    for file, image in _decoded(files, wanted, options, faults):
+        if not good:
+            images = np.empty((wanted, *image.shape), np.uint8)
+        images[len(good)] = image
+        good.append(file)
+    return images[: len(good)], good
+
+
+def _look(
+    files: Sequence[File], wanted: int, options: Options, faults: dict[str, str]
+) -> tuple[Array, list[File]]:
+    """Returns some first images, and the files of which the part then is.
+
+    If unreadable files are to be left out, every one is tried: what is read later must be there.
+    """
+    probed = wanted if options.skip_unreadable else min(PROBED, wanted)
+    some: list[Array] = []
+    good: list[File] = []
+    for file, image in _decoded(files, probed, options, faults):
+        good.append(file)
+        if len(some) < PROBED:
+            some.append(image)
+    images = np.stack(some) if some else np.empty((0, 1, 1, 3), np.uint8)
+    return images, good if options.skip_unreadable or not some else list(files[:wanted])
 
 
 def _listed(faults: Mapping[str, str]) -> str:
@@ -148,73 +215,61 @@ def _listed(faults: Mapping[str, str]) -> str:
     return f"{files} cannot be read as images: {', '.join(listed[:SHOWN])}{more}."
 
 
-def _read(
-    part: str, files: Sequence[File], options: Options, faults: dict[str, str]
-) -> tuple[np.ndarray, list[File]]:
-    """Reads the first images of a part that can be read, and notes the faults of the others.
+def _decoded(
+    files: Sequence[File], wanted: int, options: Options, faults: dict[str, str]
+) -> Iterator[tuple[File, Array]]:
+    """Yields the first files that can be read, and notes the faults of the others.
 
-    Returns:
-        uint8 images [N, H, W, 3], and the files they are of.
+    Yields:
+        A file and its image, uint8 [H, W, 3], of one shape for all files.
     """
-    wanted, size = options.number(part, len(files)), options.image_size
-    images = np.empty((0, 1, 1, 3), np.uint8)
-    good: list[File] = []
-    if size is not None:
-        check_budget(wanted, (size, size, 3))
+    size, shape, first = options.image_size, None, ""
+    look, whole = None if size is None else _look_at(options.look), options.view == "squash"
 
-    resizer = None if size is None else _resizer(size)
-
-    def read(file: File) -> np.ndarray | Unreadable:
+    def read(file: File) -> Array | Unreadable:
         try:
             with open(file.path, "rb") as stored:
                 image = decode(stored.read(), options.background)
-            if resizer is None or image.shape[:2] == (size, size):
+            if look is None or (whole and image.shape[:2] == (size, size)):
                 return image
-            return np.asarray(resizer(tf.constant(image)))
+            return np.asarray(look(tf.constant(image)))
         except Unreadable as fault:
             return fault
         except OSError as error:
             return Unreadable(error.strerror or str(error))
 
-    rest = iter(files)
+    rest, good = iter(files), 0
     with concurrent.futures.ThreadPoolExecutor(content.THREADS) as pool:
-        while len(good) < wanted:
-            some = list(itertools.islice(rest, min(CHUNK, wanted - len(good))))
+        while good < wanted:
+            some = list(itertools.islice(rest, min(CHUNK, wanted - good)))
             if not some:
                 break
             for file, image in zip(some, pool.map(read, some)):
                 if isinstance(image, Unreadable):
                     faults[file.path] = str(image)
                     continue
-                if not good:
-                    check_budget(wanted, image.shape)
-                    images = np.empty((wanted, *image.shape), np.uint8)
-                if image.shape != images.shape[1:]:
+                if shape is None:
+                    shape, first = image.shape, file.path
+                if image.shape != shape:
                     raise ValueError(
-                        f"Images differ in size: {good[0].path!r} has shape {images.shape[1:]}, "
-                        f"{file.path!r} has shape {image.shape}. Say what size to bring them to: "
-                        f"--image_size={images.shape[1]}, for instance."
+                        f"Images differ in size: {first!r} has shape {shape}, {file.path!r} has "
+                        f"shape {image.shape}. Say what size to bring them to: "
+                        f"--image_size={shape[0]}, for instance."
                     )
-                images[len(good)] = image
-                good.append(file)
-    return images[: len(good)], good
+                good += 1
+                yield file, image
 
 
 @functools.cache
-def _resizer(size: int) -> Callable[[Tensor], Tensor]:
-    """Returns the resizing as one graph for images of all shapes.
+def _look_at(view: View) -> Callable[[Tensor], Tensor]:
+    """Returns the view as one graph for images of all shapes.
 
     It is traced here, before threads share it: TensorFlow takes their waiting for retracing.
     """
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
-    def resizer(image: Tensor) -> Tensor:
+    def look(image: Tensor) -> Tensor:
         with tf.device("CPU"):
-            return resize(image, size)
+            return view(image)
 
-    return resizer.get_concrete_function()
-
-
-def _grey(images: np.ndarray) -> bool:
-    first = images[..., 0]
-    return np.array_equal(first, images[..., 1]) and np.array_equal(first, images[..., 2])
+    return look.get_concrete_function()

@@ -1,16 +1,17 @@
-"""What every source of images has in common: the options, the size budget, resizing, reading."""
+"""What every kind of data has in common: the options, and reading into memory."""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.types import Tensor
+from rlfat_tf.data.memory import check_memory
+from rlfat_tf.data.view import View
 
-MAX_BYTES = 16 * 2**30
 READ_BATCH = 512
 BACKGROUNDS = ("white", "black")  # of transparent pixels
 
@@ -22,6 +23,12 @@ class Unreadable(ValueError):
 def reason(error: tf.errors.OpError) -> str:
     """Returns what a TensorFlow error says, without where in the graph it was raised."""
     return str(error.message).rpartition("}} ")[2].partition(" [Op:")[0]
+
+
+def unreadable(error: Exception) -> str | None:
+    """Returns what a reader in a graph said of a file that it could not read; None if none did."""
+    found = re.search(rf"{Unreadable.__name__}: (.*)", str(error))
+    return None if found is None else found[1]
 
 
 class Options(NamedTuple):
@@ -36,6 +43,14 @@ class Options(NamedTuple):
     background: str = "white"
     channels: int | None = None
     test_only: bool = False
+    memory: str = "auto"
+    view: str = "squash"
+    cache_dir: str | None = None
+
+    @property
+    def look(self) -> View:
+        """How images become squares."""
+        return View(self.image_size, self.view)
 
     def check(self) -> None:
         """Raises ValueError for a value that is out of its range."""
@@ -43,6 +58,8 @@ class Options(NamedTuple):
             raise unknown("background", self.background, BACKGROUNDS)
         if self.channels not in (None, 1, 3):
             raise ValueError(f"Expected channels to be 1 or 3; received {self.channels}.")
+        check_memory(self.memory)
+        self.look.check()
         for name in ("train_examples", "test_examples", "image_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -69,35 +86,6 @@ class Options(NamedTuple):
         return available if wanted is None else wanted
 
 
-def check_budget(count: int, shape: tuple[int, ...]) -> None:
-    """Raises ValueError if ``count`` uint8 images of a shape do not fit into the budget."""
-    size = count * int(np.prod(shape))
-    if size > MAX_BYTES:
-        raise ValueError(
-            f"{count} images of shape {shape} take {size / 2**30:.1f} GiB of memory, more than "
-            f"the {MAX_BYTES / 2**30:.0f} GiB that this library loads. Read fewer examples "
-            "(--train_examples, --test_examples) or smaller images (--image_size)."
-        )
-
-
-def resize(images: Tensor, size: int | None) -> Tensor:
-    """Resizes to a square, bilinear and antialiased; the aspect ratio is not kept.
-
-    Args:
-        images: [..., H, W, C], uint8, or float32 in [0, 1].
-        size: Side of the square; None leaves the images as they are.
-
-    Returns:
-        Images of the same dtype and range.
-    """
-    if size is None or tuple(images.shape[-3:-1]) == (size, size):
-        return images
-    resized = tf.image.resize(images, (size, size), antialias=True)
-    if images.dtype == tf.uint8:
-        return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
-    return tf.clip_by_value(resized, 0.0, 1.0)
-
-
 def read(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Reads ``count`` (image, label) pairs of one static image shape into arrays.
 
@@ -110,10 +98,8 @@ def read(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         Unreadable: If the files cannot be read to their end, or hold fewer than ``count``.
-        ValueError: If the images are too large for the budget.
     """
     shape = tuple(dataset.element_spec[0].shape)
-    check_budget(count, shape)
     images = np.empty((count, *shape), np.uint8)
     labels = np.empty((count,), np.int64)
     done = 0
@@ -130,9 +116,14 @@ def read(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
             f"Expected {count} examples, but the files are incomplete or damaged "
             f"({reason(error)}). Prepare the data set again."
         ) from error
-    if done != count:
+    check_count(count, done)
+    return images, labels
+
+
+def check_count(expected: int, found: int) -> None:
+    """Raises Unreadable if the files of a data set hold another number of examples."""
+    if found != expected:
         raise Unreadable(
-            f"Expected {count} examples, but the files hold {done}: they are incomplete. "
+            f"Expected {expected} examples, but the files hold {found}: they are incomplete. "
             "Prepare the data set again."
         )
-    return images, labels

@@ -16,7 +16,10 @@ import tensorflow as tf
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Tensor
 from rlfat_tf.data.arrays import Arrays, DataSet
-from rlfat_tf.data.reading import READ_BATCH, Options, Unreadable, read, resize
+from rlfat_tf.data.memory import holds
+from rlfat_tf.data.reading import READ_BATCH, Options, Unreadable, check_count, read
+from rlfat_tf.data.records import Part, Records, make_index
+from rlfat_tf.data.source import Source
 
 
 def load(name: str, options: Options) -> DataSet:
@@ -47,14 +50,26 @@ def load(name: str, options: Options) -> DataSet:
     features = builder.info.features
     shape = _image_shape(name, features[image_key], options.image_size)
 
-    def finish(image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        return tf.ensure_shape(resize(image, options.image_size), shape), label
+    def finish(image: Tensor) -> Tensor:
+        return tf.ensure_shape(options.look(image), shape)
 
-    parts = {"train": Arrays.none(shape)}
+    splits = _splits(name, builder.info, options.test_only)
+    pairs = {
+        part: _pairs(builder, split_name, (image_key, label_key), finish)
+        for part, split_name in splits.items()
+    }
+    numbers = {part: options.number(part, count) for part, (_, count) in pairs.items()}
+    in_memory = holds(options.memory, sum(numbers.values()), shape)
+    parts: dict[str, Source] = {"train": Arrays.none(shape)}
     content = {}
-    for part, split_name in _splits(name, builder.info, options.test_only).items():
-        pairs, available = _pairs(builder, split_name, (image_key, label_key), finish)
-        parts[part] = Arrays(*read(pairs, options.number(part, available)))
+    for part, split_name in splits.items():
+        examples, available = pairs[part]
+        if in_memory:
+            parts[part] = Arrays(*read(examples, numbers[part]))
+        else:
+            stored = _records(builder, split_name, (image_key, label_key), shape, options)
+            check_count(available, len(stored))
+            parts[part] = stored.take(slice(numbers[part]))
         content[part] = f"{available} examples of {builder.info.full_name}, {split_name}"
     label = features[label_key]
     return DataSet(
@@ -208,7 +223,7 @@ def _pairs(
     builder: Any,
     split_name: str,
     keys: tuple[str, str],
-    finish: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    finish: Callable[[Tensor], Tensor],
 ) -> tuple[tf.data.Dataset, int]:
     """Returns a split's (image, label) pairs in the order of the files, and how many there are."""
     tfds = _import_tfds()
@@ -222,7 +237,7 @@ def _pairs(
             # One file after the other: the first N examples are those of the first files.
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
-        pairs = examples.map(lambda row: finish(row[image], row[label]), tf.data.AUTOTUNE)
+        pairs = examples.map(lambda row: (finish(row[image]), row[label]), tf.data.AUTOTUNE)
         return pairs, int(examples.cardinality())
     # Parsed in batches: as_dataset parses one by one, which takes twice as long for CIFAR-10.
     spec = {image: tf.io.FixedLenFeature([], tf.string), label: tf.io.FixedLenFeature([], tf.int64)}
@@ -231,12 +246,43 @@ def _pairs(
     records = records.flat_map(lambda name, *part: _slice(tf.data.TFRecordDataset(name), *part))
     rows = records.batch(READ_BATCH).map(lambda some: tf.io.parse_example(some, spec)).unbatch()
     decode = builder.info.features[image].decode_example
-    pairs = rows.map(lambda row: finish(decode(row[image]), row[label]), tf.data.AUTOTUNE)
+    pairs = rows.map(lambda row: (finish(decode(row[image])), row[label]), tf.data.AUTOTUNE)
     return pairs, builder.info.splits[split_name].num_examples
 
 
 def _slice(records: tf.data.Dataset, skip: Tensor, take: Tensor) -> tf.data.Dataset:
     return records.skip(tf.cast(skip, tf.int64)).take(tf.cast(take, tf.int64))
+
+
+def _records(
+    builder: Any,
+    split_name: str,
+    keys: tuple[str, str],
+    shape: tuple[int, int, int],
+    options: Options,
+) -> Records:
+    """Returns a split whose records are read when they are needed."""
+    image, label = keys
+    files = _record_files(builder, split_name)
+    parts = [Part(str(file.filename), int(file.skip), int(file.take)) for file in files]
+    if not parts or any("://" in part.path for part in parts):
+        raise ValueError(
+            f"{builder.info.full_name} does not lie in TFRecord files on a disk, and cannot be "
+            "read from where it is. Read it into memory (--memory=always), or prepare it again "
+            "on a disk: tfds build --file_format=tfrecord."
+        )
+    labels = {label: tf.io.FixedLenFeature([], tf.int64)}
+    images = {image: tf.io.FixedLenFeature([], tf.string)}
+    decode = builder.info.features[image].decode_example
+    index = make_index(
+        parts, lambda some: tf.io.parse_example(some, labels)[label], options.cache_dir
+    )
+    return Records(
+        [part.path for part in parts],
+        index,
+        shape,
+        lambda one: options.look(decode(tf.io.parse_single_example(one, images)[image])),
+    )
 
 
 def _record_files(builder: Any, split_name: str) -> list[Any]:

@@ -35,6 +35,7 @@ from rlfat_tf.evaluation.records import EACH, Examples, Outcomes, write_examples
 from rlfat_tf.evaluation.runner import AttackRunner, OnProgress
 
 SCHEMA = 1
+DIGESTED = 512  # images at once
 
 
 def evaluate(
@@ -158,7 +159,9 @@ def _progress(
 
 def _digest(images: Images, labels: Labels) -> str:
     """Returns what identifies the examples of an evaluation and their order."""
-    digest = hashlib.sha256(images.tobytes())
+    digest = hashlib.sha256()
+    for first in range(0, len(images), DIGESTED):  # images on disk are read as many at a time
+        digest.update(images[first : first + DIGESTED].tobytes())
     digest.update(labels.tobytes())
     return digest.hexdigest()
 

@@ -17,16 +17,21 @@ from rlfat_tf.core.checks import (
     in_words,
 )
 from rlfat_tf.core.types import Images, Labels
-from rlfat_tf.data import Arrays, DataSet
+from rlfat_tf.data import Arrays, DataSet, Pixels, Source
+
+SMALL = 2**28  # bytes of 8-bit images
 
 
 def as_arrays(data: Any) -> tuple[Images, Labels]:
     """Returns float32 images [n, H, W, C] in [0, 1] and int32 labels [n] as NumPy arrays.
 
+    Images that a data set has left on disk stay there, and many 8-bit ones stay such: they are
+    read and scaled when they are indexed, see :class:`rlfat_tf.data.Pixels`.
+
     Args:
-        data: (images, labels), :class:`rlfat_tf.data.Arrays`, or a ``tf.data.Dataset`` of batches.
-            Images are floats in [0, 1] or 8-bit; labels whole numbers [n] or [n, 1], or one-hot
-            rows.
+        data: (images, labels), one part of a :class:`rlfat_tf.data.DataSet`, or a
+            ``tf.data.Dataset`` of batches. Images are floats in [0, 1] or 8-bit; labels whole
+            numbers [n] or [n, 1], or one-hot rows.
 
     Raises:
         TypeError: If it is something else.
@@ -35,8 +40,12 @@ def as_arrays(data: Any) -> tuple[Images, Labels]:
     """
     if isinstance(data, DataSet):
         raise TypeError("Expected one part of a data set; received both. Pass data.test.")
-    if isinstance(data, Arrays):
+    if isinstance(data, Arrays) and _is_small(data):
         data = data.images, data.labels
+    if isinstance(data, Source):
+        data = Pixels(data, scaled=True), data.labels
+    if isinstance(data, tuple) and isinstance(data[0], Pixels):
+        return _on_disk(*data)
     if isinstance(data, tf.data.Dataset):
         return _of_batches(data)
     if isinstance(data, Mapping):
@@ -48,6 +57,19 @@ def as_arrays(data: Any) -> tuple[Images, Labels]:
         )
     kept = (Mapping, type(None))
     return _checked(tuple(part if isinstance(part, kept) else np.asarray(part) for part in data))
+
+
+def _is_small(arrays: Arrays) -> bool:
+    """Tells whether the images may be scaled all at once, which takes four times their memory."""
+    return arrays.images.dtype != np.uint8 or arrays.images.nbytes <= SMALL
+
+
+def _on_disk(images: Pixels, labels: Labels) -> tuple[Images, Labels]:
+    """Checks the labels of images that are 8-bit, and so in [0, 1] when they are scaled."""
+    if not len(images):
+        raise ValueError("Expected at least one example; received none.")
+    with in_words():
+        return images, losses.class_ids(checked_labels(np.asarray(labels))).numpy()
 
 
 def _of_batches(data: tf.data.Dataset) -> tuple[Images, Labels]:

@@ -8,6 +8,7 @@ same as without packing, with any batch size, and after any number of interrupti
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -89,9 +90,10 @@ class AttackRunner:
             [self._predict(tf.constant(b)).numpy() for b in self._batches(images)]
         )
 
-    def _batches(self, rows: Array) -> list[Any]:
-        """Returns an array in parts of the size of a batch."""
-        return [rows[i : i + self._batch_size] for i in range(0, len(rows), self._batch_size)]
+    def _batches(self, rows: Array) -> Iterator[Any]:
+        """Yields an array in parts of the size of a batch: images on disk are read by then."""
+        for first in range(0, len(rows), self._batch_size):
+            yield rows[first : first + self._batch_size]
 
     def clean(self) -> Any:
         """Returns which examples are correctly classified as they are, bool [n]."""

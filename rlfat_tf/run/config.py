@@ -14,7 +14,9 @@ from typing import Any
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS, STARTS
 from rlfat_tf.data.augment import AUGMENTATIONS
+from rlfat_tf.data.memory import MEMORY
 from rlfat_tf.data.reading import BACKGROUNDS
+from rlfat_tf.data.view import VIEWS, View
 from rlfat_tf.methods import METHODS, regularizers
 from rlfat_tf.methods.average import STATISTICS
 from rlfat_tf.methods.batch_norm import ATTACK_BN
@@ -88,7 +90,9 @@ class TrainConfig:
         "<dataset>_<method>, where there is one.",
         identity=False,
     )
-    dataset: str = option("digits", "Data set: a name, tfds:<builder> or folder:<path>.")
+    dataset: str = option(
+        "digits", "Data set: a name, tfds:<builder>, folder:<path> or arrays:<path>."
+    )
     method: str = option("rlfat_p", "Training method.", choices=tuple(METHODS))
     model: str = option("wrn-16-2", "Network, for instance w32-10, wrn-34-10 or small_cnn.")
     normalize: str = option(
@@ -105,10 +109,26 @@ class TrainConfig:
     )
     download: bool = option(True, "Whether a missing data set may be downloaded.", identity=False)
     # Data.
+    memory: str = option(
+        "auto",
+        "Whether all images are held in memory, or read from disk when they are needed; auto: what "
+        "fits into half of the free memory. Changes no result.",
+        choices=MEMORY,
+        identity=False,
+    )
+    cache_dir: str | None = option(
+        None, "Folder for what makes the next start faster: indices of TFRecords.", identity=False
+    )
     skip_unreadable: bool = option(
         False, "Leave out images of a folder that cannot be read, with a warning."
     )
     image_size: int | None = option(None, "Resize images to this many pixels a side.")
+    view: str = option(
+        "squash",
+        "How images become squares: squash resizes the whole image; centre scales the short side "
+        "to image_size * 256/224 and cuts out the centre.",
+        choices=VIEWS,
+    )
     background: str = option(
         "white", "Colour behind transparent pixels of a folder's images.", choices=BACKGROUNDS
     )
@@ -289,6 +309,7 @@ class TrainConfig:
                 f"received {self.validation_every} and {self.epochs}."
             )
         self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
+        View(self.image_size, self.view).check()
         check_attack(self)
         regularizers.names_in(self.regularizer)
         schedules.parse(self.lr_schedule)

@@ -39,7 +39,7 @@ def check_mixing(method: str, augment: str) -> None:
     )
 
 
-def check_classes(train: data.Arrays, class_names: Sequence[str]) -> None:
+def check_classes(train: data.Source, class_names: Sequence[str]) -> None:
     """Warns of classes of which there is no training example.
 
     Raises:

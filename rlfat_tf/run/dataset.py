@@ -29,7 +29,7 @@ OF_ANOTHER_SET = ("corrupted:", "tfds:cifar10_corrupted/", "tfds:cifar10_1")
 
 def load_for_training(
     config: TrainConfig,
-) -> tuple[data.DataSet, data.Arrays, data.Arrays | None]:
+) -> tuple[data.DataSet, data.Source, data.Source | None]:
     """Loads the data of a run, and warns of what is wrong with them.
 
     Returns:
@@ -48,7 +48,11 @@ def load_for_training(
         image_size=config.image_size,
         skip_unreadable=config.skip_unreadable,
         background=config.background,
+        memory=config.memory,
+        view=config.view,
+        cache_dir=config.cache_dir,
     )
+    print(where_it_is(data_set), flush=True)
     train, validation = data_set.train, None
     if following:
         train, validation = data.split_end(train, following)
@@ -60,6 +64,16 @@ def load_for_training(
     warn_of_classes(data_set)
     warn_of_flip(config.dataset, config.augment)
     return data_set, train, validation
+
+
+def where_it_is(data_set: data.DataSet) -> str:
+    """Says in a line whether the images of a data set are in memory."""
+    count = len(data_set.train) + len(data_set.test) + len(data_set.validation or ())
+    size = count * int(np.prod(data_set.image_shape)) / 2**20
+    shape = " x ".join(map(str, data_set.image_shape))
+    in_memory = isinstance(data_set.test, data.Arrays)
+    where = "held in memory" if in_memory else "read from disk when they are needed (--memory)"
+    return f"{count} images of {shape}, {size:.0f} MiB, are {where}."
 
 
 def fingerprint(data_set: data.DataSet) -> int:
@@ -163,7 +177,11 @@ def load_for_evaluation(
         background=config.background or "white",
         channels=channels if channels in (1, 3) else None,
         test_only=True,
+        memory=config.memory,
+        view=config.view or "squash",
+        cache_dir=config.cache_dir,
     )
+    print(where_it_is(data_set), flush=True)
     record = None if config.workdir is None else read_record(Path(config.workdir))
     names = _class_names(Path(config.path)) if record is None else record["class_names"]
     if names is not None and _numbered(config.dataset, data_set, names):
@@ -226,7 +244,7 @@ def match_classes(data_set: data.DataSet, class_names: Sequence[str]) -> data.Da
         )
     return data.DataSet(
         data.Arrays.none(data_set.image_shape),
-        data.Arrays(data_set.test.images, labels),
+        data_set.test.relabelled(labels),
         len(class_names),
         tuple(class_names),
         content=data_set.content,

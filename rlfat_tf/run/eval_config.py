@@ -11,7 +11,9 @@ from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.autoattack import COMPONENTS
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS
+from rlfat_tf.data.memory import MEMORY
 from rlfat_tf.data.reading import BACKGROUNDS
+from rlfat_tf.data.view import VIEWS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
 from rlfat_tf.run.config import option
@@ -49,6 +51,18 @@ class EvalConfig:
     data_dir: str | None = option(None, "Folder of prepared TFDS data sets.")
     download: bool = option(True, "Whether a missing data set may be downloaded.")
     image_size: int | None = option(None, "Resize images to this many pixels a side.")
+    view: str | None = option(
+        None, "How images become squares; default: as in the run, or squash.", choices=VIEWS
+    )
+    memory: str = option(
+        "auto",
+        "Whether all images are held in memory, or read from disk when they are needed; auto: what "
+        "fits into half of the free memory. Changes no result.",
+        choices=MEMORY,
+    )
+    cache_dir: str | None = option(
+        None, "Folder for what makes the next start faster: indices of TFRecords."
+    )
     skip_unreadable: bool | None = option(
         None, "Leave out images of a folder that cannot be read; default: as the run, or refuse."
     )
@@ -187,8 +201,8 @@ class EvalConfig:
             return dataclasses.replace(self, seed=self.seed or 0, norm=self.norm or "linf")
         checkpoint.model_path(self.workdir, self.checkpoint)  # complains before anything else
         run = read_config(self.workdir)
-        names = ("dataset", "data_dir", "image_size", "skip_unreadable", "background", "seed")
-        known: dict[str, Any] = {name: getattr(run, name) for name in names}
+        names = ("dataset", "data_dir", "image_size", "view", "skip_unreadable", "background")
+        known: dict[str, Any] = {name: getattr(run, name) for name in (*names, "seed")}
         known["norm"], known["epsilon"] = run.attack_norm, (run.epsilon,)
         if self.epsilon is None and self.norm not in (None, run.attack_norm):
             raise ValueError(

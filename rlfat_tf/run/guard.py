@@ -23,7 +23,7 @@ from rlfat_tf.core import compat, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown, warn
 from rlfat_tf.core.types import Logs, Model
-from rlfat_tf.data import Arrays, evaluation_batches
+from rlfat_tf.data import Source, evaluation_batches
 from rlfat_tf.evaluation.accuracy import evaluator
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run import distribution
@@ -93,7 +93,7 @@ class OverfittingGuard(keras.callbacks.Callback):
 
     def __init__(
         self,
-        examples: Arrays,
+        examples: Source,
         *,
         action: str = "stop",
         probe: int = 512,

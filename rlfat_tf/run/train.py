@@ -24,6 +24,7 @@ from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Strategy
+from rlfat_tf.data.reading import unreadable
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
@@ -277,7 +278,7 @@ def test_attack(config: TrainConfig) -> Attack:
 
 
 def make_guard(
-    config: TrainConfig, train: data.Arrays, progress: dict[str, Any]
+    config: TrainConfig, train: data.Source, progress: dict[str, Any]
 ) -> OverfittingGuard | None:
     """Returns what watches the run for overfitting of its attack; None if nothing shall."""
     action = builders.guard_action(config)
@@ -295,7 +296,7 @@ def make_guard(
 def evaluate_on_test(
     config: TrainConfig,
     robust: AdversarialModel,
-    test: data.Arrays,
+    test: data.Source,
     strategy: Strategy,
     signals: Signals,
 ) -> dict[str, float]:
@@ -325,6 +326,12 @@ def explain(error: Exception, config: TrainConfig) -> str:
         return (
             "There is not enough memory. Use smaller images (--image_size), a smaller --batch_size "
             f"or a smaller --model. TensorFlow says: {error.message}"
+        )
+    unread = unreadable(error)
+    if unread is not None:
+        return (
+            f"{unread} Bring back what was there when the run began, and give the same command "
+            f"again: it goes on from the last backup in {config.run_dir}."
         )
     if isinstance(error, tf.errors.InvalidArgumentError):
         raise error

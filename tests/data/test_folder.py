@@ -232,7 +232,7 @@ def test_a_part_of_which_nothing_can_be_read(tree):
 def test_threads_share_one_graph_for_resizing(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(tf.get_logger(), "warning", lambda *args: said.append(args))
-    folder._resizer.cache_clear()
+    folder._look_at.cache_clear()
     for name in "ab":
         for i in range(20):
             write(tmp_path / name / f"{i}.png", picture(i))
@@ -264,5 +264,5 @@ def test_a_folder_with_one_class(tmp_path):
 
 
 def test_too_large_for_memory(tree):
-    with pytest.raises(ValueError, match=r"GiB.*--train_examples, .*--image_size"):
-        data.load(f"folder:{tree}", image_size=100_000)
+    with pytest.raises(ValueError, match=r"GiB.*--memory=never.*--train_examples, .*--image_size"):
+        data.load(f"folder:{tree}", image_size=100_000, memory="always")

@@ -11,13 +11,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.data import folder
-from rlfat_tf.data.arrays import Arrays, DataSet
+from rlfat_tf.data.arrays import Arrays, DataSet, held
 from rlfat_tf.data.layout import list_test_folder
-from rlfat_tf.data.reading import READ_BATCH, Options, Unreadable, check_budget, resize
+from rlfat_tf.data.memory import holds
+from rlfat_tf.data.reading import READ_BATCH, Options, Unreadable
+from rlfat_tf.data.rows import Rows
 
 SEVERITIES = (1, 2, 3, 4, 5)
 LABELS = "labels"
@@ -103,20 +104,19 @@ def _read_arrays(root: Path, name: str, severity: int, options: Options) -> Data
     first = count * (severity - 1)
     wanted = options.number("test", count)
     labels = labels[first:] if len(labels) == len(images) else labels
-    rows = np.array(images[first : first + wanted])
     chosen = np.array(labels[:wanted]).astype(np.int64)
+    rows = Rows(images[first : first + wanted], chosen, options.look)
+    digest = hashlib.sha256()
+    for begin in range(first, first + wanted, READ_BATCH):
+        digest.update(images[begin : min(begin + READ_BATCH, first + wanted)].tobytes())
+    in_memory = holds(options.memory, wanted, rows.image_shape)
     classes = int(labels.max()) + 1
-    content = f"{wanted} images, digest {hashlib.sha256(rows.tobytes()).hexdigest()[:16]}"
-    if options.image_size is not None:
-        check_budget(wanted, (options.image_size, options.image_size, images.shape[-1]))
-        parts = np.split(rows, range(READ_BATCH, wanted, READ_BATCH))
-        rows = np.concatenate([resize(tf.constant(p), options.image_size).numpy() for p in parts])
     return DataSet(
-        Arrays.none(rows.shape[1:]),
-        Arrays(rows, chosen),
+        Arrays.none(rows.image_shape),
+        held(rows) if in_memory else rows,
         classes,
         tuple(map(str, range(classes))),
-        content={"test": content},
+        content={"test": f"{wanted} images, digest {digest.hexdigest()[:16]}"},
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from rlfat_tf.attacks import Attack
 from rlfat_tf.core import norms
 from rlfat_tf.core.types import Array, Images, Labels
+from rlfat_tf.data import Pixels
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.checks.model import check_classifier
 from rlfat_tf.evaluation.classifier import Classifier
@@ -99,7 +100,8 @@ def check_model(
         What was found, at best nothing.
     """
     norm = norm or "linf"
-    outside, unit = images_in_range(images), epsilon_unit(epsilon, norm)
+    unit = epsilon_unit(epsilon, norm)
+    outside = None if isinstance(images, Pixels) else images_in_range(images)  # 8-bit ones are
     if outside:
         return [outside]
     radius = epsilon or norms.get(norm).usual_epsilon

@@ -26,8 +26,8 @@ from rlfat_tf.storage.files import replacing, write_text
 from rlfat_tf.storage.reading import Damaged, read_json
 
 # Of a configuration: what changes no figure, and where the model is.
-PRESENTATION = ("data_dir", "download", "batch_size", "report_dir", "checks", "pictures", "compare",
-                "brightness", "gamma")  # fmt: skip
+PRESENTATION = ("data_dir", "download", "memory", "cache_dir", "batch_size", "report_dir",
+                "checks", "pictures", "compare", "brightness", "gamma")  # fmt: skip
 PATHS = ("workdir", "model_path")
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -1,0 +1,73 @@
+"""``arrays:<path>``: NumPy arrays on disk, which are mapped into memory where they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from rlfat_tf.core.types import Array
+from rlfat_tf.data.arrays import Arrays, DataSet, held
+from rlfat_tf.data.memory import holds
+from rlfat_tf.data.reading import Options
+from rlfat_tf.data.rows import Rows, mapped
+from rlfat_tf.data.source import Source
+
+CLASS_NAMES = "class_names.txt"
+SAMPLED = 256  # images of a part that its digest is of
+
+
+def load(path: str, options: Options) -> DataSet:
+    """Loads ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
+
+    Args:
+        path: A folder with ``x_train.npy`` and the others, and ``class_names.txt`` if the classes
+            have names, one a line; or an ``.npz`` file, as ``numpy.savez`` writes it, with arrays
+            of these names. ``~`` is expanded.
+        options: ``image_size``, ``view``, the numbers of examples and ``memory`` are used.
+
+    Returns:
+        Images uint8, labels integers; classes without names are called ``"0"``, ``"1"``, ...
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If images are not uint8 [N, H, W, C], or labels not integers [N].
+    """
+    root = Path(path).expanduser()
+    rows, content = {}, {}
+    for part in ("test",) if options.test_only else ("train", "test"):
+        images, labels = (_array(root, f"{name}_{part}") for name in "xy")
+        labels = np.array(labels)
+        of_all = Rows(images, labels[:, 0] if labels.shape[1:] == (1,) else labels, options.look)
+        content[part] = _describe(images, labels)
+        rows[part] = of_all.take(slice(options.number(part, len(of_all))))
+    shape = rows["test"].image_shape
+    total = sum(map(len, rows.values()))
+    in_memory = holds(options.memory, total, shape)
+    parts: dict[str, Source] = {"train": Arrays.none(shape)}
+    for part, stored in rows.items():
+        parts[part] = held(stored) if in_memory else stored
+    names = _class_names(root) or [
+        str(i) for i in range(1 + max(int(stored.labels.max()) for stored in rows.values()))
+    ]
+    return DataSet(parts["train"], parts["test"], len(names), tuple(names), content=content)
+
+
+def _array(root: Path, name: str) -> Array:
+    if root.is_dir():
+        return mapped(root / f"{name}.npy")
+    return mapped(root, name)
+
+
+def _class_names(root: Path) -> list[str]:
+    file = root / CLASS_NAMES
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def _describe(images: Array, labels: Array) -> str:
+    """Returns a line that tells these arrays from others: by all labels and some images."""
+    digest = hashlib.sha256(np.ascontiguousarray(labels).astype("<i8").tobytes())
+    for row in np.unique(np.linspace(0, len(images) - 1, SAMPLED).astype(np.int64)):
+        digest.update(images[row].tobytes())
+    return f"{len(images)} images of {list(images.shape[1:])}, digest {digest.hexdigest()[:16]}"

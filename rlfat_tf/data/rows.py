@@ -1,0 +1,171 @@
+"""Images of one size in one file, which is mapped into memory: the system reads what is used."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import tensorflow as tf
+from numpy.lib import format as npy
+
+from rlfat_tf.core.types import Array, Tensor
+from rlfat_tf.data.reading import Unreadable
+from rlfat_tf.data.source import Stored
+from rlfat_tf.data.view import View
+
+AS_STORED = View()
+IMAGES, LABELS = "image", "label"  # of the releases of generated images
+LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip archive: the lengths of a name and of extra data
+
+
+class Rows(Stored):
+    """8-bit images of one shape, in an array that need not be in memory.
+
+    Args:
+        images: uint8 [N, H, W, C], for instance by :func:`mapped`.
+        labels: Integers [N].
+        look: What becomes of the images; by default they stay as they are.
+
+    Raises:
+        ValueError: If the images are of another type or the labels not as many.
+    """
+
+    def __init__(self, images: Array, labels: Array, look: View = AS_STORED):
+        labels = np.asarray(labels)
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise ValueError(
+                "Expected 8-bit images, uint8 [N, H, W, C]; received "
+                f"{images.dtype} {list(images.shape)}. Floats in [0, 1] become such by "
+                "(255 * images).round().astype(numpy.uint8)."
+            )
+        if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"Expected an integer label for each of the {len(images)} images; received "
+                f"labels {labels.dtype} {list(labels.shape)}."
+            )
+        sides = images.shape[1:3] if look.size is None else (look.size, look.size)
+        super().__init__(labels, (*sides, images.shape[3]))
+        self._store, self._look = images, look
+
+    def view(self, image: Tensor) -> Tensor:
+        """Brings an image, or a batch of them, to ``image_shape``."""
+        return self._look(image)
+
+    def _read(self, place: Tensor) -> Tensor:
+        images = tf.numpy_function(self._gather, [place], tf.uint8, stateful=False)
+        return tf.ensure_shape(images, [*place.shape, *self._store.shape[1:]])  # its rank is lost
+
+    def _gather(self, places: Array) -> Array:
+        """Gathers rows in the order in which they are stored, and puts them where they belong."""
+        flat = np.ravel(places)
+        order = np.argsort(flat)
+        images = np.empty((len(flat), *self._store.shape[1:]), np.uint8)
+        images[order] = self._store[flat[order]]
+        return images.reshape(*np.shape(places), *self._store.shape[1:])
+
+
+def open_rows(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Rows:
+    """Opens images and labels on disk.
+
+    Args:
+        path: An ``.npz`` file with the arrays ``image`` and ``label``, or an ``.npy`` file of
+            images.
+        labels: The ``.npy`` file of labels that belongs to an ``.npy`` file; by default its name
+            with ``_labels`` before the ending.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is no such array, is compressed, or holds pickled objects.
+    """
+    path = Path(path).expanduser()
+    if path.suffix == ".npz":
+        return Rows(mapped(path, IMAGES), np.array(mapped(path, LABELS)))
+    beside = path.with_name(f"{path.stem}_labels{path.suffix}")
+    return Rows(mapped(path), np.array(mapped(labels or beside)))
+
+
+def mapped(path: str | os.PathLike[str], member: str | None = None) -> Array:
+    """Maps an array on disk into memory, read-only; nothing of it is read.
+
+    Args:
+        path: An ``.npy`` file, or an ``.npz`` file as ``numpy.savez`` writes it.
+        member: The name of the array in an ``.npz`` file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the array is not there, is compressed, cut off, or holds pickled objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file of NumPy arrays; there is no {str(path)!r}.")
+    with open(path, "rb") as file:
+        begin = 0 if member is None else _begin_of(path, file, member)
+        file.seek(begin)
+        shape, dtype = _header(path, file)
+        offset = file.tell()
+    needed = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if path.stat().st_size < needed:
+        raise Unreadable(
+            f"{str(path)!r} is cut off: it has {path.stat().st_size} bytes, and an array "
+            f"{list(shape)} of {dtype} in it would end at byte {needed}. Fetch the file again."
+        )
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", offset, shape)
+
+
+def _begin_of(path: Path, file: BinaryIO, member: str) -> int:
+    """Returns where an array that is stored in a zip archive begins."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            found = archive.getinfo(f"{member}.npy") if f"{member}.npy" in names else None
+    except zipfile.BadZipFile as error:
+        raise Unreadable(f"{str(path)!r} is no .npz file ({error}). {_convert(path)}") from None
+    if found is None:
+        held = ", ".join(name.removesuffix(".npy") for name in names)
+        raise ValueError(
+            f"Expected the array {member!r} in {str(path)!r}; it has {held}. Write it anew: "
+            "numpy.savez(path, image=images, label=labels)."
+        )
+    if found.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(
+            f"{str(path)!r} is compressed, so that its images cannot be read one by one. Write it "
+            'anew: found = numpy.load(path); numpy.savez("stored.npz", **found).'
+        )
+    file.seek(found.header_offset)
+    lengths: Sequence[int] = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+    return found.header_offset + LOCAL_HEADER.size + sum(lengths)
+
+
+def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], Any]:
+    """Reads what is before the numbers of an array: its shape and its type."""
+    try:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, in_columns, dtype = read(file)
+    except ValueError as error:
+        raise Unreadable(
+            f"{str(path)!r} is no array of NumPy ({error}). {_convert(path)}"
+        ) from None
+    if dtype.hasobject:
+        raise Unreadable(f"{str(path)!r} holds pickled objects. {_convert(path)}")
+    if in_columns and len(shape) > 1:
+        raise ValueError(
+            f"{str(path)!r} is stored column by column. Write it anew: "
+            "numpy.save(path, numpy.ascontiguousarray(array))."
+        )
+    return shape, dtype
+
+
+def _convert(path: Path) -> str:
+    return (
+        "This library never opens a pickle, which can run any program. If you trust the file, open "
+        f"it yourself and write numpy.savez({path.stem + '.npz'!r}, image=images, label=labels): "
+        "uint8 [N, H, W, C] and integers [N]."
+    )
