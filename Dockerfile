@@ -10,7 +10,7 @@ ARG BASE=python:3.12-slim
 FROM ${BASE}
 
 ARG TENSORFLOW=tensorflow
-COPY setup.py setup.cfg pyproject.toml README.md LICENSE /src/
+COPY setup.py setup.cfg pyproject.toml README.md LICENSE rlfat_console.py /src/
 COPY flags /src/flags
 COPY rlfat_tf /src/rlfat_tf
 RUN pip install --no-cache-dir "${TENSORFLOW}" /src && rm -rf /src

@@ -2,7 +2,7 @@
 
     python -m benchmarks                        # everything
     python -m benchmarks train_step attack      # some
-    python -m benchmarks.table                  # the tables of README.md and docs/performance.md
+    python -m benchmarks.table                  # the table of docs/performance.md
 
 Each benchmark is a module with a function ``jobs``. Its file is written down row by row, so that a
 stopped measurement loses one row only.

@@ -1,7 +1,7 @@
-"""Writes the tables of README.md and docs/performance.md from ``results/benchmarks/*.json``.
+"""Writes the table of docs/performance.md from ``results/benchmarks/*.json``.
 
 python -m benchmarks.table            # writes
-python -m benchmarks.table --check    # fails if a table is not what the results say
+python -m benchmarks.table --check    # fails if the table is not what the results say
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 # In which page the rows of which files stand.
 PAGES = {
-    "README.md": ("train_step", "attack"),
     "docs/performance.md": ("train_step", "attack", "overhead", "scaling"),
 }
 

@@ -7,10 +7,12 @@ disk; only if there are none, and downloading is allowed, TFDS's own builder pre
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import numpy as np
+import requests
 import tensorflow as tf
 
 from rlfat_tf.core.errors import unknown
@@ -20,6 +22,8 @@ from rlfat_tf.data.memory import holds
 from rlfat_tf.data.reading import READ_BATCH, Options, Unreadable, check_count, read
 from rlfat_tf.data.records import Part, Records, make_index
 from rlfat_tf.data.source import Source
+
+ANSWER_SECONDS = 10.0  # a server that has not begun to answer by then counts as unreachable
 
 
 def load(name: str, options: Options) -> DataSet:
@@ -132,6 +136,7 @@ def _builder(name: str, options: Options) -> Any:
     except tfds.core.registered.DatasetNotFoundError as error:
         raise unknown("TFDS data set", name, tfds.list_builders()) from error
     _keys(name, builder.info)  # refused before it is downloaded
+    _check_reachable(builder, name, str(data_dir))
     try:
         builder.download_and_prepare()
     except Exception as error:
@@ -139,6 +144,36 @@ def _builder(name: str, options: Options) -> Any:
             f"TFDS could not download or prepare {name!r} in {str(data_dir)!r}: {error}"
         ) from error
     return builder
+
+
+def _check_reachable(builder: Any, name: str, data_dir: str) -> None:
+    """Fails soon where TFDS would try again for minutes.
+
+    Raises:
+        FileNotFoundError: If the server of the data set does not answer.
+    """
+    url = next(iter(getattr(builder, "url_infos", None) or ()), None)
+    if url is None or not str(url).startswith("http"):
+        return
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            requests.get(url, stream=True, timeout=ANSWER_SECONDS).close()
+        except requests.RequestException as error:
+            failed.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)  # looking up a name has no time limit
+    asking.start()
+    asking.join(1.5 * ANSWER_SECONDS)
+    if asking.is_alive() or failed:
+        reason = type(failed[0]).__name__ if failed else "no answer"
+        raise FileNotFoundError(
+            f"The data set {name!r} is not in {data_dir!r}, and its server cannot be reached "
+            f"({url}: {reason}). On a machine that can reach it, prepare the data set with: "
+            f"tfds build {name} --data_dir=<folder>. Then copy that folder here and name it with "
+            "--data_dir or TFDS_DATA_DIR."
+        )
 
 
 def _prepared_folder(folder: Any) -> Any:

@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from absl import app, flags
+import tensorflow as tf
+from absl import app, flags, logging
 
 from rlfat_tf.run import cost, evaluate, recipes, train
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.console import number_text
 from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.run.help import help_text
 from rlfat_tf.run.signals import Interrupted
 
 # Flags as others call them, which are too unlike ours for a guess by spelling.
@@ -35,6 +38,7 @@ BELONGS_TO = {
     "attack": ("attack_steps", "attack_step_size", "attack_random_start"),
 }
 
+ASKS_FOR_HELP = ("help", "helpshort", "helpfull", "?")
 
 LEGEND = (
     "Passes of a step are those of the attack + those of the update, each forward and back. "
@@ -68,6 +72,27 @@ class FractionParser(flags.ArgumentParser):  # type: ignore[type-arg]
         return "number"
 
 
+class IntegerParser(flags.ArgumentParser):  # type: ignore[type-arg]
+    """Parses an integer."""
+
+    syntactic_help = "an integer"
+
+    def parse(self, argument: Any) -> int:
+        """Returns the integer.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        try:
+            return int(str(argument), 16 if str(argument).startswith("0x") else 10)
+        except ValueError:
+            raise ValueError(f"expected an integer such as 50, got {argument!r}") from None
+
+    def flag_type(self) -> str:
+        """Names the type in --help."""
+        return "integer"
+
+
 class NumbersParser(FractionParser):
     """Parses numbers or fractions joined by commas: ``4/255,8/255``."""
 
@@ -91,7 +116,15 @@ class NumbersSerializer(flags.ArgumentSerializer):  # type: ignore[type-arg]
 
     def serialize(self, value: Any) -> str:
         """Returns the numbers joined by commas."""
-        return ",".join(str(number) for number in value)
+        return ",".join(map(number_text, value))
+
+
+class NumberSerializer(flags.ArgumentSerializer):  # type: ignore[type-arg]
+    """Writes a number as people do: 8/255."""
+
+    def serialize(self, value: Any) -> str:
+        """Returns the number."""
+        return number_text(value)
 
 
 def define_flags(config: type, values: flags.FlagValues) -> None:
@@ -113,13 +146,13 @@ def define_flags(config: type, values: flags.FlagValues) -> None:
         if kind is bool:
             flags.DEFINE_bool(name, default, text, flag_values=values)
         elif kind is int:
-            flags.DEFINE_integer(name, default, text, flag_values=values)
+            plain: flags.ArgumentSerializer[int] = flags.ArgumentSerializer()
+            flags.DEFINE(IntegerParser(), name, default, text, values, plain)
         elif typing.get_origin(kind) is tuple:
             numbers, text_of = NumbersParser(), NumbersSerializer()
             flags.DEFINE(numbers, name, default, text, values, text_of)
         elif kind is float:
-            serializer: flags.ArgumentSerializer[float] = flags.ArgumentSerializer()
-            flags.DEFINE(FractionParser(), name, default, text, values, serializer)
+            flags.DEFINE(FractionParser(), name, default, text, values, NumberSerializer())
         else:
             flags.DEFINE_string(name, default, text, flag_values=values)
 
@@ -149,6 +182,12 @@ def _read(values: flags.FlagValues, argv: Sequence[str], **how: bool) -> list[st
     """Parses a command line and the files of flags that it names."""
     try:
         remaining: list[str] = values(argv, **how)
+    except flags.CantOpenFlagFileError:
+        named = [a.partition("=")[2] for a in argv if a.lstrip("-").startswith("flagfile=")]
+        raise flags.Error(
+            f"Expected files of flags at {', '.join(named)}; there is none, or it cannot be read. "
+            "--recipe=<name> names a file of flags/ without its folder."
+        ) from None
     except UnicodeDecodeError as error:
         raise flags.Error(f"A file of flags is not text: {error.reason}.") from None
     return remaining
@@ -252,6 +291,9 @@ def _define_main_flags(config: type) -> None:
 
 def _parsed_or_exit(parser: Any, argv: Sequence[str]) -> list[Any]:
     """Parses for ``app.run``: what a user got wrong is one message, not a traceback."""
+    if any(argument.lstrip("-") in ASKS_FOR_HELP for argument in argv[1:]):
+        print(help_text(EvalConfig if parser is parse_eval else TrainConfig))
+        sys.exit(0)
     try:
         config, remaining = parser(argv, flags.FLAGS)
         if remaining:
@@ -260,6 +302,10 @@ def _parsed_or_exit(parser: Any, argv: Sequence[str]) -> list[Any]:
             )
     except (flags.Error, ValueError) as error:
         _fail(error)
+    asked = "verbosity" in flags.FLAGS and flags.FLAGS["verbosity"].present
+    if not asked:  # for what TensorFlow notes while it exports
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("WARNING")
     return [argv[0], config]
 
 

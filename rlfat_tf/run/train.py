@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
 from rlfat_tf.run import builders, callbacks, dataset, helper, optimizers
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.console import EpochLines, show_header
 from rlfat_tf.run.data_checks import check_mixing
 from rlfat_tf.run.distribution import (
     WorkerLost,
@@ -150,12 +150,18 @@ def _run_until_told(
             print(
                 f"Resuming at step {progress['step']} of {total_steps} from {shared}.", flush=True
             )
+        if is_chief(strategy):
+            held_out = 0 if validation is None else len(validation)
+            of_all = dataclasses.replace(config, workdir=str(shared))
+            sizes = {"examples": (len(train), held_out), "steps": (steps_per_epoch, total_steps)}
+            show_header(of_all, data_set, robust, **sizes)
         train_model(config, robust, (train, validation), progress, signals, total_steps)
         check_agreement(strategy, step=progress["step"])  # until the chief has written its files
     export = workdir / "export"
     card = functools.partial(model_card, config, perturbation=robust.perturbation)
     # Before the test, which takes long: whoever stops there has a model to use.
     if is_chief(strategy) and config.export and (not trained or export_is_due(workdir)):
+        print("Export: the best checkpoint as a SavedModel.", flush=True)
         export_saved_model(
             checkpoint.load(workdir, "best").model,
             export,
@@ -227,11 +233,13 @@ def train_model(
         every=config.checkpoint_every,
         guard=guard,
     )
+    lines = [EpochLines(progress, steps_per_epoch=steps_per_epoch, total_steps=total_steps)]
     checkpoints.set_model(robust)  # fit does it too, but there may be nothing left to fit
     watchers = [
         *([guard] if guard else []),
         callbacks.MetricsCSV(workdir / "metrics.csv", first_step // steps_per_epoch),
         callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+        *(lines if is_chief(robust.distribute_strategy) else ()),
         checkpoints,
     ]
 
@@ -266,7 +274,7 @@ def train_model(
             validation_data=held_out,
             validation_freq=config.validation_every,
             callbacks=watchers,
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=0,
         )
     checkpoints.stop_if_asked()  # of a signal since the last backup
 

@@ -183,6 +183,12 @@ def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Model:
             nothing else, or does not fit this version of Keras.
     """
     file = Path(path)
+    if (file / "saved_model.pb").is_file():
+        raise FileNotFoundError(
+            f"Expected the folder of a run or a .keras file; {path} is a SavedModel. Load it with "
+            "tf.saved_model.load, or with rlfat_tf.evaluation.load_classifier to evaluate it. Its "
+            "run, which can be trained on, is the folder above it."
+        )
     if file.is_dir():
         file = model_path(path, checkpoint)
     elif not file.is_file():

@@ -50,5 +50,19 @@ def serving_archive(model: Model) -> tuple[Any, Any]:
 
 
 def write_archive(archive: Any, path: Path, *, verbose: bool) -> None:
-    """Writes a SavedModel. Only Keras 3 prints what it wrote, and can be asked to keep quiet."""
-    archive.write_out(str(path), **({"verbose": verbose} if KERAS_3 else {}))
+    """Writes a SavedModel.
+
+    Keras says afterwards which variables every signature has captured. Keras 3 can be asked not to;
+    Keras 2 prints it, unless it shall print nothing to a person.
+    """
+    if KERAS_3:
+        archive.write_out(str(path), verbose=verbose)
+        return
+    prints = keras.utils.is_interactive_logging_enabled()
+    if not verbose:
+        keras.utils.disable_interactive_logging()
+    try:
+        archive.write_out(str(path))
+    finally:
+        if prints:
+            keras.utils.enable_interactive_logging()

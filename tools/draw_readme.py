@@ -1,0 +1,107 @@
+"""Draws the pictures of the README: ``python tools/draw_readme.py`` (two minutes on two cores).
+
+``docs/pictures/adversarial.png`` shows what an attack does to an ordinary and to a robust
+classifier of handwritten digits, both trained here;
+``docs/pictures/results.png`` shows figures of ``results/``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import rlfat_tf
+from rlfat_tf import keras
+
+ROOT = Path(__file__).resolve().parents[1]
+EPSILON, SHOWN = 0.1, 10
+RESULTS = {"standard": "ordinary", "pgdat": "PGD training", "rlfat_p": "RLFAT"}
+RIGHT, WRONG = "#1b7837", "#c51b29"
+
+
+def classifier(image_shape: tuple[int, int, int]) -> keras.Model:
+    """Returns the network of the README's example."""
+    return keras.Sequential(
+        [
+            keras.Input(image_shape),
+            keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+            keras.layers.Conv2D(64, 3, padding="same", activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def draw_adversarial(path: Path) -> None:
+    """Trains both classifiers and draws one test image of each class, clean and attacked."""
+    data = rlfat_tf.data.load("digits")
+    train = rlfat_tf.data.training_batches(data.train, batch_size=64, seed=0, augment="none")
+    attack = rlfat_tf.attacks.LinfPGD(epsilon=EPSILON, steps=7)
+    strong = rlfat_tf.attacks.LinfPGD(epsilon=EPSILON, steps=20, step_size=EPSILON / 10)
+    chosen = [int(np.flatnonzero(data.test.labels == digit)[0]) for digit in range(SHOWN)]
+    images, labels = data.test.images[chosen], data.test.labels[chosen]
+    rows = [("clean image", images, labels)]
+    for name, make in (
+        ("ordinary classifier,\nattacked", rlfat_tf.Standard),
+        ("robust classifier,\nattacked", lambda net: rlfat_tf.PGDAT(net, attack=attack)),
+    ):
+        keras.utils.set_random_seed(0)
+        model = make(classifier(data.image_shape))
+        model.compile(optimizer=keras.optimizers.Adam(2e-3), metrics=["accuracy"])
+        model.fit(train, steps_per_epoch=22, epochs=20, verbose=0)
+        report = rlfat_tf.evaluation.evaluate(model, data.test, attacks="pgd", epsilon=EPSILON)
+        print(name, report["clean_accuracy"], report["worst_case_accuracy"])
+        attacked = strong(model, images, labels).numpy()
+        rows.append((name, attacked, model.predict(attacked, verbose=0).argmax(axis=1)))
+    figure, axes = plt.subplots(len(rows), SHOWN, figsize=(8, 3.1), dpi=160)
+    for row, (name, shown, answers) in zip(axes, rows):
+        row[0].text(-0.25, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
+        for axis, image, label, answer in zip(row, shown, labels, answers):
+            axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
+            axis.axis("off")
+            if shown is not images:
+                colour = RIGHT if answer == label else WRONG
+                axis.set_title(str(answer), color=colour, fontsize=13, weight="bold", pad=2)
+    figure.subplots_adjust(left=0.22, right=0.995, top=0.98, bottom=0.01, hspace=0.32)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def draw_results(path: Path) -> None:
+    """Draws clean accuracy and accuracy under PGD-20 of the README's table."""
+    figure, axis = plt.subplots(figsize=(6, 2.2), dpi=160)
+    for place, method in enumerate(RESULTS):
+        text = (ROOT / f"results/cifar10_5000_{method}.json").read_text(encoding="utf-8")
+        summary = json.loads(text)
+        for shift, key, colour in (
+            (0.2, "test_accuracy", "#9ecae1"),
+            (-0.2, "test_adv_accuracy", "#08519c"),
+        ):
+            value = 100 * summary[key]
+            axis.barh(-place + shift, value, 0.38, color=colour)
+            axis.text(value + 0.8, -place + shift, f"{value:.1f} %", va="center", fontsize=11)
+    axis.set_yticks([-place for place in range(len(RESULTS))], RESULTS.values(), fontsize=12)
+    axis.set_xlim(0, 85)
+    axis.set_xticks([])
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
+    axis.legend(
+        handles=axis.patches[:2],
+        labels=["clean images", "under PGD-20"],
+        loc="lower right",
+        frameon=False,
+        fontsize=11,
+    )
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    folder = ROOT / "docs/pictures"
+    folder.mkdir(exist_ok=True)
+    draw_results(folder / "results.png")
+    draw_adversarial(folder / "adversarial.png")
