@@ -27,6 +27,10 @@ class TensorBoard(keras.callbacks.TensorBoard):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Writes nothing."""
 
+    def on_test_end(self, logs: Logs = None) -> None:
+        """Writes nothing: the end of the epoch has the same metrics, under the tags of training."""
+        super().on_test_end({})
+
 
 class MetricsCSV(keras.callbacks.Callback):
     """Writes one line per epoch; a resumed run goes on where its backup stands.

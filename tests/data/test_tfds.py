@@ -1,12 +1,15 @@
 import os
 import socket
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import tensorflow_datasets as tfds
 
 from rlfat_tf import data
+from rlfat_tf.data import tfds as tfds_of_ours
 
 
 @pytest.fixture
@@ -264,9 +267,28 @@ def test_a_failed_download_is_told(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise ConnectionError("no route to host")
 
+    monkeypatch.setattr(requests, "get", lambda *_, **__: requests.Response())  # it answers
+    monkeypatch.setattr(requests.Response, "close", lambda _: None)
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fail)
     with pytest.raises(FileNotFoundError, match="could not download or prepare 'cifar10'.*route"):
         data.load("cifar10", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_server_that_cannot_be_reached_is_told_soon(silent, tmp_path, monkeypatch):
+    def get(url, **how):
+        assert "cifar" in url and how["timeout"] == 0.01
+        if not silent:
+            raise requests.ConnectionError("no route to host")
+        never.wait()
+
+    never = threading.Event()
+    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr(tfds_of_ours, "ANSWER_SECONDS", 0.01)
+    reason = "no answer" if silent else "ConnectionError"
+    with pytest.raises(FileNotFoundError, match=f"cannot be reached .*{reason}.* tfds build cifar"):
+        data.load("cifar10", data_dir=str(tmp_path))
+    never.set()
 
 
 def test_files_that_hold_less_than_they_should(tmp_path):

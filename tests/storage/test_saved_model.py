@@ -235,10 +235,11 @@ def test_card_and_names_are_files(folder):
     assert names == "cat\ngreat horned owl\nKäfer\nd\n"
 
 
-def test_an_export_is_replaced_as_a_whole(tmp_path):
+def test_an_export_is_replaced_as_a_whole(tmp_path, capsys):
     net = small()
     rlfat_tf.export_saved_model(net, tmp_path / "export", class_names=NAMES, card=CARD)
     rlfat_tf.export_saved_model(net, tmp_path / "export")
+    assert capsys.readouterr().out == ""  # Keras 2 would print a line for each variable
     assert not list((tmp_path / "export" / "assets").iterdir())
     assert not (tmp_path / "export" / "assets.extra").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
@@ -285,3 +286,8 @@ def test_what_is_there_is_not_overwritten(tmp_path):
     with pytest.raises(ValueError, match="not a SavedModel"):
         rlfat_tf.export_saved_model(small(), tmp_path)
     assert (tmp_path / "precious.txt").read_text() == "x"
+
+
+def test_loading_an_export_as_a_run_says_what_it_is(trained):
+    with pytest.raises(FileNotFoundError, match="export is a SavedModel. Load it with tf.saved"):
+        rlfat_tf.load(trained.folder / "export")
