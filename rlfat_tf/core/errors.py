@@ -19,6 +19,11 @@ def warn(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
+def given(value: object) -> str:
+    """Returns a setting for a sentence; one that was left open is not given."""
+    return "not given" if value is None else repr(value) if isinstance(value, str) else str(value)
+
+
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> ValueError:
     """Returns the error for a name that is in no registry, with the nearest known name.
 

@@ -19,7 +19,8 @@ def load(options: Options) -> DataSet:
         options: ``data_dir`` and ``download`` are not used.
 
     Returns:
-        Images float32 [N, 8, 8, 1] in [0, 1], multiples of 1/16.
+        Images float32 [N, 8, 8, 1] in [0, 1], multiples of 1/16: these 17 grey levels are no grey
+        levels of 255, so that 8 bits would round them.
 
     Raises:
         ImportError: If scikit-learn is not installed.

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rlfat_tf.core.errors import given
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.guard import NOTHING_SEEN
@@ -70,7 +71,9 @@ def check_workdir(workdir: Path, config: TrainConfig) -> None:
     here = json.loads(json.dumps(config.identity))
     different = [name for name in here if here[name] != there.get(name)]
     if different:
-        changes = ", ".join(f"--{n}={there.get(n)} there, {here[n]} now" for n in different)
+        changes = ", ".join(
+            f"--{n}: {given(there.get(n))} there, {given(here[n])} now" for n in different
+        )
         raise ValueError(
             f"The folder {workdir} holds another run ({changes}). Choose another --workdir; a "
             "run is never overwritten."

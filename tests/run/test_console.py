@@ -8,10 +8,12 @@ import re
 import sys
 
 import pytest
+import tensorflow as tf
 from absl import app, flags
 
 import rlfat_console
 from rlfat_tf import attacks
+from rlfat_tf.core.errors import given
 from rlfat_tf.run import cli, console
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
@@ -129,6 +131,23 @@ def test_help_ends_well(argument, monkeypatch, capsys):
 def test_what_is_wrong_is_a_sentence(argument, message):
     with pytest.raises(flags.Error, match=message):
         cli.parse(["", argument], cli.new_values())
+
+
+@pytest.mark.parametrize(
+    "value, text", [(None, "not given"), ("pgd", "'pgd'"), (0.5, "0.5"), ([1], "[1]"), (0, "0")]
+)
+def test_a_setting_that_was_left_open_is_not_called_none(value, text):
+    assert given(value) == text
+
+
+def test_tensorboard_has_every_metric_once(trained):
+    for part in ("train", "validation"):
+        (file,) = (trained.folder / "tensorboard" / part).glob("events.*")
+        events = tf.compat.v1.train.summary_iterator(str(file))
+        tags = [(event.step, value.tag) for event in events for value in event.summary.value]
+        assert (0, "epoch_loss") in tags
+        assert len(set(tags)) == len(tags)
+        assert all(tag.startswith("epoch_") for _, tag in tags)
 
 
 def test_noise_is_held_back_and_errors_are_not(capfd):

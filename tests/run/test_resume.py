@@ -75,7 +75,7 @@ def test_another_run_in_the_same_folder_is_refused(trained):
     def again(**changes):
         return config(trained.folder, **{**TRAINED, **changes})
 
-    with pytest.raises(ValueError, match=r"holds another run \(--eta=0.5 there, 2.0 now\)"):
+    with pytest.raises(ValueError, match=r"holds another run \(--eta: 0.5 there, 2.0 now\)"):
         train.run(again(eta=2.0))
     workdir_of_a_run.check_workdir(trained.folder, again(epochs=9, distribution="mirrored"))
     with pytest.raises(ValueError, match="may only grow"):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rlfat_tf.core.errors import given
 from rlfat_tf.core.types import Report
 from rlfat_tf.evaluation.report.page import page
 from rlfat_tf.evaluation.report.plots import png_bytes
@@ -90,7 +91,7 @@ def refuse_to_replace(folder: str | Path, config: Report) -> None:
         return  # none of the command's
     ignored = PRESENTATION if config["report_dir"] is not None else (*PRESENTATION, *PATHS)
     lost = [
-        f"{name} is {there[name]!r} there and {here!r} here"
+        f"{name} is {given(there[name])} there and {given(here)} here"
         for name, here in _strict(config).items()
         if name in there and name not in ignored and _loses(name, there[name], here)
     ]
