@@ -259,6 +259,11 @@ class TrainConfig:
     checkpoint_every: int = option(
         1000, "Backup every N steps, beside one after every epoch; 0: none.", identity=False
     )
+    picture_every: int = option(
+        0,
+        "Show adversarial validation examples in TensorBoard after every N-th epoch; 0: never.",
+        identity=False,
+    )
     export: bool = option(True, "Write a SavedModel of the best checkpoint.", identity=False)
     print_config: bool = option(False, "Print the configuration and exit.", identity=False)
 
@@ -296,6 +301,7 @@ class TrainConfig:
         for name in (
             "weight_decay",
             "checkpoint_every",
+            "picture_every",
             "ema_warmup",
             "awp",
             "awp_warmup",

@@ -39,6 +39,7 @@ from rlfat_tf.run.distribution import (
     make_strategy,
     report_lost_workers,
 )
+from rlfat_tf.run.example_pictures import ExamplePictures
 from rlfat_tf.run.guard import OverfittingGuard
 from rlfat_tf.run.model_card import model_card
 from rlfat_tf.run.signals import Signals, StopTesting
@@ -242,6 +243,9 @@ def train_model(
         *(lines if is_chief(robust.distribute_strategy) else ()),
         checkpoints,
     ]
+    if config.picture_every and validation is not None:
+        folder, every = workdir / "tensorboard", config.picture_every
+        watchers.insert(-1, ExamplePictures(folder, validation, every=every, seed=config.seed))
 
     def batches_from(step: int) -> Any:
         return data.training_batches(

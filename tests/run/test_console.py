@@ -6,17 +6,20 @@ import dataclasses
 import os
 import re
 import sys
+import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from absl import app, flags
 
 import rlfat_console
-from rlfat_tf import attacks
+from rlfat_tf import attacks, data
 from rlfat_tf.core.errors import given
 from rlfat_tf.run import cli, console
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.run.example_pictures import TITLE, ExamplePictures
 from rlfat_tf.run.help import COMMANDS, help_text
 
 NOISE = """WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
@@ -148,6 +151,30 @@ def test_tensorboard_has_every_metric_once(trained):
         assert (0, "epoch_loss") in tags
         assert len(set(tags)) == len(tags)
         assert all(tag.startswith("epoch_") for _, tag in tags)
+
+
+def test_tensorboard_shows_examples_every_few_epochs(tmp_path):
+    net = tf.keras.Sequential([tf.keras.Input((4, 4, 1)), tf.keras.layers.Flatten()])
+    net.add(tf.keras.layers.Dense(2, use_bias=False, kernel_initializer="ones"))
+    net.layers[-1].kernel.assign([[1.0, -1.0]] * 16)
+    pixels = np.random.default_rng(0).integers(100, 150, (5, 4, 4, 1), np.uint8)
+    examples = data.Arrays(pixels, np.zeros(5, np.int64))
+    shower = ExamplePictures(tmp_path, examples, every=2, seed=0)
+    attack = attacks.LinfPGD(epsilon=0.25, steps=1, step_size=0.25, random_start="none")
+    shower.set_model(types.SimpleNamespace(model=net, eval_attack=attack))
+    for epoch in range(4):
+        shower.on_epoch_end(epoch)
+    (file,) = (tmp_path / "examples").glob("events.*")
+    events = list(tf.compat.v1.train.summary_iterator(str(file)))
+    values = [(event.step, value) for event in events for value in event.summary.value]
+    assert [step for step, _ in values] == [1, 3]
+    assert {value.tag for _, value in values} == {TITLE}
+    shown = tf.io.decode_png(values[0][1].tensor.string_val[2]).numpy()
+    images = pixels / 255
+    # Class 0 is the brighter one: every pixel is darkened by epsilon.
+    expected = [images, images - 0.25, np.zeros_like(images)]
+    expected = np.concatenate([np.concatenate(list(row), axis=1) for row in expected], axis=0)
+    np.testing.assert_allclose(shown / 255, expected, atol=1 / 255)
 
 
 def test_noise_is_held_back_and_errors_are_not(capfd):
