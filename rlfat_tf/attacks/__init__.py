@@ -7,6 +7,7 @@ from rlfat_tf.attacks.autoattack import AutoAttack
 from rlfat_tf.attacks.base import Attack, Search
 from rlfat_tf.attacks.carlini_wagner import CWL2, CWTanh
 from rlfat_tf.attacks.fab import FABT
+from rlfat_tf.attacks.fast import Fast
 from rlfat_tf.attacks.feature_scatter import FeatureScatter
 from rlfat_tf.attacks.mim import MIM
 from rlfat_tf.attacks.nattack import NAttack
@@ -31,6 +32,7 @@ ATTACKS = {
     "apgd_t": APGDT,
     "fab_t": FABT,
     "square": Square,
+    "fast": Fast,
     "autoattack": AutoAttack,
 }
 
@@ -49,6 +51,7 @@ __all__ = [
     "Attack",
     "AutoAttack",
     "CWTanh",
+    "Fast",
     "FeatureScatter",
     "L2PGD",
     "LinfPGD",

@@ -8,30 +8,26 @@ has made too little progress.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Callable
 
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import choice, count, number
-from rlfat_tf.attacks.base import Averaging, Search, attack_remaining
+from rlfat_tf.attacks.base import Averaging, Search, attack_remaining, is_correct
+from rlfat_tf.attacks.packing import repeat_for_remaining
 from rlfat_tf.attacks.passes import Objective, gradient_of, value_of
-from rlfat_tf.attacks.points import (
-    Ball,
-    attack_score,
-    choose,
-    count_targets,
-    keep_better,
-    random_point,
-    target_class,
-    wide,
-)
+from rlfat_tf.attacks.points import Ball, attack_score, choose, keep_better, random_point, wide
+from rlfat_tf.attacks.targets import nearest_first, wrong_classes
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
 
 MOMENTUM = 0.75  # alpha of the paper
 LOSSES = ("ce", "dlr", "margin")
+ORDERS = ("logits", "malt")
+MALT_CANDIDATES = 100  # of the greatest logits, as in the paper
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -49,7 +45,7 @@ def checkpoints(steps: int) -> list[int]:
 
 
 def ascend(
-    look: Callable[[Images], tuple[Tensor, ...]],
+    look_at: Callable[[Tensor], Callable[[Images], tuple[Tensor, ...]]],
     ball: Ball,
     start: Images,
     *,
@@ -59,10 +55,11 @@ def ascend(
     """Algorithm 1 from a start: the first misclassified point, else that of the greatest loss.
 
     Args:
-        look: From points [n, ...] to their gradient [n, ...], their loss [n] and whether they are
-            correctly classified, bool [n].
+        look_at: From rows of the start, [n], to how points [n, ...] of these examples are seen:
+            their gradient [n, ...], their loss [n] and whether they are correctly classified,
+            bool [n].
         ball: Where the points stay.
-        start: x^(0), [n, ...].
+        start: x^(0), [batch, ...].
         steps: N.
         rho: Share of steps that must increase the loss between two checkpoints.
     """
@@ -72,16 +69,11 @@ def ascend(
         interval[end] = end - before
     intervals = tf.constant(interval, tf.float32)
 
-    def step(
-        k: Tensor,
-        now: tuple[Tensor, ...],
-        best: tuple[Tensor, ...],
-        size: Tensor,
-        since: tuple[Tensor, ...],
-        misclassified: Images,
-        correct: Tensor,
-    ) -> tuple[Any, ...]:
-        x, previous, loss, gradient = now
+    def step_of(rows: Tensor) -> Callable[[Tensor, Any], Any]:
+        return functools.partial(step, look_at(rows), ball.of(rows))
+
+    def step(look: Any, ball: Ball, k: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        (x, previous, loss, gradient), best, size, since, misclassified, correct = state
         best_x, best_loss, best_gradient = best
         # Since the last checkpoint: how often the loss rose. At it: whether the step size was
         # halved, and the greatest loss.
@@ -115,12 +107,11 @@ def ascend(
             tf.where(due, halve, halved),
             tf.where(due, best[1], greatest),
         )
-        return k + 1, now, best, tf.where(halve, size / 2, size), since, misclassified, correct
+        return now, best, tf.where(halve, size / 2, size), since, misclassified, correct
 
-    gradient, loss, correct = look(start)
+    gradient, loss, correct = look_at(tf.range(tf.shape(start)[0]))(start)
     nothing = tf.zeros_like(loss)
     state = (
-        1,
         (start, start, loss, gradient),
         (start, loss, gradient),
         nothing + 2 * ball.epsilon,
@@ -128,12 +119,8 @@ def ascend(
         start,
         correct,
     )
-    _, _, best, _, _, misclassified, correct = tf.while_loop(
-        lambda k, *state: (k <= steps) & tf.reduce_any(state[-1]),
-        step,
-        state,
-        parallel_iterations=1,
-    )
+    state = repeat_for_remaining(step_of, steps, state, lambda state: state[-1])
+    _, best, _, _, misclassified, correct = state
     return tf.stop_gradient(choose(correct, best[0], misclassified))
 
 
@@ -154,20 +141,29 @@ class _APGD(Averaging, Search):
     ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         labels = losses.class_ids(labels)
+        aims = self._aims(logits_fn, images, labels)
 
         def restart(number: Tensor, found: Images) -> tuple[Tensor, Images]:
             def attempt(
-                images: Images, labels: Labels, before: Images, seed: random.Seed
+                images: Images, labels: Labels, before: Images, seed: random.Seed, aims: Tensor
             ) -> Images:
-                objective = self._objective(logits_fn, images, labels, number)
-                compare = self._comparison(objective, labels)
+                # The targets change from start to start, and after the last begin again.
+                aim = tf.gather(aims, number % aims.shape[1], axis=1)
                 start = random_point(self.norm, images, self.epsilon, seed.fold(number))
 
-                def look(points: Images) -> tuple[Tensor, ...]:
-                    return gradient_of(logits_fn, objective, points, labels=labels, eot=self.eot)
+                def look_at(rows: Tensor) -> Callable[[Images], tuple[Tensor, ...]]:
+                    label = tf.gather(labels, rows)
+                    return functools.partial(
+                        gradient_of,
+                        logits_fn,
+                        self._objective(label, tf.gather(aim, rows)),
+                        labels=label,
+                        eot=self.eot,
+                    )
 
                 ball = Ball(images, self.norm, self.epsilon)
-                after = ascend(look, ball, start, steps=self.steps, rho=self.rho)
+                after = ascend(look_at, ball, start, steps=self.steps, rho=self.rho)
+                compare = self._comparison(labels, aim)
 
                 def scored(points: Images) -> tuple[Images, Tensor]:
                     seen = value_of(logits_fn, compare, points, labels, eot=self.eot)
@@ -175,26 +171,25 @@ class _APGD(Averaging, Search):
 
                 return keep_better(scored(before), scored(after))[0]
 
-            return number + 1, attack_remaining(attempt, logits_fn, images, labels, seed, found)
+            found = attack_remaining(attempt, logits_fn, images, labels, seed, found, aims)
+            return number + 1, found
 
-        total = self.restarts * self._variants(logits_fn, images)
+        total = self.restarts * aims.shape[1]
         return tf.while_loop(
             lambda number, _: number < total, restart, (0, images), parallel_iterations=1
         )[1]
 
-    def _comparison(self, objective: Objective, labels: Labels) -> Objective:
-        """By which loss the ends of two starts are compared."""
-        return objective
+    def _aims(self, logits_fn: LogitsFn, images: Images, labels: Labels) -> Tensor:
+        """The classes that the losses of every example aim at, integers [batch, losses]."""
+        return labels[:, None]
 
-    def _variants(self, logits_fn: LogitsFn, images: Images) -> int:
-        """How many losses there are."""
-        return 1
-
-    def _objective(
-        self, logits_fn: LogitsFn, images: Images, labels: Labels, number: Tensor
-    ) -> Objective:
-        """From logits to the loss of a start of that number."""
+    def _objective(self, labels: Labels, aim: Labels) -> Objective:
+        """From logits to the loss that aims at these classes."""
         raise TypeError(f"{type(self).__name__} does not implement _objective().")
+
+    def _comparison(self, labels: Labels, aim: Labels) -> Objective:
+        """By which loss the ends of two starts are compared."""
+        return self._objective(labels, aim)
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -207,35 +202,48 @@ class APGD(_APGD):
         "'ce', 'dlr' or 'margin', the difference between the best wrong logit and the true one.",
     )
 
-    def _objective(
-        self, logits_fn: LogitsFn, images: Images, labels: Labels, number: Tensor
-    ) -> Objective:
+    def _objective(self, labels: Labels, aim: Labels) -> Objective:
         if self.loss == "margin":
             return lambda logits: losses.negative_margin(labels, logits)
-        return losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
+        return losses.attack_loss(self.loss, lambda: None, labels)  # none reads clean logits
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
 class APGDT(_APGD):
     """APGD on the targeted DLR loss, for one target class after the other.
 
-    Targets are the classes with the greatest logits on the clean image, the true one left out. With
-    fewer than 4 classes, where that loss has no meaning, the plain difference of logits stands in.
+    Targets are wrong classes in an order that is found at the clean image. With fewer than 4
+    classes, where that loss has no meaning, the plain difference of logits stands in.
     """
 
     targets: int = count(9, "How many; at most the number of classes less one.")
+    order: str = choice(
+        "logits",
+        ORDERS,
+        "Which classes come first: 'logits', those with the greatest; 'malt', those whose border "
+        "is nearest if the network were linear, for one gradient for each of the 100 greatest "
+        "logits.",
+    )
 
-    def _comparison(self, objective: Objective, labels: Labels) -> Objective:
+    def _aims(self, logits_fn: LogitsFn, images: Images, labels: Labels) -> Tensor:
+        logits = logits_fn(images)
+        order = wrong_classes(logits, labels)
+        if self.order == "malt":
+            order = order[:, : max(MALT_CANDIDATES, self.targets)]
+            # Of what is wrong already nobody asks, and its label may be no class.
+            right = tf.where(is_correct(logits, labels), labels, 0)
+            order = nearest_first(logits_fn, images, right, order, norm=self.norm, eot=self.eot)
+        return order[:, : self.targets]
+
+    def _objective(self, labels: Labels, aim: Labels) -> Objective:
+        def loss(logits: Logits) -> Tensor:
+            few = logits.shape[-1] < 4
+            return (losses.targeted_negative_margin if few else losses.targeted_dlr)(
+                labels, aim, logits
+            )
+
+        return loss
+
+    def _comparison(self, labels: Labels, aim: Labels) -> Objective:
         # Losses of different targets do not compare; negative margins do.
         return lambda logits: losses.negative_margin(labels, logits)
-
-    def _variants(self, logits_fn: LogitsFn, images: Images) -> int:
-        return count_targets(logits_fn, images, self.targets)
-
-    def _objective(
-        self, logits_fn: LogitsFn, images: Images, labels: Labels, number: Tensor
-    ) -> Objective:
-        logits = logits_fn(images)
-        target = target_class(logits, labels, number % self._variants(logits_fn, images))
-        loss = losses.targeted_dlr if logits.shape[-1] > 3 else losses.targeted_negative_margin
-        return lambda logits: loss(labels, target, logits)

@@ -14,13 +14,12 @@ from typing import Any, Callable
 
 from rlfat_tf.attacks.apgd import APGD, APGDT
 from rlfat_tf.attacks.arguments import argument, choice, count, number
-from rlfat_tf.attacks.base import Attack, Bounded, Search, attack_remaining
+from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.ensemble import Ensemble
 from rlfat_tf.attacks.fab import FABT
 from rlfat_tf.attacks.square import Square
-from rlfat_tf.core import random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.types import Images, Labels, LogitsFn
 
 STANDARD = ("apgd_ce", "apgd_t", "fab_t", "square")
 RAND = ("apgd_ce", "apgd_dlr")
@@ -53,7 +52,7 @@ def _check_names(attack: Attack, name: str, value: Sequence[str]) -> tuple[str, 
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
-class AutoAttack(Bounded, Search):
+class AutoAttack(Ensemble):
     """The ensemble by which the literature evaluates robustness.
 
     ``"standard"`` is APGD-CE (100 steps), APGD-T (9 targets, 100 steps each), FAB-T (9 targets) and
@@ -100,23 +99,3 @@ class AutoAttack(Bounded, Search):
         eot = self.eot or (RAND_PASSES if self.version == "rand" else 1)
         ball = {"norm": self.norm, "epsilon": self.epsilon}
         return {name: COMPONENTS[name](ball, self.budget, eot) for name in names}
-
-    def search(
-        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
-    ) -> Images:
-        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
-        found = images
-        for name, attack in self.components.items():
-
-            def attempt(
-                images: Images,
-                labels: Labels,
-                _: Images,
-                seed: random.Seed,
-                attack: Attack = attack,
-            ) -> Images:
-                return attack(logits_fn, images, labels, seed=seed, checked=True)
-
-            some = seed.fold(random.number(name))
-            found = attack_remaining(attempt, logits_fn, images, labels, some, found)
-        return found

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import choice, count, fields_of, radius
 from rlfat_tf.attacks.declared import Declared
+from rlfat_tf.attacks.packing import packed, unpacked
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.checks import (
     check_images_structure,
@@ -213,33 +214,36 @@ def norm_of(attack: Attack) -> str:
 
 
 def attack_remaining(
-    attempt: Callable[[Images, Labels, Images, random.Seed], Images],
+    attempt: Callable[..., Images],
     logits_fn: LogitsFn,
     images: Images,
     labels: Labels,
     seed: random.Seed,
     found: Images,
+    *more: Tensor,
 ) -> Images:
     """Attacks again those examples that ``found`` leaves classified correctly, and only those.
 
     Args:
-        attempt: Makes points [n, ...] of (images, labels, points found so far, seed) of n >= 1
-            examples.
+        attempt: Makes points [n, ...] of (images, labels, points found so far, seed, *more) of
+            n >= 1 examples.
         logits_fn: See :meth:`Attack.__call__`.
         images: [batch, ...].
         labels: As given to the attack.
         seed: With numbered examples, see :meth:`rlfat_tf.core.random.Seed.of_examples`.
         found: The points found so far, [batch, ...].
+        *more: What else the attempt needs of every example, [batch, ...].
 
     Returns:
         ``found``, with the attempt's points in the place of those that had failed.
     """
-    rows = tf.where(is_correct(logits_fn(found), labels))
+    remaining = is_correct(logits_fn(found), labels)
 
     def attack() -> Images:
-        take = rows[:, 0]
-        some, theirs, so_far = (tf.gather(tensor, take) for tensor in (images, labels, found))
-        points = attempt(some, theirs, so_far, seed.rows(take))
-        return tf.tensor_scatter_nd_update(found, rows, points)
+        rows, count = packed(remaining)
+        tensors = (images, labels, found, *more)
+        some, theirs, so_far, *else_ = (tf.gather(tensor, rows) for tensor in tensors)
+        points = attempt(some, theirs, so_far, seed.rows(rows), *else_)
+        return unpacked(found, points, rows, count)
 
-    return tf.cond(tf.size(rows) > 0, attack, lambda: tf.identity(found))
+    return tf.cond(tf.reduce_any(remaining), attack, lambda: tf.identity(found))

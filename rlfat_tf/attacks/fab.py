@@ -18,7 +18,8 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import count, number
 from rlfat_tf.attacks.base import Bounded, Search, is_correct
 from rlfat_tf.attacks.passes import gradient_by, repeat
-from rlfat_tf.attacks.points import keep_better, random_point, target_class, wide
+from rlfat_tf.attacks.points import keep_better, random_point, wide
+from rlfat_tf.attacks.targets import target_class
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core import norms, random
-from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
+from rlfat_tf.core.types import Images, Tensor
 
 GREATEST = 1e18  # whose square is finite in float32
 
@@ -28,6 +28,10 @@ class Ball:
     images: Images
     norm: str
     epsilon: Any
+
+    def of(self, rows: Tensor) -> Ball:
+        """Returns the ball of some examples of the batch."""
+        return dataclasses.replace(self, images=tf.gather(self.images, rows))
 
     def project(self, points: Images) -> Images:
         """Returns the nearest points inside."""
@@ -98,15 +102,3 @@ def random_point(norm: str, images: Images, epsilon: float, seed: random.Seed) -
     shape = tf.shape(images)
     draw = random.uniform(seed, shape, -1.0, 1.0) if norm == "linf" else random.normal(seed, shape)
     return tf.clip_by_value(images + epsilon * norms.get(norm).normalise(draw), 0.0, 1.0)
-
-
-def count_targets(logits_fn: LogitsFn, images: Images, targets: int) -> int:
-    """Returns how many target classes there are: at most one less than classes."""
-    return min(targets, int(logits_fn(images).shape[-1]) - 1)
-
-
-def target_class(logits: Logits, labels: Labels, rank: Tensor) -> Tensor:
-    """Returns the wrong class with the (rank + 1)-th greatest logit, integers [n]."""
-    own = tf.one_hot(labels, logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-    order = tf.argsort(tf.where(own, logits.dtype.min, logits), -1, "DESCENDING", stable=True)
-    return tf.gather(order, rank, axis=1)

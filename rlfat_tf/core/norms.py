@@ -97,6 +97,10 @@ class Linf:
         """Returns the norm of every example, [batch]."""
         return tf.reduce_max(tf.abs(delta), _inner_axes(delta, None))
 
+    def dual_length(self, gradient: Tensor) -> Tensor:
+        """Returns what a step of length 1 gains on a linear function, [batch]: the L1 norm."""
+        return tf.reduce_sum(tf.abs(gradient), _inner_axes(gradient, None))
+
     def normalise(self, delta: Tensor) -> Tensor:
         """Returns every example scaled to the border of the unit ball; zeros stay zeros."""
         largest = tf.reduce_max(tf.abs(delta), _inner_axes(delta, None), keepdims=True)
@@ -148,6 +152,10 @@ class L2:
     def length(self, delta: Tensor) -> Tensor:
         """Returns the norm of every example, [batch]."""
         return length(delta)
+
+    def dual_length(self, gradient: Tensor) -> Tensor:
+        """Returns what a step of length 1 gains on a linear function, [batch]: the L2 norm."""
+        return length(gradient)
 
     def normalise(self, delta: Tensor) -> Tensor:
         """Returns every example scaled to the border of the unit ball; zeros stay zeros."""

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.apgd import APGD, APGDT, ascend, checkpoints
 from rlfat_tf.attacks.passes import gradient_of
-from rlfat_tf.attacks.points import Ball, target_class
+from rlfat_tf.attacks.points import Ball
+from rlfat_tf.attacks.targets import target_class
 from rlfat_tf.core import losses
 from tests import reference
 
@@ -90,19 +91,24 @@ def test_the_ascent_is_that_of_the_paper(norm, epsilon):
     )
     peak = centre + moves
 
-    def logits_fn(points):
-        value = -tf.reduce_sum(scale * (points - peak) ** 2, [1, 2, 3])
-        return tf.stack([value - 50.0, tf.zeros_like(value)], -1)
+    def logits_fn(rows):
+        def logits(points):
+            height, top = tf.gather(scale, rows), tf.gather(peak, rows)
+            value = -tf.reduce_sum(height * (points - top) ** 2, [1, 2, 3])
+            return tf.stack([value - 50.0, tf.zeros_like(value)], -1)
+
+        return logits
 
     start = np.clip(
         centre + rng.uniform(-1, 1, centre.shape) * (0.1 if norm == "linf" else 0.05), 0, 1
     )
 
-    def look(points):
-        return gradient_of(logits_fn, lambda z: z[:, 0], points, labels=tf.ones([5], tf.int32))
+    def look_at(rows):
+        labels = tf.ones_like(rows)
+        return lambda x: gradient_of(logits_fn(rows), lambda z: z[:, 0], x, labels=labels)
 
     ball = Ball(tf.constant(centre), norm, epsilon)
-    found = ascend(look, ball, tf.constant(start, tf.float32), steps=40, rho=0.75)
+    found = ascend(look_at, ball, tf.constant(start, tf.float32), steps=40, rho=0.75)
     for i in range(5):
 
         def loss(x, i=i):
@@ -156,7 +162,7 @@ def test_number_of_targets_and_few_classes(classes, targets):
 
     labels = np.argmax(logits_fn(IMAGES), -1)
     attack = APGDT(epsilon=0.3, steps=10)
-    assert attack._variants(logits_fn, IMAGES) == targets
+    assert attack._aims(logits_fn, IMAGES, labels).shape == (12, targets)
     found = attack(logits_fn, IMAGES, labels)
     assert (np.argmax(logits_fn(found), -1) == labels).mean() < 0.5
     assert not calls

@@ -97,7 +97,8 @@ def test_the_defaults_are_the_literatures():
         "APGD(norm='linf', epsilon=0.5, eot=1, steps=100, restarts=1, rho=0.75, loss='ce')"
     )
     assert repr(attacks.APGDT(epsilon=0.5)) == (
-        "APGDT(norm='linf', epsilon=0.5, eot=1, steps=100, restarts=1, rho=0.75, targets=9)"
+        "APGDT(norm='linf', epsilon=0.5, eot=1, steps=100, restarts=1, rho=0.75, targets=9, "
+        "order='logits')"
     )
     assert repr(attacks.CWL2()) == (
         "CWL2(confidence=0.0, steps=1000, binary_search_steps=9, learning_rate=0.01, "
