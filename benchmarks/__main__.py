@@ -36,6 +36,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--workdir", help="a run on CIFAR-10 of a network wrn-<depth>-<width>, for AutoAttack"
     )
+    parser.add_argument(
+        "--networks", help="runs, joined by commas, on which cheaper evaluations are measured"
+    )
+    parser.add_argument("--examples", type=int, default=60, help="test examples of these")
     parser.add_argument("--data_dir", help="folder of prepared TFDS data sets")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks"))
     args = parser.parse_args(argv)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import measure, peers
+from benchmarks import cheaper, measure, peers
 from benchmarks.network_file import network_of
 from benchmarks.subject import Subject, logits_of, prepare, torch_copy
 from benchmarks.train_step import batch, network
@@ -141,7 +141,7 @@ def autoattack(name: str, budget: float, args: argparse.Namespace) -> measure.Ro
 
 def jobs(args: argparse.Namespace) -> measure.Jobs:
     """Returns the rows' names, and how each is measured."""
-    found: measure.Jobs = {}
+    found: measure.Jobs = cheaper.jobs(args)
     for peer, target in PGD10.items():
         found[f"PGD-10 against {peer}"] = functools.partial(pgd, peer, "wrn-10-2", 10, target, args)
     for peer, target in PGD100.items():

@@ -32,7 +32,8 @@ from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
 from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.recognition import KnownClassifiers
 from rlfat_tf.evaluation.records import EACH, Examples, Outcomes, write_examples
-from rlfat_tf.evaluation.runner import AttackRunner, OnProgress
+from rlfat_tf.evaluation.runner import AttackRunner
+from rlfat_tf.evaluation.watching import OnProgress
 
 SCHEMA = 1
 DIGESTED = 512  # images at once
@@ -49,6 +50,7 @@ def evaluate(
     seed: int = 0,
     report_dir: str | Path | None = None,
     checked: bool = True,
+    cascade: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Evaluates a classifier.
@@ -68,6 +70,8 @@ def evaluate(
             happened to each example, see :func:`read_examples`; None: nowhere.
         checked: Whether the evaluation itself is checked, see :mod:`rlfat_tf.evaluation.checks`;
             every finding is a Python warning and stands in the report.
+        cascade: Whether each attack is given only what the bounded ones before it have left: the
+            same worst case for less, but their accuracies are then cumulative.
         **settings: Of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`.
 
     Returns:
@@ -85,7 +89,7 @@ def evaluate(
     runner = make_runner(
         classifier, images, labels, plan, batch_size=batch_size, seed=seed, report_dir=report_dir
     )
-    found = run_plan(runner, plan, norm=shared, seed=seed, checked=checked)
+    found = run_plan(runner, plan, norm=shared, seed=seed, checked=checked, cascade=cascade)
     if report_dir is not None:
         write_examples(found.examples, report_dir)
     return found.report
@@ -180,6 +184,7 @@ def run_plan(
     norm: str | None = "linf",
     seed: int = 0,
     checked: bool = True,
+    cascade: bool = False,
     limits: Mapping[str, int] | None = None,
 ) -> Evaluation:
     """Runs all attacks of a plan and puts the report together; arguments as in :func:`evaluate`.
@@ -190,6 +195,7 @@ def run_plan(
         norm: For the report; None if the attacks are of several.
         seed: For the report and the checks.
         checked: Whether to check the evaluation.
+        cascade: Whether each attack is given only what the bounded ones before it have left.
         limits: Of some attacks: on how many of the first examples they run.
     """
     clean = runner.clean()
@@ -200,9 +206,9 @@ def run_plan(
             runner.classifier, runner.images, runner.labels, clean, epsilon=epsilon, norm=norm
         )
         findings += checks.check_attacks(plan[0][1])
-    examples, records = _attacked(runner, plan, limits or {})
+    examples, records = _attacked(runner, plan, limits or {}, cascade=cascade)
     curve = [
-        {"epsilon": radius, **_under_attacks(examples, number, records[number])}
+        {"epsilon": radius, **_under_attacks(examples, number, records[number], cascade=cascade)}
         for number, (radius, _) in enumerate(plan)
     ]
     if checked:
@@ -216,6 +222,7 @@ def run_plan(
         "norm": norm,
         "epsilon": epsilon,
         "seed": seed,
+        "cascade": cascade,
         **_accuracy("clean_accuracy", "clean_interval", clean),
         **{name: value for name, value in curve[0].items() if name != "epsilon"},
         "warnings": [finding.to_dict() for finding in findings],
@@ -225,11 +232,13 @@ def run_plan(
 
 
 def _attacked(
-    runner: AttackRunner, plan: Plan, limits: Mapping[str, int]
+    runner: AttackRunner, plan: Plan, limits: Mapping[str, int], *, cascade: bool
 ) -> tuple[Examples, list[dict[str, Any]]]:
     """Runs the attacks of a plan, each on all examples that are correct when clean.
 
-    The pictures of a report belong to the headline, as its table does.
+    In a cascade the bounded attacks are given only what those before them have left. Of an
+    unbounded one the sizes count, and they are of all examples. The pictures of a report belong to
+    the headline, as its table does.
 
     Returns:
         What happened to each example, and for every radius the records of its attacks by name.
@@ -246,12 +255,16 @@ def _attacked(
             **{field: np.zeros(shape, kind) for field, kind in EACH.items()},
         )
     for row, (_, attacks) in enumerate(plan):
+        left = clean
         for name, attack in attacks.items():
-            given = clean & (numbers < outcomes[name].examples)
+            given = left if cascade and outcomes[name].bounded else clean
+            given = given & (numbers < outcomes[name].examples)
             found = runner.attack(name, attack, given, keep=row == 0)
             records[row][name] = found.record
             outcomes[name].given[row], outcomes[name].broken[row] = given, given & ~found.robust
             outcomes[name].prediction[row], outcomes[name].size[row] = found.prediction, found.size
+            if outcomes[name].bounded:
+                left = left & ~outcomes[name].broken[row]
     radii = [np.nan if radius is None else radius for radius, _ in plan]
     examples = Examples(
         index=numbers,
@@ -264,7 +277,9 @@ def _attacked(
     return examples, records
 
 
-def _under_attacks(examples: Examples, row: int, records: Mapping[str, Any]) -> dict[str, Any]:
+def _under_attacks(
+    examples: Examples, row: int, records: Mapping[str, Any], *, cascade: bool
+) -> dict[str, Any]:
     """Returns what a report says of the attacks of one epsilon."""
     results = {}
     for name, outcomes in examples.attacks.items():
@@ -274,6 +289,7 @@ def _under_attacks(examples: Examples, row: int, records: Mapping[str, Any]) -> 
             **_accuracy("robust_accuracy", "interval", robust),
             "examples": outcomes.examples,
             "bounded": outcomes.bounded,
+            "cumulative": cascade and outcomes.bounded,
         }
     names = "worst_case_accuracy", "worst_case_interval"
     any_bounded = any(outcomes.bounded for outcomes in examples.attacks.values())

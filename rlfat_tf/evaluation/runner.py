@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,9 +20,7 @@ from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.progress import AttackProgress, EvaluationProgress
 from rlfat_tf.evaluation.step import AttackStep
-
-# Called with (what runs, examples done, examples to do, examples still robust, seconds).
-OnProgress = Callable[[str, int, int, int, float], None]
+from rlfat_tf.evaluation.watching import OnProgress, Standing
 
 
 class Outcome(NamedTuple):
@@ -58,7 +56,7 @@ class AttackRunner:
         seed: Of all attacks.
         progress: Where progress is kept.
         keep: How many of the first examples' adversarial images are kept, for pictures.
-        on_progress: Called after every batch.
+        on_progress: Called before an attack, every second within a batch, and after every batch.
     """
 
     def __init__(
@@ -102,8 +100,15 @@ class AttackRunner:
     def clean_predictions(self) -> Any:
         """Returns the classes that are predicted of the examples as they are, int32 [n]."""
         if self.progress.predictions is None:
-            predictions = predicted_class(self.logits(self.images))
-            self.progress.predictions = predictions.numpy().tolist()
+            begin, total = time.perf_counter(), len(self.labels)
+            predictions, right = [], 0
+            for rows in self._batches(np.arange(total)):
+                found = predicted_class(self.logits(self.images[rows])).numpy()
+                predictions += found.tolist()
+                right += int((found == self.labels[rows]).sum())
+                seconds, done = time.perf_counter() - begin, len(predictions)
+                self._on_progress(Standing("clean", None, done, total, right, seconds, passes=0))
+            self.progress.predictions = predictions
             self.progress.save()
         return np.array(self.progress.predictions, np.int32)
 
@@ -146,10 +151,22 @@ class AttackRunner:
         key = self.progress.key(name, attack, given, step.graph)
         progress = self.progress.of(key)
         kept = self._kept_images(key, step, given[: progress.done], size)
+
+        begin = time.perf_counter()
+
+        def tell(passes: int | None) -> None:
+            left = len(given) - len(progress.broken)
+            seconds = progress.seconds + (0.0 if passes is None else time.perf_counter() - begin)
+            self._on_progress(
+                Standing(name, attack, progress.done, len(given), left, seconds, passes)
+            )
+
+        if progress.done < len(given):
+            tell(0)  # before the graph is made, which takes its time
         while progress.done < len(given):
             begin = time.perf_counter()
             rows = given[progress.done : progress.done + self._batch_size]
-            judged = step(self.images[rows], self.labels[rows], rows)
+            judged = step(self.images[rows], self.labels[rows], rows, tell)
             progress.add(rows, judged, self.labels[rows], time.perf_counter() - begin)
             early = rows < size
             kept[rows[early]] = judged.images[early]
@@ -157,8 +174,7 @@ class AttackRunner:
                 done = given[: progress.done]
                 self.progress.keep_images(key, done[done < size], kept[done[done < size]])
             self.progress.save()
-            left = len(given) - len(progress.broken)
-            self._on_progress(name, progress.done, len(given), left, progress.seconds)
+            tell(None)
         return progress, kept
 
     def _kept_images(self, key: str, step: AttackStep, done: Array, size: int) -> Any:

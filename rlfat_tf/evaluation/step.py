@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +11,7 @@ from rlfat_tf.attacks.base import Attack, norm_of, predicted_class
 from rlfat_tf.core import norms, random
 from rlfat_tf.core.types import Images, Labels, Tensor
 from rlfat_tf.evaluation.classifier import Classifier
+from rlfat_tf.evaluation.watching import Watch
 
 TOLERANCE = 1e-4
 
@@ -49,7 +50,8 @@ class AttackStep:
     def __init__(
         self, name: str, attack: Attack, classifier: Classifier, image_shape: Any, seed: random.Seed
     ):
-        self._name, self._attack, self._classifier = name, attack, classifier
+        self._name, self._attack, self._watch = name, attack, Watch()
+        self._logits_fn = self._watch.watched(classifier.logits_fn)
         self._shape, self._seed = image_shape, seed
         self._size = norms.size(norm_of(attack))
         self._traced: Any = None
@@ -69,18 +71,25 @@ class AttackStep:
 
     def _run(self, images: Images, labels: Labels, numbers: Tensor) -> tuple[Tensor, ...]:
         seed = self._seed._replace(examples=numbers)
-        found = self._attack(self._classifier.logits_fn, images, labels, seed=seed)
-        prediction = predicted_class(self._classifier.logits_fn(found))
+        found = self._attack(self._logits_fn, images, labels, seed=seed)
+        prediction = predicted_class(self._logits_fn(found))
         delta = found - images
         return found, prediction, self._size(delta), norms.length(delta)
 
-    def __call__(self, images: Images, labels: Labels, numbers: Tensor) -> Judged:
+    def __call__(
+        self,
+        images: Images,
+        labels: Labels,
+        numbers: Tensor,
+        tell: Callable[[int], None] = lambda passes: None,
+    ) -> Judged:
         """Attacks a batch.
 
         Args:
             images: float32 [batch, H, W, C] in [0, 1], NumPy.
             labels: int32 [batch].
             numbers: Of the examples in their data set, on which their draws depend, [batch].
+            tell: Called every second with the number of passes that there were.
 
         Returns:
             The adversarial images and what the classifier says of them.
@@ -88,8 +97,13 @@ class AttackStep:
         Raises:
             RuntimeError: If a point is outside of the threat model, so that it must not count.
         """
-        arguments = map(tf.constant, (images, labels, np.asarray(numbers, np.int32)))
-        judged = Judged(*(tensor.numpy() for tensor in self.graph()(*arguments)))
+        graph = self.graph()
+        arguments = [tf.constant(a) for a in (images, labels, np.asarray(numbers, np.int32))]
+
+        def work() -> Judged:
+            return Judged(*(tensor.numpy() for tensor in graph(*arguments)))
+
+        judged = self._watch.call(work, tell)
         size, low, high = judged.size.max(), judged.images.min(), judged.images.max()
         inside = size <= getattr(self._attack, "epsilon", np.inf) + TOLERANCE
         if not (inside and low >= 0 and high <= 1):

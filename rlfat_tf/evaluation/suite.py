@@ -14,6 +14,7 @@ from rlfat_tf.attacks import (
     Attack,
     AutoAttack,
     CWTanh,
+    Fast,
     NAttack,
     Transfer,
 )
@@ -50,13 +51,13 @@ class Settings:
     loss: str = choice("ce", ATTACK_LOSSES, "Loss of pgd.")
     budget: float = number(
         1.0,
-        "Factor on the steps and queries of autoattack, its parts, nattack and spsa.",
+        "Factor on the steps and queries of autoattack, its parts, fast, nattack and spsa.",
         above=0,
     )
     eot: int | None = count(
         None,
-        "For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer "
-        "and APGD is a mean of; default 1, with the version rand of autoattack 20.",
+        "For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer, "
+        "fast and APGD is a mean of; default 1, with the version rand of autoattack 20.",
     )
     version: str = choice("standard", VERSIONS, "Version of autoattack.")
     custom: tuple[str, ...] = argument((), "Of the version custom: its parts.")
@@ -163,6 +164,10 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
             eot=None if s.version == "standard" else s.eot,
         ),
         "APGD-CE, APGD-T, FAB-T, Square",
+    ),
+    "fast": Entry(
+        lambda s: Fast(**s.ball, steps=s.times(50), eot=s.passes),
+        "quick: apgd_ce, then apgd_t on 3 targets, 50 steps each; not AutoAttack",
     ),
     "apgd_ce": Entry(_part("apgd_ce"), "of AutoAttack"),
     "apgd_dlr": Entry(_part("apgd_dlr"), "of AutoAttack's version rand"),

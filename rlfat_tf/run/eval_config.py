@@ -102,6 +102,11 @@ class EvalConfig:
     source_model: str | None = option(
         None, "Of transfer: the model on which examples are made (run, .keras or SavedModel)."
     )
+    cascade: bool = option(
+        False,
+        "Give each attack only what the bounded ones before it have left: the same worst case for "
+        "less; the attacks' accuracies are then cumulative.",
+    )
     inference: str | None = option(
         None,
         "Of an ATLD run: its inference transform, attacked with and without knowing of it.",

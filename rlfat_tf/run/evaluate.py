@@ -18,12 +18,15 @@ from rlfat_tf.evaluation.examples import as_arrays
 from rlfat_tf.evaluation.plan import make_plan
 from rlfat_tf.evaluation.records import write_examples
 from rlfat_tf.evaluation.report import evidence
+from rlfat_tf.evaluation.report.table import radius_text
 from rlfat_tf.evaluation.report.writing import refuse_to_replace, show, write_report
+from rlfat_tf.evaluation.watching import Standing
 from rlfat_tf.methods.inference import FORMS
 from rlfat_tf.run import dataset
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.storage import checkpoint
 
+EVERY = 4.0  # seconds between two lines, where no line renews itself
 PICTURED = 256  # examples whose adversarial images are kept, for pictures and sensitivity
 
 
@@ -73,6 +76,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         norm=norm,
         seed=config.seed or 0,
         checked=config.checks,
+        cascade=config.cascade,
         limits=config.limits,
     )
     report = {
@@ -121,21 +125,31 @@ def run(config: EvalConfig) -> dict[str, Any]:
 
 
 class ProgressLine:
-    """Prints how far an attack is: one line that renews itself, or a line every ten seconds."""
+    """Prints how far an attack is: one line that renews itself, or a line every few seconds."""
 
     def __init__(self) -> None:
         self._shown, self._live = 0.0, sys.stderr.isatty()
 
-    def __call__(self, name: str, done: int, total: int, robust: int, seconds: float) -> None:
-        """Tells of ``done`` of ``total`` examples, ``robust`` of which still stand."""
-        now, last = time.monotonic(), done == total
-        if not last and now - self._shown < (0.2 if self._live else 10):
+    def __call__(self, standing: Standing) -> None:
+        """Tells of an attack."""
+        now, last = time.monotonic(), standing.passes is None and standing.done == standing.total
+        if not last and now - self._shown < (0.2 if self._live else EVERY):
             return
         self._shown = now
-        left = seconds / done * (total - done)
-        line = (
-            f"{name:<24} {done:>6}/{total} examples, {robust} still robust, "
-            f"{seconds:.0f} s, ETA {left:.0f} s"
-        )
-        start, end = ("\r", "\n" if last else "") if self._live else ("", "\n")
-        print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+        start, end = ("\r", "\033[K" + "\n" * last) if self._live else ("", "\n")
+        print(f"{start}{progress_text(standing)}", end=end, file=sys.stderr, flush=True)
+
+
+def progress_text(standing: Standing) -> str:
+    """Returns the line of how far an attack is."""
+    name, attack, done, total, robust, seconds, passes = standing
+    epsilon = getattr(attack, "epsilon", None)
+    if epsilon is not None:
+        name += f", epsilon {radius_text(epsilon, getattr(attack, 'norm', 'linf'))}"
+    parts = [f"{name:<34} {done:>6}/{total} examples", f"{robust} still robust"]
+    if passes:
+        parts.append(f"in its batch after {passes:,} passes")
+    parts.append(f"{seconds:.0f} s")
+    if done:
+        parts.append(f"ETA {seconds / done * (total - done):.0f} s")
+    return ", ".join(parts)

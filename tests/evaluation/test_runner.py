@@ -35,6 +35,11 @@ def runner(folder=None, **changes):
     return AttackRunner(as_classifier(NET), IMAGES, LABELS, progress=progress, **arguments)
 
 
+def batches(finished):
+    """Hears of progress, and keeps what is told between two batches."""
+    return lambda standing: standing.passes is None and finished.append(standing)
+
+
 def test_clean_accuracy():
     right = runner().clean()
     np.testing.assert_array_equal(right, np.arange(40) % 7 != 0)
@@ -94,15 +99,15 @@ def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
     expected, record, *arrays = whole.attack("two", Two(), whole.clean())
     calls = []
 
-    def on_progress(*progress):
-        calls.append(progress)
+    def on_progress(standing):
+        batches(calls)(standing)
         if len(calls) == after:
             raise Killed
 
     first = runner(tmp_path, on_progress=on_progress)
     with pytest.raises(Killed):
         first.attack("two", Two(), first.clean())
-    second = runner(tmp_path, on_progress=lambda *progress: calls.append(progress))
+    second = runner(tmp_path, on_progress=batches(calls))
     robust, resumed, *outcome = second.attack("two", Two(), second.clean())
     np.testing.assert_array_equal(robust, expected)
     np.testing.assert_allclose(second.kept["two"], whole.kept["two"], atol=1e-6)
@@ -111,7 +116,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(tmp_path, after):
     for part, once in record["components"].items():
         again = resumed["components"][part]
         assert {**again, "seconds": 0} == {**once, "seconds": 0}
-    third = runner(tmp_path, on_progress=lambda *progress: calls.append(progress))
+    third = runner(tmp_path, on_progress=batches(calls))
     before = len(calls)
     third.attack("two", Two(), third.clean())
     assert len(calls) == before, "what is done is not done again"
@@ -122,7 +127,7 @@ def test_states_of_other_seeds_and_attacks_do_not_meet(tmp_path):
     robust, *_ = one.attack("name", WEAK, one.clean())
     calls = []
     for seed, attack in ((4, WEAK), (3, WEAK.replace(steps=3))):
-        other = runner(tmp_path, seed=seed, on_progress=lambda *progress: calls.append(progress))
+        other = runner(tmp_path, seed=seed, on_progress=batches(calls))
         before = len(calls)
         other.attack("name", attack, other.clean())
         assert len(calls) > before
@@ -151,11 +156,11 @@ def test_no_example_left_to_attack():
 
 def test_progress_is_told():
     told = []
-    one = runner(on_progress=lambda *progress: told.append(progress))
+    one = runner(on_progress=batches(told))
     robust, *_ = one.attack("name", WEAK, one.clean())
-    assert [done for _, done, *_ in told] == [8, 16, 24, 32, 34]
-    assert {total for _, _, total, *_ in told} == {34}
-    assert told[-1][3] == robust.sum()
+    assert [standing.done for standing in told] == [8, 16, 24, 32, 34]
+    assert {standing.total for standing in told} == {34}
+    assert told[-1].robust == robust.sum() and told[-1].attack is WEAK
 
 
 def test_the_classifier_is_traced_once_per_attack():
@@ -198,15 +203,16 @@ def test_pictures_that_were_not_kept_are_made_again(tmp_path):
     _, first, *_ = without.attack("two", Two(), without.clean())
     told = []
     for keep in (4, 10):
-        later = runner(tmp_path, keep=keep, on_progress=lambda *progress: told.append(progress))
+        later = runner(tmp_path, keep=keep, on_progress=batches(told))
         _, record, *_ = later.attack("two", Two(), later.clean())
         np.testing.assert_allclose(later.kept["two"], expected.kept["two"][:keep], atol=1e-6)
         assert record == first and told == [], "nothing is evaluated again"
 
 
 def test_pictures_of_an_evaluation_that_was_killed_without_them(tmp_path):
-    def stop(*_):
-        raise Killed
+    def stop(standing):
+        if standing.passes is None:
+            raise Killed
 
     expected = runner()
     expected.attack("name", STRONG, expected.clean())
@@ -257,7 +263,7 @@ def test_changed_code_of_an_attack_is_another_attack(tmp_path, monkeypatch):
     found = []
     told = []
     for shift in (0.02, 0.1, 0.02):
-        one = runner(tmp_path, keep=40, on_progress=lambda *progress: told.append(progress))
+        one = runner(tmp_path, keep=40, on_progress=batches(told))
         monkeypatch.setattr(Mine, "shift", shift)
         one.attack("mine", Mine(), one.clean())
         found.append((float(np.abs(one.kept["mine"] - IMAGES).max()), len(told)))

@@ -9,7 +9,7 @@ from rlfat_tf.evaluation import evaluate, suite
 from rlfat_tf.run.eval_config import EvalConfig
 from tests import reference
 
-AVERAGING = ("fgsm", "mim", "pgd", "cw", "transfer", "apgd_ce", "apgd_dlr", "apgd_t")
+AVERAGING = ("fgsm", "mim", "pgd", "cw", "transfer", "fast", "apgd_ce", "apgd_dlr", "apgd_t")
 SOURCE = type("Source", (), {"name": "net", "logits_fn": None})()
 
 

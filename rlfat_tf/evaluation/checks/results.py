@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks import Attack, Fast
 from rlfat_tf.core import norms
 from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.data import Pixels
@@ -115,8 +115,18 @@ def check_attacks(attacks: Mapping[str, Attack]) -> list[Finding]:
     Args:
         attacks: By name.
     """
+    quick = [
+        finding(
+            "not-autoattack",
+            f"{name} is two parts of AutoAttack in fewer steps, without FAB and Square: it is not "
+            "AutoAttack, robust accuracy may be lower under that, and masked gradients would stay "
+            "hidden. Rank networks by it; report autoattack.",
+        )
+        for name, attack in attacks.items()
+        if isinstance(attack, Fast)
+    ]
     budgets = {name: getattr(attack, "budget", 1.0) for name, attack in attacks.items()}
-    return [
+    return quick + [
         finding(
             "reduced-budget",
             f"{name} runs with {budget:g} times its steps and queries: it is not AutoAttack as the "
@@ -134,7 +144,8 @@ def check_results(curve: Sequence[Record]) -> list[Finding]:
     Args:
         curve: Of every epsilon ``{"epsilon": ..., "attacks": {name: record}}``, with
             ``robust_accuracy``, ``interval`` and ``examples`` in a record, ``bounded`` if it is
-            not, and in its ``components``, if it has any, ``broken``.
+            not, ``cumulative`` if it saw only what those before it had left, and ``broken``, or
+            that in its ``components``.
 
     Returns:
         Of every kind of contradiction the greatest one found.
@@ -146,6 +157,7 @@ def check_results(curve: Sequence[Record]) -> list[Finding]:
 def _black_box(point: Record) -> Iterator[Case]:
     """Yields attacks without gradients that are stronger than all attacks with gradients."""
     attacks = {n: r for n, r in point["attacks"].items() if r.get("bounded", True)}
+    cascade = all(record.get("cumulative") for record in attacks.values())
     black_box = {name for name, record in attacks.items() if _is_black_box(name, record)}
     white_box = [name for name in attacks if name not in black_box]
     advice = (
@@ -153,7 +165,7 @@ def _black_box(point: Record) -> Iterator[Case]:
         "weak: robust accuracy may be lower still; look for what masks them, use more steps, "
         "restarts and losses."
     )
-    for name in sorted(black_box) if white_box else ():
+    for name in sorted(black_box) if white_box and not cascade else ():
         record = attacks[name]
         if all(_is_stronger(record, attacks[other]) for other in white_box):
             best = min(white_box, key=lambda other: attacks[other]["robust_accuracy"])
@@ -166,17 +178,30 @@ def _black_box(point: Record) -> Iterator[Case]:
                     f"the best attack with gradients, {best}, {high:.1%}. {advice}",
                 ),
             )
-    for name in white_box:
+    ensembles = {name: _parts(name, attacks[name]) for name in white_box}
+    if cascade:  # whose attacks are the parts of one ensemble
+        ensembles = {"the cascade": [p for name in attacks for p in _parts(name, attacks[name])]}
+    for name, parts in ensembles.items():
         after_gradients = False
-        for part, record in attacks[name].get("components", {}).items():
-            broken, examples = record["broken"], attacks[name]["examples"]
-            if _is_black_box(part, record) and after_gradients and _beyond_noise(broken, examples):
+        for part, record, examples in parts:
+            if not _is_black_box(part, record):
+                after_gradients = True
+            elif after_gradients and _beyond_noise(record["broken"], examples):
+                broken = record["broken"]
                 message = (
                     f"At epsilon {_number(point['epsilon'])} {part} breaks {broken} of {examples} "
                     f"examples that the parts of {name} with gradients had left robust. {advice}"
                 )
                 yield broken / examples, finding("black-box", message)
-            after_gradients = after_gradients or not _is_black_box(part, record)
+
+
+def _parts(name: str, record: Record) -> list[tuple[str, Record, int]]:
+    """Returns the parts of an attack, which run one after the other, with the number of examples.
+
+    An attack without parts is its own only one.
+    """
+    parts = record.get("components") or {name: record}
+    return [(part, inner, record["examples"]) for part, inner in parts.items()]
 
 
 def _rises(curve: Sequence[Record]) -> Iterator[Case]:

@@ -19,6 +19,7 @@ from rlfat_tf.evaluation.report.html_parts import (
     table,
 )
 from rlfat_tf.evaluation.report.table import (
+    attack_text,
     interval_text,
     number_text,
     percent_text,
@@ -50,6 +51,12 @@ ABOUT_ATTACKS = (
     "examples that are still robust after it. The median L<sub>2</sub> is that of the "
     "perturbations that broke an example."
 )
+ABOUT_CASCADE = (
+    " This evaluation is a cascade: each attack that stays within ε was given only the examples "
+    "that those before it had left. Its accuracy is cumulative, the share of all examples that are "
+    "still robust after it, and does not compare with that of the attack alone. The worst case is "
+    "the same either way."
+)
 ABOUT_INFERENCE = (
     "A non-adaptive attack attacks the classifier alone, and the inference transform is applied to "
     "its adversarial examples afterwards. An adaptive attack attacks the classifier and the "
@@ -74,9 +81,10 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
     figure = {name: _figure(name, data, report) for name, data in pictures.items()}
     placed = {name: figure.pop(name, "") for name in CAPTIONS}
     sensitivity = report.get("sensitivity", {}).items()
+    about = ABOUT_ATTACKS + ABOUT_CASCADE * bool(report.get("cascade"))
     sections = [
         _warnings(report),
-        section(f"Attacks{at}", ABOUT_ATTACKS, placed["attacks"], *_attacks(report)),
+        section(f"Attacks{at}", about, placed["attacks"], *_attacks(report)),
         section("Inference transform", ABOUT_INFERENCE, _inference(report.get("inference", {}))),
         section("Robust accuracy by radius", "", placed["curve"], _curve(report)),
         section("Adversarial examples", "", placed["adversarial"]),
@@ -174,7 +182,8 @@ def _curve(report: Report) -> str:
         )
         for point in points
     ]
-    return table(["ε", *map(escaped, names), "worst case", "95% interval"], rows)
+    heads = [escaped(attack_text(name, points[0]["attacks"][name])) for name in names]
+    return table(["ε", *heads, "worst case", "95% interval"], rows)
 
 
 def _shuffled(accuracies: Mapping[str, float]) -> str:

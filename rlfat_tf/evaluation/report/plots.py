@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from rlfat_tf.core.types import Report
+from rlfat_tf.evaluation.report.table import attack_text
 from rlfat_tf.storage.files import replacing
 
 DPI = 150
@@ -122,7 +123,7 @@ def attack_bars(report: Report) -> Figure:
     rows = [
         ("clean", report["clean_accuracy"], report["clean_interval"], COLOURS[2]),
         *(
-            (name, result["robust_accuracy"], result["interval"], COLOURS[0])
+            (attack_text(name, result), result["robust_accuracy"], result["interval"], COLOURS[0])
             for name, result in report["attacks"].items()
         ),
         ("worst case", report["worst_case_accuracy"], report["worst_case_interval"], COLOURS[1]),

@@ -29,7 +29,7 @@ def table_rows(report: Mapping[str, Any]) -> Iterator[Row]:
         parts = result.get("components", {})
         yield Row(
             "attack",
-            name,
+            attack_text(name, result),
             result["robust_accuracy"],
             result["interval"],
             result["attack"],
@@ -43,6 +43,11 @@ def table_rows(report: Mapping[str, Any]) -> Iterator[Row]:
             record = {key: part[key] for key in Row._fields if key in part}
             yield Row("part", name_of_part, left, **record)
     yield Row("worst", "worst case", report["worst_case_accuracy"], report["worst_case_interval"])
+
+
+def attack_text(name: str, result: Mapping[str, Any]) -> str:
+    """Returns the name of an attack, and whether its accuracy is what a cascade left after it."""
+    return f"{name} (cumulative)" if result.get("cumulative") else name
 
 
 def number_text(value: float | None, form: str) -> str:

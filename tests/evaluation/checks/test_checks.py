@@ -277,6 +277,8 @@ def test_a_reduced_budget_is_not_autoattack():
     assert checks.check_attacks({"autoattack": whole, "pgd": attacks.LinfPGD()}) == []
     (found,) = checks.check_attacks({"autoattack": whole, "quick": half})
     assert found.check == "reduced-budget" and found.message.startswith("quick runs with 0.5 times")
+    (found,) = checks.check_attacks({"autoattack": whole, "mine": attacks.Fast()})
+    assert found.check == "not-autoattack" and found.message.startswith("mine is two parts of")
 
 
 def test_every_check_has_its_section_and_every_section_its_check():

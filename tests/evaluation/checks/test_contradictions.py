@@ -41,6 +41,16 @@ SOUND = {
     "only square in it": [
         point(autoattack=result(0.5, **parts(300, first="Square()")), square=result(0.4))
     ],
+    "a cascade": [
+        point(
+            pgd=result(0.5, cumulative=True, broken=400),
+            square=result(0.49, cumulative=True, broken=10, attack="Square()"),
+            autoattack=result(0.45, cumulative=True, **parts(3)),
+        )
+    ],
+    "square first in a cascade": [
+        point(square=result(0.4, cumulative=True, broken=500), pgd=result(0.4, cumulative=True))
+    ],
     "ten of autoattack": [point(autoattack=result(0.5, **parts(10)))],
     "falling": [point(e, pgd=result(1 - e)) for e in (0.5, 0.1, 0.3)],
     "hardly rising": [point(0.1, pgd=result(0.5)), point(0.2, pgd=result(0.51))],
@@ -85,6 +95,16 @@ CONTRADICTIONS = {
         [point(autoattack=result(0.47, **parts(30)), pgd=result(0.5))],
         "black-box",
         "square breaks 30 of 1000 examples that the parts of autoattack",
+    ),
+    "cascade": (
+        [
+            point(
+                pgd=result(0.5, cumulative=True, broken=400),
+                square=result(0.47, cumulative=True, broken=30),
+            )
+        ],
+        "black-box",
+        "square breaks 30 of 1000 examples that the parts of the cascade with gradients",
     ),
     "rising": (
         [point(0.3, pgd=result(0.5)), point(0.1, pgd=result(0.45)), point(0.2, pgd=result(0.4))],

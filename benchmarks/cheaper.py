@@ -1,0 +1,170 @@
+"""What cheaper evaluations save: a cascade, batches that shrink while APGD runs, the fast tier.
+
+Each network is evaluated on the test examples that it classifies correctly, in one process: by
+every attack by itself as it was before batches shrank, by a cascade, and by ``fast``. The graphs
+are made beforehand, and every verdict is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measure
+from rlfat_tf import data
+from rlfat_tf.attacks import packing
+from rlfat_tf.core import random
+from rlfat_tf.evaluation import suite
+from rlfat_tf.evaluation.classifier import Classifier, load_classifier
+from rlfat_tf.evaluation.step import AttackStep
+from rlfat_tf.run.workdir import read_config
+
+ATTACKS, EPSILON, BATCH, NEVER = "pgd,apgd_ce,autoattack", 8 / 255, 64, 10**6
+APGD = "batches that shrink, apgd_ce"
+CASCADE = f"cascade and batches that shrink, {ATTACKS}"
+FAST = "fast against autoattack"
+
+
+class Network:
+    """A trained network, the examples that it classifies correctly, and attacks on it."""
+
+    def __init__(self, workdir: str, data_dir: str | None, examples: int):
+        config = read_config(workdir)
+        self.name = f"{config.model} by {config.method}, {Path(workdir).name}"
+        self.classifier: Classifier = load_classifier(workdir, "best")
+        test = data.load(
+            config.dataset, data_dir=data_dir, download=False, test_examples=examples
+        ).test
+        self.images = np.asarray(test.images, np.float32)
+        if test.images.dtype == np.uint8:
+            self.images /= 255
+        self.labels, self.total = np.asarray(test.labels, np.int32), len(test.labels)
+        batches = [self.images[i : i + BATCH] for i in range(0, self.total, BATCH)]
+        logits = np.concatenate([self.classifier.logits_fn(batch) for batch in batches])
+        self.right = logits.argmax(-1) == self.labels
+
+    def steps(self, names: str, shrinks: bool = True) -> dict[str, dict[str, AttackStep]]:
+        """Traces attacks, with batches that shrink or as before."""
+        every, packing.EVERY = packing.EVERY, packing.EVERY if shrinks else NEVER
+        settings, made = suite.Settings(epsilon=EPSILON), {}
+        try:
+            for name in names.split(","):
+                attack = suite.make(name, settings)
+                made[name] = {
+                    part: AttackStep(
+                        part,
+                        component,
+                        self.classifier,
+                        self.images.shape[1:],
+                        random.as_seed(0).fold(random.number(part)),
+                    )
+                    for part, component in getattr(attack, "components", {name: attack}).items()
+                }
+                for step in made[name].values():
+                    step.graph()
+        finally:
+            packing.EVERY = every
+        return made
+
+    def run(
+        self, steps: dict[str, dict[str, AttackStep]], cascade: bool = False
+    ) -> tuple[Any, dict[str, float]]:
+        """Returns which examples are robust against all attacks, and each attack's seconds."""
+        worst, seconds = self.right.copy(), {}
+        for name, parts in steps.items():
+            robust, begin = (worst if cascade else self.right).copy(), time.perf_counter()
+            for step in parts.values():
+                rows = np.flatnonzero(robust)
+                for some in [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]:
+                    found = step(self.images[some], self.labels[some], some)
+                    robust[some] = found.prediction == self.labels[some]
+            worst &= robust
+            seconds[name] = time.perf_counter() - begin
+        return worst, seconds
+
+
+def evaluated(workdir: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Evaluates a network in all ways; returns seconds and shares."""
+    network = Network(workdir, args.data_dir, args.examples)
+    alone, own = network.run(network.steps(ATTACKS, shrinks=False))
+    again, cascaded = network.run(network.steps(ATTACKS), cascade=True)
+    quick, fast = network.run(network.steps("fast"))
+    points = 100 * float(quick.mean() - alone.mean())
+    measure.say(f"{network.name}: alone {own}, cascade {cascaded}, fast {fast}, {points:+g} points")
+    return {
+        "network": network.name,
+        "clean": float(network.right.mean()),
+        "worst_case": float(alone.mean()),
+        "fast": float(quick.mean()),
+        "verdicts_that_differ": int((alone != again).sum()),
+        "examples": network.total,
+        "seconds": {"alone": own, "cascade": cascaded, "fast": fast},
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def all_evaluated(networks: str, data_dir: str | None, examples: int) -> tuple[Any, ...]:
+    """Evaluates all networks once for the rows that ask for it."""
+    args = argparse.Namespace(data_dir=data_dir, examples=examples)
+    return tuple(evaluated(workdir, args) for workdir in networks.split(","))
+
+
+def cascade(args: argparse.Namespace) -> measure.Row:
+    """A cascade against every attack by itself, to the same verdicts."""
+    found = all_evaluated(args.networks, args.data_dir, args.examples)
+    ratios = [
+        sum(each["seconds"]["alone"].values()) / sum(each["seconds"]["cascade"].values())
+        for each in found
+    ]
+    same = (
+        f"{sum(each['verdicts_that_differ'] for each in found)} verdicts of the worst case differ"
+    )
+    return measure.row(ratios, target=1.3, same=same, networks=found)
+
+
+def fast(args: argparse.Namespace) -> measure.Row:
+    """The fast tier against AutoAttack, and how many points its figure is above."""
+    found = all_evaluated(args.networks, args.data_dir, args.examples)
+    ratios = [each["seconds"]["alone"]["autoattack"] / each["seconds"]["fast"]["fast"]
+              for each in found]  # fmt: skip
+    points = [round(100 * (each["fast"] - each["worst_case"]), 2) for each in found]
+    return measure.row(ratios, target=4.0, points_above=points, networks=found)
+
+
+def shrinking(args: argparse.Namespace) -> measure.Row:
+    """APGD with batches that shrink against APGD without."""
+    network = Network(args.networks.split(",")[0], args.data_dir, 4 * args.examples)
+    sides = {name: network.steps("apgd_ce", shrinks) for name, shrinks in
+             (("shrinking", True), ("whole batches", False))}  # fmt: skip
+    verdicts = [network.run(steps)[0] for steps in sides.values()]
+    seconds = measure.interleaved(
+        {name: functools.partial(network.run, steps) for name, steps in sides.items()}, 3, warm=0
+    )
+    return measure.faster(
+        seconds,
+        "shrinking",
+        ["whole batches"],
+        target=1.1,
+        same=f"{int((verdicts[0] != verdicts[1]).sum())} verdicts differ",
+        settings={
+            "network": network.name,
+            "examples": int(network.right.sum()),
+            "robust": int(verdicts[0].sum()),
+            "batch": BATCH,
+            "epsilon": EPSILON,
+        },
+    )
+
+
+def jobs(args: argparse.Namespace) -> measure.Jobs:
+    """Returns the rows' names, and how each is measured."""
+    if not args.networks:
+        measure.say("attack: cheaper evaluations need --networks, trained runs; skipped")
+        return {}
+    made = {APGD: shrinking, CASCADE: cascade, FAST: fast}
+    return {name: functools.partial(job, args) for name, job in made.items()}
