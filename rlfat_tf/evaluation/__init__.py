@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.evaluation.autoattack import AutoAttack
+from rlfat_tf.evaluation.classes import confusion
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier, load_classifier
 from rlfat_tf.evaluation.evaluate import evaluate
 from rlfat_tf.evaluation.measures.saliency import smooth_grad
@@ -24,6 +25,7 @@ __all__ = [
     "Outcomes",
     "as_classifier",
     "clean_and_adversarial_accuracy",
+    "confusion",
     "evaluate",
     "load_classifier",
     "loss_sensitivity",

@@ -25,9 +25,11 @@ from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
 from rlfat_tf.evaluation import suite
 from rlfat_tf.evaluation.checks import results as checks
+from rlfat_tf.evaluation.classes import by_class
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.examples import as_arrays, check_classes
 from rlfat_tf.evaluation.intervals import wilson
+from rlfat_tf.evaluation.judged import network_facts
 from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
 from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.recognition import KnownClassifiers
@@ -35,7 +37,7 @@ from rlfat_tf.evaluation.records import EACH, Examples, Outcomes, write_examples
 from rlfat_tf.evaluation.runner import AttackRunner
 from rlfat_tf.evaluation.watching import OnProgress
 
-SCHEMA = 1
+SCHEMA = 2
 DIGESTED = 512  # images at once
 
 
@@ -51,6 +53,7 @@ def evaluate(
     report_dir: str | Path | None = None,
     checked: bool = True,
     cascade: bool = False,
+    class_names: Sequence[str] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Evaluates a classifier.
@@ -72,6 +75,7 @@ def evaluate(
             every finding is a Python warning and stands in the report.
         cascade: Whether each attack is given only what the bounded ones before it have left: the
             same worst case for less, but their accuracies are then cumulative.
+        class_names: One for each class, for the report; default: the numbers of the classes.
         **settings: Of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`.
 
     Returns:
@@ -89,7 +93,15 @@ def evaluate(
     runner = make_runner(
         classifier, images, labels, plan, batch_size=batch_size, seed=seed, report_dir=report_dir
     )
-    found = run_plan(runner, plan, norm=shared, seed=seed, checked=checked, cascade=cascade)
+    found = run_plan(
+        runner,
+        plan,
+        norm=shared,
+        seed=seed,
+        checked=checked,
+        cascade=cascade,
+        class_names=class_names,
+    )
     if report_dir is not None:
         write_examples(found.examples, report_dir)
     return found.report
@@ -186,6 +198,7 @@ def run_plan(
     checked: bool = True,
     cascade: bool = False,
     limits: Mapping[str, int] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Evaluation:
     """Runs all attacks of a plan and puts the report together; arguments as in :func:`evaluate`.
 
@@ -197,7 +210,18 @@ def run_plan(
         checked: Whether to check the evaluation.
         cascade: Whether each attack is given only what the bounded ones before it have left.
         limits: Of some attacks: on how many of the first examples they run.
+        class_names: One for each class, for the report; None: the numbers of the classes.
+
+    Raises:
+        ValueError: If there is not one name for each class.
     """
+    names = [str(number) for number in range(runner.classes)]
+    names = names if class_names is None else list(class_names)
+    if len(names) != runner.classes:
+        raise ValueError(
+            f"Expected one name for each of the {runner.classes} classes that "
+            f"{runner.classifier.name} tells apart; received {len(names)} names."
+        )
     clean = runner.clean()
     epsilon = plan[0][0]
     findings = []
@@ -218,6 +242,7 @@ def run_plan(
     report = {
         "schema": SCHEMA,
         "model": runner.classifier.name,
+        "judged": network_facts(runner.classifier),
         "examples": len(clean),
         "norm": norm,
         "epsilon": epsilon,
@@ -225,6 +250,7 @@ def run_plan(
         "cascade": cascade,
         **_accuracy("clean_accuracy", "clean_interval", clean),
         **{name: value for name, value in curve[0].items() if name != "epsilon"},
+        **by_class(examples, names),
         "warnings": [finding.to_dict() for finding in findings],
         "versions": versions(),
     }

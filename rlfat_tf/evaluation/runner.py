@@ -82,6 +82,11 @@ class AttackRunner:
             classifier.logits_fn, input_signature=[tf.TensorSpec([None, *images.shape[1:]])]
         ).get_concrete_function()
 
+    @property
+    def classes(self) -> int:
+        """How many classes the classifier tells apart."""
+        return int(self._predict.structured_outputs.shape[-1])
+
     def logits(self, images: Images) -> Any:
         """Returns the logits of any number of images, a NumPy array."""
         return np.concatenate(

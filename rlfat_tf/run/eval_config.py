@@ -117,6 +117,7 @@ class EvalConfig:
     )
     # What is reported.
     report_dir: str | None = option(None, "Folder of the report; default: evaluation/ of the run.")
+    overwrite: bool = option(False, "Write over the report of another configuration.")
     checks: bool = option(True, "Whether to check the evaluation itself.")
     pictures: bool = option(True, "Whether to draw pictures and measure what they show.")
     compare: str | None = option(

@@ -7,6 +7,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +25,7 @@ from rlfat_tf.evaluation.watching import Standing
 from rlfat_tf.methods.inference import FORMS
 from rlfat_tf.run import dataset
 from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.run.judged import judged_facts
 from rlfat_tf.storage import checkpoint
 
 EVERY = 4.0  # seconds between two lines, where no line renews itself
@@ -46,7 +48,8 @@ def run(config: EvalConfig) -> dict[str, Any]:
         ValueError: If something does not fit together.
     """
     config = config.completed()
-    refuse_to_replace(config.folder, dataclasses.asdict(config))
+    if not config.overwrite:
+        refuse_to_replace(config.folder, dataclasses.asdict(config))
     classifier = load_classifier(config.path, config.checkpoint)
     named = (config.compare or "").split(",") if config.pictures else []
     others = [load_classifier(path) for path in named if path]
@@ -70,6 +73,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         keep=PICTURED if config.pictures else 0,
         on_progress=ProgressLine(),
     )
+    names = _names(data_set.class_names, runner.classes)
     found, examples = run_plan(
         runner,
         plan,
@@ -78,9 +82,11 @@ def run(config: EvalConfig) -> dict[str, Any]:
         checked=config.checks,
         cascade=config.cascade,
         limits=config.limits,
+        class_names=names,
     )
     report = {
         **found,
+        "judged": judged_facts(config, classifier),
         "dataset": config.dataset,
         "data": dict(data_set.content),
         "batch_size": config.batch_size,
@@ -114,7 +120,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
                 batch_size=config.batch_size,
             )
         )
-        figures = evidence.draw(runner, report, data_set.class_names, others)
+        figures = evidence.draw(runner, report, names, others)
     write_examples(examples, config.folder)
     path = write_report(report, config.folder, figures)
     print(f"\n{show(report)}")
@@ -122,6 +128,11 @@ def run(config: EvalConfig) -> dict[str, Any]:
         print(f"\n{adaptive.show_forms(report['inference'])}")
     print(f"\nReport: {path}")
     return report
+
+
+def _names(names: Sequence[str], classes: int) -> list[str]:
+    """Returns a name for each class of the model, which may know others than the data set has."""
+    return [*names[:classes], *map(str, range(len(names), classes))]
 
 
 class ProgressLine:

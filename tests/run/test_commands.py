@@ -1,5 +1,6 @@
 """The README's first command, and then the evaluation of what it left."""
 
+import hashlib
 import json
 
 import pytest
@@ -27,4 +28,10 @@ def test_train_and_evaluate(forks, tmp_path):
     robust = measured["attacks"]["pgd"]["robust_accuracy"]
     assert robust == pytest.approx(summary["test_adv_accuracy"], abs=0.1)
     assert measured["worst_case_accuracy"] <= robust
+    judged, file = measured["judged"], run / "checkpoints" / "best.keras"
+    assert judged["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    expected = {"method": "rlfat_p", "network": "small_cnn", "training_data": "digits", "epochs": 1,
+                "file": "best.keras"}  # fmt: skip
+    assert {key: judged[key] for key in expected} == expected
+    assert judged["parameters"] > 1000 and "epsilon=" in judged["training_attack"]
     assert "<h1>" in (run / "evaluation" / "report.html").read_text()

@@ -1,12 +1,16 @@
 """What ``eval.py`` refuses before any attack runs, and which reports it writes over."""
 
+import hashlib
+import html
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from rlfat_tf.core.compat import keras
+from rlfat_tf.evaluation import read_examples
 from rlfat_tf.run import cli
 from rlfat_tf.run import evaluate as command
 from rlfat_tf.run.eval_config import EvalConfig
@@ -53,6 +57,9 @@ def test_a_report_of_another_configuration_is_not_replaced(net, tmp_path, monkey
         with pytest.raises(ValueError, match=f"another evaluation: {difference}.*--report_dir"):
             command.run(config(net, tmp_path, **changes))
         assert (tmp_path / "report.json").read_bytes() == first
+    found = command.run(config(net, tmp_path, steps=21, overwrite=True))
+    assert found["config"]["steps"] == 21
+    command.run(config(net, tmp_path, overwrite=True))
     command.run(config(net, tmp_path, batch_size=5))
     command.run(config(net, tmp_path, attacks="mim, fgsm"))
     assert list(json.loads((tmp_path / "report.json").read_text())["attacks"]) == ["mim", "fgsm"]
@@ -98,10 +105,17 @@ def test_pictures_belong_to_the_headline_and_come_later_too(net, tmp_path):
         found = command.run(config(net, tmp_path / folder, **{**settings, **changes}))
         return found, (tmp_path / folder / "report.html").read_text(encoding="utf-8")
 
-    several, page = report("several", epsilon=(0.1, 0.4))
-    assert several["pictured"] == {"attack": "fgsm", "epsilon": 0.1}
+    several, page = report("several", epsilon=(0.1, 0.4), attacks="square,fgsm", budget=0.001)
+    assert several["pictured"] == {"attack": "fgsm", "epsilon": 0.1}, "the strongest"
     assert page.count("Adversarial images are those of fgsm at ε = 0.1.") == 2
-    assert str(tmp_path) not in page
+    assert str(tmp_path) not in page and str(tmp_path) not in html.unescape(page)
+    digest = hashlib.sha256(Path(net).read_bytes()).hexdigest()
+    expected = {"network": "sequential", "parameters": 650, "file": "net.keras", "sha256": digest}
+    assert {**several["judged"], "network": "sequential"} == expected
+    examples = read_examples(tmp_path / "several")
+    for row, point in enumerate(several["curve"]):
+        assert examples.worst_case()[row].mean() == point["worst_case_accuracy"]
+    assert [known["name"] for known in several["classes"]] == [str(n) for n in range(10)]
     report("later", pictures=False)
     later, _ = report("later")
     assert later["sensitivity"] == several["sensitivity"]

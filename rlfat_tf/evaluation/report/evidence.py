@@ -13,7 +13,8 @@ from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
 from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
-from rlfat_tf.evaluation.report import pictures, plots
+from rlfat_tf.evaluation.report import class_plots, pictures, plots
+from rlfat_tf.evaluation.report.table import broken_by, is_bounded
 from rlfat_tf.evaluation.runner import AttackRunner
 
 BLOCKS = (1, 2, 3, 4)
@@ -33,10 +34,10 @@ def measure(
     """Measures loss sensitivity and the accuracy on block-shuffled images.
 
     Sensitivity is measured on the images whose adversarial versions were kept, on these and on
-    those: by the first attack that has any.
+    those: by the strongest bounded attack that has any.
 
     Returns:
-        ``pictured`` (which attack made the adversarial images, at which radius: the first one of
+        ``pictured`` (which attack made the adversarial images, at which radius: the strongest of
         the headline), ``sensitivity`` (where the classifier has gradients and magnitudes are given)
         and ``shuffled``, as ``docs/evaluation.md`` describes them.
     """
@@ -95,6 +96,11 @@ def draw(
         others: Further classifiers, for salience maps side by side.
     """
     figures = {"attacks": plots.attack_bars(report)}
+    if report.get("classes"):
+        figures["classes"] = class_plots.class_bars(report)
+        confusion = class_plots.confusion_map(report)
+        if confusion is not None:
+            figures["confusion"] = confusion
     if "curve" in report:
         figures["curve"] = plots.robustness_curve(
             report["curve"],
@@ -125,11 +131,22 @@ def draw(
 
 
 def _kept(runner: AttackRunner, report: dict[str, Any]) -> tuple[str, Any] | None:
-    """Returns the name and the adversarial images of the first attack that kept any."""
-    for name in report["attacks"]:
-        if len(runner.kept.get(name, ())):
-            return name, runner.kept[name]
-    return None
+    """Returns the name and the adversarial images of the strongest bounded attack that kept any.
+
+    The strongest breaks most, of equals the first. An unbounded attack only counts where no other
+    ran: it breaks whatever it is given time for.
+    """
+    names = [name for name in report["attacks"] if len(runner.kept.get(name, ()))]
+    if not names:
+        return None
+    results = report["attacks"]
+
+    def strength(name: str) -> tuple[bool, float]:
+        result = results[name]
+        return is_bounded(result), (broken_by(result) or 0) / result["examples"]
+
+    best = max(names, key=strength)
+    return best, runner.kept[best]
 
 
 def _examples(runner: AttackRunner, adversarial: Images, class_names: Sequence[str]) -> Any:

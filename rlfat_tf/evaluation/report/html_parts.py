@@ -16,8 +16,9 @@ from collections.abc import Iterable, Sequence
 from rlfat_tf.core.types import Report
 from rlfat_tf.evaluation.report.plots import DPI
 
-# The folders of an absolute path: whom a page is sent to has others.
-FOLDERS = re.compile(r"(?<![\w.:/<])/(?:[^\s/,=:<>'\"]+/)+")
+# The folders of an absolute path: whom a page is sent to has others. Spaces only within quotes.
+FOLDERS = re.compile(r"(?<=[='\"])/(?:[^/=:<>'\"]+/)+(?=[^/'\"]*['\"])"
+                     r"|(?<![\w.:/<])/(?:[^\s/,=:<>'\"]+/)+")  # fmt: skip
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --soft: #5c6670; --line: #d9dee3; --page: #fff;
   --card: #f5f7f9; --clean: #00785a; --worst: #c43e00; --warn: #fff6e0; --link: #0060a0; }
@@ -104,7 +105,9 @@ def fact_list(facts: Report) -> str:
     lines = []
     for name, value in facts.items():
         values = value if isinstance(value, list) else [value]
-        shown = ", ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
+        shown = ", ".join(
+            f"{v:.6g}" if isinstance(v, float) else without_folders(str(v)) for v in values
+        )
         shown = "\N{EN DASH}" if value is None else escaped(shown)
         lines.append(f"<div><dt>{escaped(name)}</dt><dd>{shown}</dd></div>")
     return "\n".join(['<dl class="facts">', *lines, "</dl>"])
@@ -141,6 +144,12 @@ def picture(name: str, data: bytes, caption: str) -> str:
         f'<figure>\n<img alt="{escaped(name)}" width="{width}" '
         f'src="data:image/png;base64,{source}">\n<figcaption>{caption}</figcaption>\n</figure>'
     )
+
+
+def without_folders(path: str) -> str:
+    """Returns an absolute path, or several joined by commas, without folders; else what it is."""
+    parts = (p.rpartition("/")[2] if p.startswith("/") else p for p in path.split(","))
+    return ",".join(parts)
 
 
 def escaped(value: object) -> str:

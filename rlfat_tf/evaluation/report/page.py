@@ -17,10 +17,14 @@ from rlfat_tf.evaluation.report.html_parts import (
     picture,
     section,
     table,
+    without_folders,
 )
+from rlfat_tf.evaluation.report.sections import class_section, judged_section
 from rlfat_tf.evaluation.report.table import (
     attack_text,
+    bounded_attacks,
     interval_text,
+    is_bounded,
     number_text,
     percent_text,
     radius_text,
@@ -32,6 +36,9 @@ NORMS = {"linf": "L<sub>∞</sub>", "l2": "L<sub>2</sub>"}
 CAPTIONS = {
     "attacks": "Accuracy on clean images, under each attack, and in the worst case, with 95% "
     "confidence intervals.",
+    "classes": "Accuracy of the classes: pale on clean images, full in the worst case, with 95% "
+    "confidence intervals that hold for all classes together.",
+    "confusion": "Which class is taken for which, in per cent of the images of a class",
     "curve": "Robust accuracy for each radius ε.",
     "adversarial": "Clean images, their perturbations (enlarged) and the adversarial images. The "
     "prediction of the model stands above each image.",
@@ -45,7 +52,8 @@ CAPTIONS = {
 OF_ONE_ATTACK = ("adversarial", "sensitivity")
 ABOUT_ATTACKS = (
     "An example is robust under an attack if it is classified correctly both before and after the "
-    "attack. In the worst case it is robust if this holds for every attack that stays within ε. "
+    "attack. In the worst case it is robust if this holds for every attack that stays within ε; "
+    "attacks marked as unbounded do not count, what counts of them is the median length. "
     "The parts of an ensemble such as AutoAttack run one after the other: each part attacks the "
     "examples that the parts before it have not broken, and its accuracy is the share of all "
     "examples that are still robust after it. The median L<sub>2</sub> is that of the "
@@ -84,7 +92,9 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
     about = ABOUT_ATTACKS + ABOUT_CASCADE * bool(report.get("cascade"))
     sections = [
         _warnings(report),
+        judged_section(report.get("judged", {})),
         section(f"Attacks{at}", about, placed["attacks"], *_attacks(report)),
+        class_section(report, placed["classes"], placed["confusion"]),
         section("Inference transform", ABOUT_INFERENCE, _inference(report.get("inference", {}))),
         section("Robust accuracy by radius", "", placed["curve"], _curve(report)),
         section("Adversarial examples", "", placed["adversarial"]),
@@ -105,7 +115,7 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
         section("Further figures", "", *figure.values()),
         section("How to reproduce this report", "", *_origin(report)),
     ]
-    return document(report["model"], _cards(report, radius), sections)
+    return document(without_folders(report["model"]), _cards(report, radius), sections)
 
 
 def _cards(report: Report, radius: str) -> str:
@@ -171,7 +181,7 @@ def _attacks(report: Report) -> Iterator[str]:
 
 def _curve(report: Report) -> str:
     points = sorted(report.get("curve", []), key=lambda point: point["epsilon"])
-    names = list(dict.fromkeys(name for point in points for name in point["attacks"]))
+    names = bounded_attacks(points)
     rows = [
         (
             "",
@@ -234,10 +244,15 @@ def _origin(report: Report) -> Iterator[str]:
 
 def _figure(name: str, data: bytes, report: Report) -> str:
     caption = CAPTIONS.get(name, escaped(name))
+    if name == "confusion":
+        under_attack = report.get("confusion", {}).get("worst_case") is not None
+        caption += ", in the worst case." if under_attack else ", on clean images."
     pictured = report.get("pictured")
     if pictured and name in OF_ONE_ATTACK:
-        radius = radius_text(pictured["epsilon"], report["norm"])
-        caption += (
-            f" Adversarial images are those of {escaped(pictured['attack'])} at ε = {radius}."
-        )
+        name_of_attack, radius = pictured["attack"], pictured["epsilon"]
+        if not is_bounded(report["attacks"][name_of_attack]):
+            at = ", which is not bounded by ε"
+        else:
+            at = "" if radius is None else f" at ε = {radius_text(radius, report['norm'])}"
+        caption += f" Adversarial images are those of {escaped(name_of_attack)}{at}."
     return picture(name, data, caption)

@@ -178,9 +178,9 @@ def side_width(texts: Sequence[str]) -> float:
     return 0.2 + 0.068 * max(len(text) for text in texts)
 
 
-def shortened(name: str) -> str:
-    """Returns as much of a name of a class as there is room for above a picture."""
-    return name if len(name) <= ROOM else f"{name[: ROOM - 1]}\u2026"
+def shortened(name: str, room: int = ROOM) -> str:
+    """Returns as much of a name of a class as there is room for, by default above a picture."""
+    return name if len(name) <= room else f"{name[: room - 1]}\u2026"
 
 
 def wrapped(name: str) -> str:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from rlfat_tf.core.types import Report
-from rlfat_tf.evaluation.report.table import attack_text
+from rlfat_tf.evaluation.report.table import attack_text, bounded_attacks, is_bounded
 from rlfat_tf.storage.files import replacing
 
 DPI = 150
@@ -61,7 +61,7 @@ def robustness_curve(
     clean_interval: Sequence[float] | None = None,
     norm: str = "linf",
 ) -> Figure:
-    """Draws robust accuracy by epsilon: a line for every attack, the worst case in bold.
+    """Draws robust accuracy by epsilon: a line for every bounded attack, the worst case in bold.
 
     Args:
         curve: For every radius ``{"epsilon", "attacks": {name: {"robust_accuracy", "interval"}},
@@ -74,9 +74,9 @@ def robustness_curve(
         The figure; bands are the intervals.
     """
     points = sorted(curve, key=lambda point: point["epsilon"])
-    names = list(dict.fromkeys(name for point in points for name in point["attacks"]))
+    names = bounded_attacks(points)
     figure = new_figure(6.8, 3.9)
-    axes = _chart(figure.add_subplot())
+    axes = chart(figure.add_subplot())
 
     def line(found: list[tuple[float, float, Sequence[float]]], **style: Any) -> None:
         if clean_accuracy is not None:
@@ -104,7 +104,7 @@ def robustness_curve(
     radii = [point["epsilon"] for point in points]
     axes.set_xticks(*epsilon_ticks(radii if clean_accuracy is None else [0.0, *radii]))
     axes.set_xlabel(f"epsilon ({NORMS.get(norm, norm)}, pixels in [0, 1])")
-    _percent(axes.yaxis, "robust accuracy")
+    percent_axis(axes.yaxis, "robust accuracy")
     axes.set_ylim(0, 1)
     _legend(axes, axes.get_lines())
     return figure
@@ -118,19 +118,24 @@ def attack_bars(report: Report) -> Figure:
             "interval"}}, "worst_case_accuracy", "worst_case_interval"}``.
 
     Returns:
-        The figure; whiskers are the intervals.
+        The figure; whiskers are the intervals. Attacks that are not bounded by epsilon are grey.
     """
     rows = [
         ("clean", report["clean_accuracy"], report["clean_interval"], COLOURS[2]),
         *(
-            (attack_text(name, result), result["robust_accuracy"], result["interval"], COLOURS[0])
+            (
+                attack_text(name, result),
+                result["robust_accuracy"],
+                result["interval"],
+                COLOURS[0] if is_bounded(result) else FAINT,
+            )
             for name, result in report["attacks"].items()
         ),
         ("worst case", report["worst_case_accuracy"], report["worst_case_interval"], COLOURS[1]),
     ]
     rows = [row for row in rows if row[1] is not None]  # no bounded attack, no worst case
     figure = new_figure(6.4, 0.8 + 0.36 * len(rows))
-    axes = _chart(figure.add_subplot(), grid="x")
+    axes = chart(figure.add_subplot(), grid="x")
     for place, (_, share, (low, high), colour) in enumerate(rows):
         axes.barh(place, share, height=0.66, color=colour, alpha=0.85)
         whisker = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
@@ -141,7 +146,7 @@ def attack_bars(report: Report) -> Figure:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1.1)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    _percent(axes.xaxis, "accuracy")
+    percent_axis(axes.xaxis, "accuracy")
     return figure
 
 
@@ -163,7 +168,7 @@ def sensitivity_lines(
     names = list(dict.fromkeys(name for series in results.values() for name in series))
     lines = {}
     for axes, (transform, series) in zip(panels, results.items()):
-        _chart(axes)
+        chart(axes)
         for name, found in series.items():
             points = sorted((entry["magnitude"], entry["value"]) for entry in found)
             style = _series(names.index(name))
@@ -193,7 +198,7 @@ def shuffle_lines(accuracies: Mapping[str, Accuracies], *, classes: int | None =
         The figure.
     """
     figure = new_figure(5.6, 3.4)
-    axes = _chart(figure.add_subplot())
+    axes = chart(figure.add_subplot())
     counts = sorted({int(count) for found in accuracies.values() for count in found})
     for number, (name, found) in enumerate(accuracies.items()):
         points = sorted((int(count), share) for count, share in found.items())
@@ -202,7 +207,7 @@ def shuffle_lines(accuracies: Mapping[str, Accuracies], *, classes: int | None =
         axes.axhline(1 / classes, color=FAINT, linestyle="--", linewidth=1.2, label="chance")
     axes.set_xticks(counts, ["1\n(whole)" if count == 1 else str(count) for count in counts])
     axes.set_xlabel("blocks along each axis")
-    _percent(axes.yaxis, "accuracy on shuffled images")
+    percent_axis(axes.yaxis, "accuracy on shuffled images")
     axes.set_ylim(0, 1)
     _legend(axes, axes.get_lines())
     return figure
@@ -236,7 +241,7 @@ def _series(number: int) -> dict[str, Any]:
     }
 
 
-def _chart(axes: Axes, grid: Any = "y") -> Axes:
+def chart(axes: Axes, grid: Any = "y") -> Axes:
     """Gives a chart its plain look: two spines, a faint grid, small ticks."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
@@ -246,7 +251,8 @@ def _chart(axes: Axes, grid: Any = "y") -> Axes:
     return axes
 
 
-def _percent(axis: Axis, label: str) -> None:
+def percent_axis(axis: Axis, label: str) -> None:
+    """Writes an axis of shares in per cent."""
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axis.set_label_text(label)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+MANY_CLASSES = 30  # beyond, a report shows the worst of them and the most frequent confusions
+WORST_CLASSES = 10
+FEW_EXAMPLES = 200  # of a class
 NO_WORST_CASE = "no bounded attack ran"
 
 
 class Row(NamedTuple):
-    """A line of the table of attacks."""
+    """A line of the table of attacks; its kind is clean, attack, unbounded, part or worst."""
 
     kind: str
     name: str
@@ -22,19 +25,30 @@ class Row(NamedTuple):
     seconds: float | None = None
 
 
+def is_bounded(result: Mapping[str, Any]) -> bool:
+    """Tells whether an attack of a report stays within epsilon and counts for the worst case."""
+    return bool(result.get("bounded", True))
+
+
+def bounded_attacks(points: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Returns the names of the bounded attacks of a curve: epsilon is nothing to the others."""
+    results = [entry for point in points for entry in point["attacks"].items()]
+    return list(dict.fromkeys(name for name, result in results if is_bounded(result)))
+
+
 def table_rows(report: Mapping[str, Any]) -> Iterator[Row]:
     """Yields clean, every attack, each before its parts, and the worst case."""
     yield Row("clean", "clean", report["clean_accuracy"], report["clean_interval"])
     for name, result in report["attacks"].items():
         parts = result.get("components", {})
         yield Row(
-            "attack",
+            "attack" if is_bounded(result) else "unbounded",
             attack_text(name, result),
             result["robust_accuracy"],
             result["interval"],
             result["attack"],
             result["examples"],
-            sum(part["broken"] for part in parts.values()) if parts else result.get("broken"),
+            broken_by(result),
             result.get("median_l2"),
             result["seconds"],
         )
@@ -46,8 +60,16 @@ def table_rows(report: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def attack_text(name: str, result: Mapping[str, Any]) -> str:
-    """Returns the name of an attack, and whether its accuracy is what a cascade left after it."""
+    """Returns the name of an attack, with a mark if it is unbounded or what a cascade left."""
+    if not is_bounded(result):
+        return f"{name} (unbounded)"
     return f"{name} (cumulative)" if result.get("cumulative") else name
+
+
+def broken_by(result: Mapping[str, Any]) -> int | None:
+    """Returns how many examples an attack broke, all its parts together."""
+    parts = result.get("components", {}).values()
+    return sum(part["broken"] for part in parts) if parts else result.get("broken")
 
 
 def number_text(value: float | None, form: str) -> str:
@@ -77,3 +99,36 @@ def radius_text(epsilon: float | None, norm: str | None) -> str:
     pixels = round(255 * epsilon)
     whole = norm == "linf" and 0 < pixels < 255 and abs(255 * epsilon - pixels) < 1e-3
     return f"{pixels}/255" if whole else f"{epsilon:.4g}"
+
+
+def worst_classes(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns the classes that have examples, the worst first; of many, only the worst."""
+    found = [known for known in report.get("classes", []) if known["examples"]]
+    found.sort(key=lambda known: (known["worst_case"] or 0.0, known["clean"]))
+    return found if len(report.get("classes", [])) <= MANY_CLASSES else found[:WORST_CLASSES]
+
+
+def worst_class_text(report: Mapping[str, Any]) -> str:
+    """Returns a sentence on the worst class; nothing if there is none."""
+    worst = report.get("worst_class")
+    if not worst:
+        return ""
+    text = (
+        f"Worst class: {worst['name']}, {percent_text(worst['worst_case'])} "
+        f"({interval_text(worst['interval'], '-')}) of {worst['examples']:,} examples."
+    )
+    if "worst_tenth" in worst:
+        text += f" Mean of the worst tenth of the classes: {percent_text(worst['worst_tenth'])}."
+    return text
+
+
+def few_examples_text(report: Mapping[str, Any]) -> str:
+    """Returns a warning if some class has too few examples to tell classes apart."""
+    counts = [known["examples"] for known in report.get("classes", []) if known["examples"]]
+    if not counts or min(counts) >= FEW_EXAMPLES:
+        return ""
+    return (
+        f"Some classes have only {min(counts):,} examples, fewer than {FEW_EXAMPLES}: the lowest "
+        "of so many uncertain shares lies below the true one. Look at the intervals, and evaluate "
+        "more examples before telling classes apart."
+    )

@@ -17,19 +17,24 @@ from rlfat_tf.core.types import Report
 from rlfat_tf.evaluation.report.page import page
 from rlfat_tf.evaluation.report.plots import png_bytes
 from rlfat_tf.evaluation.report.table import (
+    few_examples_text,
     interval_text,
     number_text,
     percent_text,
     radius_text,
     table_rows,
+    worst_class_text,
 )
 from rlfat_tf.storage.files import replacing, write_text
 from rlfat_tf.storage.reading import Damaged, read_json
 
 # Of a configuration: what changes no figure, and where the model is.
 PRESENTATION = ("data_dir", "download", "memory", "cache_dir", "batch_size", "report_dir",
-                "checks", "pictures", "compare", "brightness", "gamma")  # fmt: skip
+                "overwrite", "checks", "pictures", "compare", "brightness", "gamma")  # fmt: skip
 PATHS = ("workdir", "model_path")
+# A list of numbers, such as a row of a matrix, over several lines. No text of JSON holds a line's
+# end, so it is none of these.
+LINES_OF_NUMBERS = re.compile(r"\[\n[-+.\deE,\s]*\]")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -61,6 +66,7 @@ def write_report(
             )
         pictures[name] = picture
     text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
+    text = LINES_OF_NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
     html = page(report, pictures)
     for name, picture in pictures.items():
         with replacing(folder / "figures" / f"{name}.png") as written:
@@ -98,7 +104,7 @@ def refuse_to_replace(folder: str | Path, config: Report) -> None:
     if lost:
         raise ValueError(
             f"{path} is the report of another evaluation: {', '.join(lost)}. Give this one a "
-            "folder of its own by --report_dir, or delete that report."
+            "folder of its own by --report_dir, or --overwrite that report."
         )
 
 
@@ -117,7 +123,7 @@ def show(report: Report) -> str:
     lines = [("", "accuracy", "95% interval", "seconds")]
     for row in table_rows(report):
         name = f"  {row.name}" if row.kind == "part" else row.name
-        if row.kind == "attack" and row.examples != report["examples"]:
+        if row.kind in ("attack", "unbounded") and row.examples != report["examples"]:
             name += f" (first {row.examples})"
         ends = interval_text(row.interval, "-")
         lines.append((name, percent_text(row.accuracy), ends, number_text(row.seconds, ",.1f")))
@@ -136,8 +142,9 @@ def show(report: Report) -> str:
         f"{report['model']}: {report['examples']} examples{data}, {norm}, "
         f"epsilon {radius_text(report['epsilon'], report['norm'])}, seed {report['seed']}"
     )
+    classes = [text for text in (worst_class_text(report), few_examples_text(report)) if text]
     found = [f"warning: {w['message']} See {w['page']}." for w in report["warnings"]]
-    return "\n".join([title, *table, *found])
+    return "\n".join([title, *table, *classes, *found])
 
 
 def _strict(value: Any) -> Any:
