@@ -44,10 +44,10 @@ def draw_adversarial(path: Path) -> None:
     strong = rlfat_tf.attacks.LinfPGD(epsilon=EPSILON, steps=20, step_size=EPSILON / 10)
     chosen = [int(np.flatnonzero(data.test.labels == digit)[0]) for digit in range(SHOWN)]
     images, labels = data.test.images[chosen], data.test.labels[chosen]
-    rows = [("clean image", images, labels)]
+    rows = [("clean", images, labels)]
     for name, make in (
-        ("ordinary classifier,\nattacked", rlfat_tf.Standard),
-        ("robust classifier,\nattacked", lambda net: rlfat_tf.PGDAT(net, attack=attack)),
+        ("attacked,\nordinary", rlfat_tf.Standard),
+        ("attacked,\nrobust", lambda net: rlfat_tf.PGDAT(net, attack=attack)),
     ):
         keras.utils.set_random_seed(0)
         model = make(classifier(data.image_shape))
@@ -57,7 +57,7 @@ def draw_adversarial(path: Path) -> None:
         print(name, report["clean_accuracy"], report["worst_case_accuracy"])
         attacked = strong(model, images, labels).numpy()
         rows.append((name, attacked, model.predict(attacked, verbose=0).argmax(axis=1)))
-    figure, axes = plt.subplots(len(rows), SHOWN, figsize=(8, 3.1), dpi=160)
+    figure, axes = plt.subplots(len(rows), SHOWN, figsize=(5.2, 2.2), dpi=220)
     for row, (name, shown, answers) in zip(axes, rows):
         row[0].text(-0.25, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
         for axis, image, label, answer in zip(row, shown, labels, answers):
@@ -65,8 +65,8 @@ def draw_adversarial(path: Path) -> None:
             axis.axis("off")
             if shown is not images:
                 colour = RIGHT if answer == label else WRONG
-                axis.set_title(str(answer), color=colour, fontsize=13, weight="bold", pad=2)
-    figure.subplots_adjust(left=0.22, right=0.995, top=0.98, bottom=0.01, hspace=0.32)
+                axis.set_title(str(answer), color=colour, fontsize=11, weight="bold", pad=1.5)
+    figure.subplots_adjust(left=0.19, right=0.995, top=0.98, bottom=0.01, hspace=0.42)
     figure.savefig(path)
     plt.close(figure)
 

@@ -42,7 +42,7 @@ def describe_attack(attack: Any) -> str:
         for name, text in numbers.items()
         if isinstance(getattr(attack, name, None), (int, float))
     ]
-    return " ".join([type(attack).__name__, *parts]).replace(" steps of ", " steps of length ")
+    return ", ".join([type(attack).__name__, *parts]).replace("steps, of ", "steps of length ")
 
 
 def show_header(
@@ -119,7 +119,8 @@ class EpochLines(keras.callbacks.Callback):
         """Prints the line of the epoch."""
         self._epoch = epoch
         took = duration(time.monotonic() - self._epoch_begun)
-        text = "  ".join([self._name(), *epoch_figures(logs or {}), took, self._left()])
+        parts = [self._name(), *epoch_figures(logs or {}), took, self._left()]
+        text = "  ".join(filter(None, parts))
         print(f"\r{text:<{WIDTH - 1}}" if self._live else text, flush=True)
 
     def _name(self) -> str:

@@ -63,7 +63,7 @@ def test_durations(seconds, text):
 def test_an_attack_is_told_in_a_few_words():
     attack = attacks.LinfPGD(epsilon=8 / 255, steps=10, step_size=2 / 255)
     shown = console.describe_attack(attack)
-    assert shown == "LinfPGD epsilon 8/255 10 steps of length 2/255"
+    assert shown == "LinfPGD, epsilon 8/255, 10 steps of length 2/255"
     assert console.describe_attack(None) == "none"
 
 
