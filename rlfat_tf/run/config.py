@@ -135,7 +135,9 @@ class TrainConfig:
     train_examples: int | None = option(None, "Use the first N training examples only.")
     test_examples: int | None = option(None, "Use the first N test examples only.", identity=False)
     validation_fraction: float = option(
-        0.1, "Part of the training data kept for choosing the best checkpoint; 0: best is last."
+        0.1,
+        "Part of the training data kept for choosing the best checkpoint; 0: none, and the last "
+        "counts as the best.",
     )
     validation_examples: int | None = option(
         None,

@@ -13,6 +13,7 @@ from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Logs
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.eval_config import EvalConfig
 
 WIDTH = 100  # columns that no line of an epoch exceeds
 LIVE_SECONDS = 0.2  # least time between two looks at a running epoch
@@ -79,6 +80,25 @@ def show_header(
         "run": config.run_dir,
     }
     print(f"{config.method} on {config.dataset}")
+    print("\n".join(f"  {name:<8} {text}" for name, text in lines.items()), flush=True)
+
+
+def show_evaluation_header(config: EvalConfig, examples: int) -> None:
+    """Says what is about to be evaluated, by what, and where the report will lie.
+
+    Args:
+        config: The evaluation, completed.
+        examples: How many test images there are.
+    """
+    which = f", {config.checkpoint} checkpoint" if config.workdir else ""
+    lines = {
+        "data": f"{config.dataset}, {examples} test images",
+        "model": f"{config.path}{which}",
+        "attacks": f"{config.attacks}, epsilon {', '.join(map(number_text, config.epsilon or ()))} "
+        f"in the norm {config.norm}",
+        "report": str(config.folder),
+    }
+    print("Evaluation")
     print("\n".join(f"  {name:<8} {text}" for name, text in lines.items()), flush=True)
 
 

@@ -24,6 +24,7 @@ from rlfat_tf.evaluation.report.writing import refuse_to_replace, show, write_re
 from rlfat_tf.evaluation.watching import Standing
 from rlfat_tf.methods.inference import FORMS
 from rlfat_tf.run import dataset
+from rlfat_tf.run.console import show_evaluation_header
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.judged import judged_facts
 from rlfat_tf.storage import checkpoint
@@ -62,6 +63,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     plan = make_plan(config.attacks, config.epsilon or (), norm, config.settings(source))
     data_set = dataset.load_for_evaluation(config, classifier.image_shape)
     images, labels = as_arrays(data_set.test)
+    show_evaluation_header(config, len(data_set.test))
     runner = make_runner(
         classifier,
         images,

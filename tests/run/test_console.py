@@ -67,6 +67,23 @@ def test_an_attack_is_told_in_a_few_words():
     assert console.describe_attack(None) == "none"
 
 
+def test_an_evaluation_says_what_it_is_of(capsys):
+    console.show_evaluation_header(
+        EvalConfig(
+            model_path="net.keras", dataset="cifar10", epsilon=(8 / 255, 0.03), norm="linf",
+            attacks="clean,pgd", report_dir="there",
+        ),
+        10_000,
+    )  # fmt: skip
+    assert capsys.readouterr().out.splitlines() == [
+        "Evaluation",
+        "  data     cifar10, 10000 test images",
+        "  model    net.keras",
+        "  attacks  clean,pgd, epsilon 8/255, 0.03 in the norm linf",
+        "  report   there",
+    ]
+
+
 def lines_of_epochs(monkeypatch, capsys, live):
     now = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
