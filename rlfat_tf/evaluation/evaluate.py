@@ -16,24 +16,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import Attack, norm_of
+from rlfat_tf.attacks.base import Attack
 from rlfat_tf.core.errors import warn
-from rlfat_tf.core.types import Array, Images, Labels
+from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
 from rlfat_tf.evaluation import suite
+from rlfat_tf.evaluation.attacking import accuracy, attack_examples, under_attacks
 from rlfat_tf.evaluation.checks import results as checks
 from rlfat_tf.evaluation.classes import by_class
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.examples import as_arrays, check_classes
-from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.evaluation.judged import network_facts
-from rlfat_tf.evaluation.plan import Plan, balls, is_bounded, make_plan
+from rlfat_tf.evaluation.plan import Plan, balls, make_plan
 from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.recognition import KnownClassifiers
-from rlfat_tf.evaluation.records import EACH, Examples, Outcomes, write_examples
+from rlfat_tf.evaluation.records import Examples, write_examples
 from rlfat_tf.evaluation.runner import AttackRunner
 from rlfat_tf.evaluation.watching import OnProgress
 
@@ -230,9 +229,12 @@ def run_plan(
             runner.classifier, runner.images, runner.labels, clean, epsilon=epsilon, norm=norm
         )
         findings += checks.check_attacks(plan[0][1])
-    examples, records = _attacked(runner, plan, limits or {}, cascade=cascade)
+    examples, records = attack_examples(runner, plan, limits or {}, cascade=cascade)
     curve = [
-        {"epsilon": radius, **_under_attacks(examples, number, records[number], cascade=cascade)}
+        {
+            "epsilon": radius,
+            **under_attacks(examples, number, records[number], cascade=cascade),
+        }
         for number, (radius, _) in enumerate(plan)
     ]
     if checked:
@@ -248,83 +250,10 @@ def run_plan(
         "epsilon": epsilon,
         "seed": seed,
         "cascade": cascade,
-        **_accuracy("clean_accuracy", "clean_interval", clean),
+        **accuracy("clean_accuracy", "clean_interval", clean),
         **{name: value for name, value in curve[0].items() if name != "epsilon"},
         **by_class(examples, names),
         "warnings": [finding.to_dict() for finding in findings],
         "versions": versions(),
     }
     return Evaluation({**report, "curve": curve} if len(curve) > 1 else report, examples)
-
-
-def _attacked(
-    runner: AttackRunner, plan: Plan, limits: Mapping[str, int], *, cascade: bool
-) -> tuple[Examples, list[dict[str, Any]]]:
-    """Runs the attacks of a plan, each on all examples that are correct when clean.
-
-    In a cascade the bounded attacks are given only what those before them have left. Of an
-    unbounded one the sizes count, and they are of all examples. The pictures of a report belong to
-    the headline, as its table does.
-
-    Returns:
-        What happened to each example, and for every radius the records of its attacks by name.
-    """
-    clean, numbers = runner.clean(), np.arange(len(runner.labels))
-    outcomes: dict[str, Outcomes] = {}
-    records: list[dict[str, Any]] = [{} for _ in plan]
-    shape = len(plan), len(numbers)
-    for name, attack in plan[0][1].items():
-        outcomes[name] = Outcomes(
-            norm=norm_of(attack),
-            bounded=is_bounded(attack),
-            examples=min(limits.get(name, len(numbers)), len(numbers)),
-            **{field: np.zeros(shape, kind) for field, kind in EACH.items()},
-        )
-    for row, (_, attacks) in enumerate(plan):
-        left = clean
-        for name, attack in attacks.items():
-            given = left if cascade and outcomes[name].bounded else clean
-            given = given & (numbers < outcomes[name].examples)
-            found = runner.attack(name, attack, given, keep=row == 0)
-            records[row][name] = found.record
-            outcomes[name].given[row], outcomes[name].broken[row] = given, given & ~found.robust
-            outcomes[name].prediction[row], outcomes[name].size[row] = found.prediction, found.size
-            if outcomes[name].bounded:
-                left = left & ~outcomes[name].broken[row]
-    radii = [np.nan if radius is None else radius for radius, _ in plan]
-    examples = Examples(
-        index=numbers,
-        label=runner.labels,
-        clean_prediction=runner.clean_predictions(),
-        epsilons=np.array(radii, np.float64),
-        attacks=outcomes,
-        data=runner.progress.identity.get("data", ""),
-    )
-    return examples, records
-
-
-def _under_attacks(
-    examples: Examples, row: int, records: Mapping[str, Any], *, cascade: bool
-) -> dict[str, Any]:
-    """Returns what a report says of the attacks of one epsilon."""
-    results = {}
-    for name, outcomes in examples.attacks.items():
-        robust = examples.robust(name)[row, : outcomes.examples]
-        results[name] = {
-            **records[name],
-            **_accuracy("robust_accuracy", "interval", robust),
-            "examples": outcomes.examples,
-            "bounded": outcomes.bounded,
-            "cumulative": cascade and outcomes.bounded,
-        }
-    names = "worst_case_accuracy", "worst_case_interval"
-    any_bounded = any(outcomes.bounded for outcomes in examples.attacks.values())
-    worst = examples.worst_case()[row]
-    found = _accuracy(*names, worst) if any_bounded else dict.fromkeys(names)
-    return {"attacks": results, **found}
-
-
-def _accuracy(name: str, interval: str, correct: Array) -> dict[str, Any]:
-    count, total = int(correct.sum()), len(correct)
-    low, high = wilson(count, total)
-    return {name: count / total, interval: [round(low, 6), round(high, 6)]}
