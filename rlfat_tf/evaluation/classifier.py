@@ -19,6 +19,7 @@ from rlfat_tf.core.compat import keras
 from rlfat_tf.core.model_checks import check_model, image_shape
 from rlfat_tf.core.types import Images, Logits, LogitsFn, Model
 from rlfat_tf.methods.base import AdversarialModel
+from rlfat_tf.models import zoo
 from rlfat_tf.storage import checkpoint as checkpoints
 
 
@@ -105,14 +106,18 @@ def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> C
     """Loads what is to be evaluated from disk.
 
     Args:
-        path: The folder of a run, a ``.keras`` file, or the folder of a SavedModel.
+        path: The folder of a run, a ``.keras`` file, the folder of a SavedModel, or
+            ``pretrained:<name>`` of a network that comes with the library.
         checkpoint: Of a run: ``"best"`` or ``"last"``.
 
     Raises:
         FileNotFoundError: If there is nothing of the kind.
-        ValueError: If a SavedModel has no fitting signature.
+        ValueError: If a SavedModel has no fitting signature, or no network of this name comes with
+            the library.
     """
-    if (Path(path) / "saved_model.pb").is_file():
+    if os.fspath(path).startswith(zoo.PREFIX):
+        found = as_classifier(zoo.load_pretrained(os.fspath(path)))
+    elif (Path(path) / "saved_model.pb").is_file():
         found = as_classifier(tf.saved_model.load(os.fspath(path)))
     else:
         found = as_classifier(checkpoints.load(path, checkpoint))

@@ -14,6 +14,7 @@ import numpy as np
 
 from rlfat_tf import data
 from rlfat_tf.core.errors import warn
+from rlfat_tf.models import zoo
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.data_checks import check_classes, shortened, warn_of_classes, warn_of_flip
 from rlfat_tf.run.eval_config import EvalConfig
@@ -183,7 +184,7 @@ def load_for_evaluation(
     )
     print(where_it_is(data_set), flush=True)
     record = None if config.workdir is None else read_record(Path(config.workdir))
-    names = _class_names(Path(config.path)) if record is None else record["class_names"]
+    names = _class_names(config.path) if record is None else record["class_names"]
     if names is not None and _numbered(config.dataset, data_set, names):
         data_set = dataclasses.replace(data_set, num_classes=len(names), class_names=tuple(names))
     elif names is not None:
@@ -214,9 +215,11 @@ def _dataset_of_run(config: EvalConfig) -> str:
     return read_config(str(config.workdir)).dataset
 
 
-def _class_names(path: Path) -> list[str] | None:
-    """Returns the class names that a SavedModel, or that of a run, brings."""
-    for assets in (path / "assets", path / "export" / "assets"):
+def _class_names(path: str) -> Sequence[str] | None:
+    """Returns the class names that a SavedModel, that of a run, or a pretrained network brings."""
+    if path.startswith(zoo.PREFIX):
+        return zoo.card_of(path).class_names
+    for assets in (Path(path) / "assets", Path(path) / "export" / "assets"):
         if (assets / CLASS_NAMES).is_file():
             return (assets / CLASS_NAMES).read_text(encoding="utf-8").splitlines()
     return None

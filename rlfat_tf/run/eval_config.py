@@ -16,6 +16,7 @@ from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.data.view import VIEWS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
+from rlfat_tf.models import zoo
 from rlfat_tf.run.config import option
 from rlfat_tf.run.workdir import read_config
 from rlfat_tf.storage import checkpoint
@@ -45,7 +46,11 @@ class EvalConfig:
 
     # What is evaluated, on what.
     workdir: str | None = option(None, "Folder of the run to evaluate.")
-    model_path: str | None = option(None, "Instead of a run: a .keras file or a SavedModel.")
+    model_path: str | None = option(
+        None,
+        "Instead of a run: a .keras file, a SavedModel, or pretrained:<name> for a network that "
+        "comes with the library.",
+    )
     checkpoint: str = option("best", "Of a run: best or last.", choices=checkpoint.CHECKPOINTS)
     dataset: str | None = option(None, "Data set; default: the run's.")
     data_dir: str | None = option(None, "Folder of prepared TFDS data sets.")
@@ -154,7 +159,9 @@ class EvalConfig:
                 check_epsilon(epsilon, self.norm or ("l2" if self.workdir else "linf"))
         if any(exponent <= 0 for exponent in self.gamma):
             raise ValueError(f"Expected exponents above 0 in --gamma; received {self.gamma}.")
-        if self.model_path is not None and (self.dataset is None or self.epsilon is None):
+        if (self.model_path or "").startswith(zoo.PREFIX):
+            zoo.card_of(str(self.model_path))
+        elif self.model_path is not None and (self.dataset is None or self.epsilon is None):
             raise ValueError("--model_path also needs --dataset and --epsilon.")
         parts = self._parts
         if (self.autoattack == "custom") != bool(parts):
@@ -198,26 +205,30 @@ class EvalConfig:
         return {"nattack": PAPER_NATTACK_EXAMPLES} if self.protocol == "paper" else {}
 
     def completed(self) -> EvalConfig:
-        """Returns the configuration with what the run and the protocol say filled in.
+        """Returns the configuration with what the run or the card and the protocol say filled in.
 
         Raises:
             FileNotFoundError: If there is no such run.
         """
-        if self.workdir is None:
-            return dataclasses.replace(self, seed=self.seed or 0, norm=self.norm or "linf")
-        checkpoint.model_path(self.workdir, self.checkpoint)  # complains before anything else
-        run = read_config(self.workdir)
-        names = ("dataset", "data_dir", "image_size", "view", "skip_unreadable", "background")
-        known: dict[str, Any] = {name: getattr(run, name) for name in (*names, "seed")}
-        known["norm"], known["epsilon"] = run.attack_norm, (run.epsilon,)
-        if self.epsilon is None and self.norm not in (None, run.attack_norm):
+        known: dict[str, Any] = {"seed": 0, "norm": "linf"}
+        run = None
+        if self.workdir is not None:
+            checkpoint.model_path(self.workdir, self.checkpoint)  # complains before anything else
+            run = read_config(self.workdir)
+            names = ("dataset", "data_dir", "image_size", "view", "skip_unreadable", "background")
+            known = {name: getattr(run, name) for name in (*names, "seed")}
+            known.update(norm=run.attack_norm, epsilon=(run.epsilon,))
+        elif self.epsilon is None or self.dataset is None:
+            card = zoo.card_of(str(self.model_path))
+            known.update(dataset=card.dataset, norm=card.norm, epsilon=(card.epsilon,))
+        if self.epsilon is None and self.norm not in (None, known["norm"]):
             raise ValueError(
-                f"--norm={self.norm} also needs --epsilon: the run's is a radius in the norm "
-                f"{run.attack_norm}. Usual on CIFAR-10 is "
+                f"--norm={self.norm} also needs --epsilon: the model's is a radius in the norm "
+                f"{known['norm']}. Usual on CIFAR-10 is "
                 f"--epsilon={NORMS[self.norm].usual_epsilon:.3g}."
             )
         found = {name: value for name, value in known.items() if getattr(self, name) is None}
-        if self.protocol == "paper":
+        if run is not None and self.protocol == "paper":
             size = 2.5 * run.epsilon / run.attack_steps
             found.update(
                 attacks="clean,pgd,cw,nattack",

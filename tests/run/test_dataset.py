@@ -149,9 +149,9 @@ def test_classes_of_a_saved_model_are_matched_by_name(tmp_path):
     for folder in (tmp_path / "assets", tmp_path / "export" / "assets"):
         folder.mkdir(parents=True)
         (folder / "class_names.txt").write_text("b c\na\nd\n")
-        assert dataset._class_names(tmp_path) == ["b c", "a", "d"]
+        assert dataset._class_names(str(tmp_path)) == ["b c", "a", "d"]
         shutil.rmtree(folder)
-    assert dataset._class_names(tmp_path) is None
+    assert dataset._class_names(str(tmp_path)) is None
 
 
 def test_eval_reads_no_training_image_and_skips_as_its_run(run, capfd):
