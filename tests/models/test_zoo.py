@@ -40,7 +40,11 @@ def test_accuracy_is_that_of_the_card(name, request):
     card = CARDS[name]
     data_dir = None if card.dataset == "digits" else request.getfixturevalue("tfds_data_dir")
     test = rlfat_tf.data.load(
-        card.dataset, data_dir=data_dir, test_only=True, test_examples=1000, download=False
+        card.dataset,
+        data_dir=data_dir,
+        test_only=True,
+        test_examples=min(1000, card.examples),
+        download=False,
     ).test
     network = rlfat_tf.models.load_pretrained(name)
     assert network.count_params() == card.parameters

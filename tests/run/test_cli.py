@@ -88,7 +88,7 @@ def test_another_norm_than_that_of_the_recipe_has_another_ball():
         ("--epsilon=-0.1", "epsilon >= 0"),
         ("--attack_steps=0", "--attack_steps to be an integer of at least 1; received 0"),
         ("--batch_size=0", "--batch_size"),
-        ("--metod=pgdat", "Did you mean: method"),
+        ("--metod=pgdat", "Did you mean: .*method"),
         ("--beta=6", "flag 'beta'. Did you mean: trades_lambda"),
         ("--lr=0.1", "flag 'lr'. Did you mean: learning_rate"),
         ("--norm=l2", "flag 'norm'. Did you mean: attack_norm"),
