@@ -18,9 +18,10 @@ from rlfat_tf.data import digits, folder, prepared, tfds
 from rlfat_tf.data.arrays import Arrays, DataSet, from_arrays, split, split_end
 from rlfat_tf.data.augment import AUGMENTATIONS
 from rlfat_tf.data.corruptions import stored
+from rlfat_tf.data.mixture import Mixture
 from rlfat_tf.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from rlfat_tf.data.reading import Options
-from rlfat_tf.data.rows import Rows, open_rows
+from rlfat_tf.data.rows import Rows, open_rows, open_several
 from rlfat_tf.data.source import Pixels, Source, Stored
 
 DATASETS: dict[str, Callable[[Options], DataSet]] = {
@@ -130,6 +131,7 @@ __all__ = [
     "DATASETS",
     "Arrays",
     "DataSet",
+    "Mixture",
     "Pixels",
     "Rows",
     "Source",
@@ -138,6 +140,7 @@ __all__ = [
     "from_arrays",
     "load",
     "open_rows",
+    "open_several",
     "split",
     "split_end",
     "steps_per_epoch",

@@ -10,33 +10,34 @@ Images are read last, by their numbers. So whether they are in memory or on disk
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.core import random
-from rlfat_tf.core.types import Images, Labels, Tensor
+from rlfat_tf.core.compat import has_several_workers
+from rlfat_tf.core.types import Labels, Strategy, Tensor
 from rlfat_tf.data import augment as augmentations
-from rlfat_tf.data.augment.mixing import label_rows
+from rlfat_tf.data.mixture import Mixture
 from rlfat_tf.data.source import PARALLEL_READS, Source
+from rlfat_tf.data.stream import PARALLEL_CALLS, Stream, to_float
 
-PARALLEL_CALLS, PREFETCHED = 4, 2
-
-# Branches of the seed, so that the order, augmentations and mixtures draw different numbers.
-_ORDER, _AUGMENT, _MIX = 0, 1, 2
+PREFETCHED = 2
 
 
-def steps_per_epoch(source: Source, batch_size: int) -> int:
+def steps_per_epoch(source: Source | Mixture, batch_size: int) -> int:
     """Returns the number of whole batches in an epoch; the partial last batch is dropped.
 
     Args:
-        source: The training examples.
+        source: The training examples; with extra ones an epoch is one of the real ones.
         batch_size: Size of the (global) batch.
 
     Raises:
         TypeError: If the examples are no :class:`Source`.
         ValueError: If ``batch_size`` is not positive or there are fewer examples.
     """
+    if isinstance(source, Mixture):
+        _check(source.real, batch_size)
+        return steps_per_epoch(source.real, int((~source.places(batch_size)).sum()))
     _check(source, batch_size)
     if batch_size > len(source):
         raise ValueError(
@@ -47,29 +48,34 @@ def steps_per_epoch(source: Source, batch_size: int) -> int:
 
 
 def training_batches(
-    source: Source,
+    source: Source | Mixture,
     *,
     batch_size: int,
     seed: int,
     augment: str = "flip",
     start_step: int = 0,
     num_classes: int | None = None,
+    strategy: Strategy = None,
 ) -> tf.data.Dataset:
     """Makes an endless stream of shuffled, augmented batches.
 
     Args:
-        source: The training examples.
+        source: The training examples, or these and extra ones.
         batch_size: Size of the (global) batch.
         seed: Seed of the order and the augmentations.
         augment: Names from ``AUGMENTATIONS`` joined by ``+``, applied from left to right.
         start_step: Global step of the first batch; the stream is that of ``start_step=0`` without
             its first ``start_step`` batches.
-        num_classes: K of the label rows; needed where an augmentation mixes labels (``cutmix``).
+        num_classes: K of the label rows; needed where an augmentation mixes labels (``cutmix``) or
+            labels of extra examples are smoothed.
+        strategy: That of the training. With several machines each then reads its slice of every
+            batch and nothing else, and what is returned is distributed already. Without it each
+            reads every batch whole; the batches are the same.
 
     Returns:
         Pairs of images, float32 [batch_size, H, W, C] in [0, 1], and labels: int32 [batch_size],
-        or of mixed images float32 [batch_size, K], rows that sum to 1. Under a strategy every
-        replica gets its slice of each batch, on several machines too.
+        or of mixed or smoothed labels float32 [batch_size, K], rows that sum to 1. Under a strategy
+        every replica gets its slice of each batch, on several machines too.
 
     Raises:
         ImportError: If an augmentation needs TensorFlow Addons, and they cannot be imported.
@@ -77,58 +83,38 @@ def training_batches(
         ValueError: If there are fewer examples than ``batch_size``, ``start_step`` is negative, an
             augmentation is unknown or ``num_classes`` is missing or too small.
     """
-    steps = steps_per_epoch(source, batch_size)
+    steps_per_epoch(source, batch_size)
     if start_step < 0:
         raise ValueError(f"Expected a start_step of at least 0; received {start_step}.")
     chain = augmentations.parse(augment)
-    classes = 0 if chain.mixing is None else _checked_classes(source, augment, num_classes)
-    total, shape, labels = len(source), source.image_shape, _labels(source)
-    start_epoch, start_batch = divmod(start_step, steps)
+    examples = source if isinstance(source, Mixture) else Mixture(source)
+    classes = 0
+    if chain.mixing is not None or examples.label_smoothing:
+        classes = _checked_classes(examples, augment, num_classes)
+    if num_classes is not None:
+        examples.check_classes(num_classes)
+    stream = Stream(examples, batch_size, seed, chain, classes)
+    if strategy is None or not has_several_workers(strategy):
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        return _finish(stream.batches(start_step).apply(endless))
 
-    def epoch_rows(epoch: Tensor) -> tf.data.Dataset:
-        root = random.as_seed(seed).fold(epoch)
-        index = tf.random.experimental.stateless_shuffle(tf.range(total), root.fold(_ORDER).value)
-        first = tf.where(tf.equal(epoch, start_epoch), start_batch * batch_size, 0)
-        index = index[first : steps * batch_size]
-        looks = tf.range(total), chain.draw(total, shape, root.fold(_AUGMENT))
-        rows: tuple[Any, ...] = (_rows(looks, index),)
-        if chain.mixing is not None:
-            mixture = chain.mixing.draw(total, shape, root.fold(_MIX).value)
-            partners, places = _rows(mixture, index)
-            rows = (*rows, _rows(looks, partners), places)
-        return tf.data.Dataset.from_tensor_slices(rows)
+    def of_worker(context: Any) -> tf.data.Dataset:
+        worker, workers = context.input_pipeline_id, context.num_input_pipelines
+        batches = stream.batches(start_step, worker, workers)
+        replicas = context.num_replicas_in_sync // workers
+        return _finish(batches if replicas == 1 else batches.flat_map(_parted(replicas)))
 
-    read = source.reader()
+    return strategy.distribute_datasets_from_function(of_worker)
 
-    def with_images(own: Any, partner: Any = None, places: Any = None) -> tuple[Any, ...]:
-        if chain.mixing is None:
-            return (with_image(*own),)
-        return with_image(*own), with_image(*partner), places
 
-    def with_image(index: Tensor, draws: Any) -> tuple[Tensor, ...]:
-        return source.view(read(index)), index, draws
+def _parted(count: int) -> Callable[..., tf.data.Dataset]:
+    """Returns the function from a batch to a data set of its equal parts."""
 
-    def augmented(look: tuple[Tensor, ...]) -> tuple[Tensor, Labels]:
-        images, index, draws = look
-        return chain.apply(images, draws), tf.gather(labels, index)
+    def parts(*batch: Tensor) -> tf.data.Dataset:
+        split = [tf.reshape(x, [count, x.shape[0] // count, *x.shape[1:]]) for x in batch]
+        return tf.data.Dataset.from_tensor_slices(tuple(split))
 
-    def batch(own: Any, partner: Any = None, places: Any = None) -> tuple[Images, Labels]:
-        some, answers = augmented(own)
-        if chain.mixing is not None:
-            others, their_answers = augmented(partner)
-            some, shares = chain.mixing.apply(some, others, places)
-            answers = label_rows(answers, their_answers, shares, classes)
-        return _to_float(some), answers
-
-    rows = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(epoch_rows)
-    if source.by_example:
-        rows = rows.map(with_images, PARALLEL_READS).batch(batch_size, drop_remainder=True)
-        batches = rows.map(batch, PARALLEL_CALLS)
-    else:
-        rows = rows.batch(batch_size, drop_remainder=True)
-        batches = rows.map(lambda *some: batch(*with_images(*some)), PARALLEL_CALLS)
-    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    return _finish(batches.apply(endless))
+    return parts
 
 
 def evaluation_batches(source: Source, *, batch_size: int) -> tf.data.Dataset:
@@ -156,7 +142,7 @@ def evaluation_batches(source: Source, *, batch_size: int) -> tf.data.Dataset:
         batches = rows.map(with_images, PARALLEL_READS).batch(batch_size)
     else:
         batches = rows.batch(batch_size).map(with_images, PARALLEL_CALLS)
-    scaled = batches.map(lambda images, labels: (_to_float(images), labels), PARALLEL_CALLS)
+    scaled = batches.map(lambda images, labels: (to_float(images), labels), PARALLEL_CALLS)
     return _finish(scaled)
 
 
@@ -170,33 +156,25 @@ def _check(source: Source, batch_size: int) -> None:
         raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
 
 
-def _checked_classes(source: Source, augment: str, num_classes: int | None) -> int:
+def _checked_classes(examples: Mixture, augment: str, num_classes: int | None) -> int:
     if num_classes is None:
         raise ValueError(
-            f"augment={augment!r} mixes labels into rows of as many numbers as there are classes. "
-            "Say how many: num_classes=10."
+            f"augment={augment!r} or smoothing makes labels rows of as many numbers as there are "
+            "classes. Say how many: num_classes=10."
         )
-    if num_classes <= source.labels.max():
+    highest = examples.real.labels.max()
+    if num_classes <= highest:
         raise ValueError(
             f"Expected labels in 0 ... {num_classes - 1}, since num_classes is {num_classes}; "
-            f"received labels up to {source.labels.max()}."
+            f"received labels up to {highest}."
         )
     return num_classes
-
-
-def _rows(tensors: Any, index: Tensor) -> Any:
-    """Returns the rows of an index of every tensor in a structure."""
-    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, index), tensors)
 
 
 def _labels(source: Source) -> Labels:
     """Puts the labels into host memory once; tf.data captures tensors by reference."""
     with tf.device("CPU"):
         return tf.constant(source.labels, tf.int32)
-
-
-def _to_float(images: Tensor) -> Images:
-    return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images
 
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:

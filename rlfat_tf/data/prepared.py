@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from rlfat_tf.data.rows import Rows, mapped
 from rlfat_tf.data.source import Source
 
 CLASS_NAMES = "class_names.txt"
-SAMPLED = 256  # images of a part that its digest is of
 
 
 def load(path: str, options: Options) -> DataSet:
@@ -40,7 +38,7 @@ def load(path: str, options: Options) -> DataSet:
         images, labels = (_array(root, f"{name}_{part}") for name in "xy")
         labels = np.array(labels)
         of_all = Rows(images, labels[:, 0] if labels.shape[1:] == (1,) else labels, options.look)
-        content[part] = _describe(images, labels)
+        content[part] = of_all.describe()
         rows[part] = of_all.take(slice(options.number(part, len(of_all))))
     shape = rows["test"].image_shape
     total = sum(map(len, rows.values()))
@@ -63,11 +61,3 @@ def _array(root: Path, name: str) -> Array:
 def _class_names(root: Path) -> list[str]:
     file = root / CLASS_NAMES
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-
-
-def _describe(images: Array, labels: Array) -> str:
-    """Returns a line that tells these arrays from others: by all labels and some images."""
-    digest = hashlib.sha256(np.ascontiguousarray(labels).astype("<i8").tobytes())
-    for row in np.unique(np.linspace(0, len(images) - 1, SAMPLED).astype(np.int64)):
-        digest.update(images[row].tobytes())
-    return f"{len(images)} images of {list(images.shape[1:])}, digest {digest.hexdigest()[:16]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zipfile
@@ -19,6 +20,7 @@ from rlfat_tf.data.source import Stored
 from rlfat_tf.data.view import View
 
 AS_STORED = View()
+SAMPLED = 256  # images that a description is of
 IMAGES, LABELS = "image", "label"  # of the releases of generated images
 LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip archive: the lengths of a name and of extra data
 
@@ -50,23 +52,70 @@ class Rows(Stored):
             )
         sides = images.shape[1:3] if look.size is None else (look.size, look.size)
         super().__init__(labels, (*sides, images.shape[3]))
-        self._store, self._look = images, look
+        self.store, self._look = images, look
 
     def view(self, image: Tensor) -> Tensor:
         """Brings an image, or a batch of them, to ``image_shape``."""
         return self._look(image)
 
+    def describe(self) -> str:
+        """Returns a line that tells these images from others: by all labels and some of them."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels).astype("<i8").tobytes())
+        places = np.linspace(0, len(self.store) - 1, SAMPLED).astype(np.int64)
+        digest.update(self.store[np.unique(places)].tobytes())
+        shape = list(self.store.shape[1:])
+        return f"{len(self.store)} images of {shape}, digest {digest.hexdigest()[:16]}"
+
     def _read(self, place: Tensor) -> Tensor:
         images = tf.numpy_function(self._gather, [place], tf.uint8, stateful=False)
-        return tf.ensure_shape(images, [*place.shape, *self._store.shape[1:]])  # its rank is lost
+        return tf.ensure_shape(images, [*place.shape, *self.store.shape[1:]])  # its rank is lost
 
     def _gather(self, places: Array) -> Array:
         """Gathers rows in the order in which they are stored, and puts them where they belong."""
         flat = np.ravel(places)
         order = np.argsort(flat)
-        images = np.empty((len(flat), *self._store.shape[1:]), np.uint8)
-        images[order] = self._store[flat[order]]
-        return images.reshape(*np.shape(places), *self._store.shape[1:])
+        images = np.empty((len(flat), *self.store.shape[1:]), np.uint8)
+        images[order] = self.store[flat[order]]
+        return images.reshape(*np.shape(places), *self.store.shape[1:])
+
+
+class Joined:
+    """Arrays of one kind, one after the other, of which rows can be gathered.
+
+    Args:
+        arrays: At least one; all rows have one shape and one type.
+
+    Raises:
+        ValueError: If they differ.
+    """
+
+    def __init__(self, arrays: Sequence[Array]):
+        kinds = {(array.shape[1:], array.dtype) for array in arrays}
+        if len(kinds) > 1:
+            said = "; ".join(sorted(f"{dtype} {list(shape)}" for shape, dtype in kinds))
+            raise ValueError(f"Expected images of one shape and type; received {said}.")
+        self._arrays, self._ends = arrays, np.cumsum([len(array) for array in arrays])
+        self.shape = (int(self._ends[-1]), *arrays[0].shape[1:])
+        self.dtype, self.ndim = arrays[0].dtype, arrays[0].ndim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, places: Array) -> Array:
+        found = np.empty((len(places), *self.shape[1:]), self.dtype)
+        number = np.searchsorted(self._ends, places, side="right")
+        for one in np.unique(number):
+            rows = number == one
+            begin = self._ends[one] - len(self._arrays[one])
+            found[rows] = self._arrays[one][places[rows] - begin]
+        return found
+
+
+def open_several(paths: Sequence[str], look: View = AS_STORED) -> Rows:
+    """Opens files with images and labels as if they were one; see :func:`open_rows`."""
+    opened = [open_rows(path) for path in paths]
+    labels = np.concatenate([rows.labels for rows in opened])
+    return Rows(Joined([rows.store for rows in opened]), labels, look)
 
 
 def open_rows(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Rows:

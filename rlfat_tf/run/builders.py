@@ -124,6 +124,8 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
         warn_of_short_steps(attack)
     if not config.ema:
         unused += ["ema_ramp", "ema_warmup", "ema_statistics"]
+    if config.extra_data is None:
+        unused += ["extra_share", "extra_label_smoothing"]
     if not config.awp:
         unused += ["awp_warmup"]
     for name in regularizers.REGULARIZERS:
@@ -139,5 +141,5 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
         warn(
             f"This run makes no use of {', '.join(given)}: --method={config.method} or "
             f"--attack={config.attack} does not take them, or what they belong to is off (--ema, "
-            "--awp, --regularizer)."
+            "--awp, --regularizer, --extra_data)."
         )

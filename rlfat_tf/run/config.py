@@ -148,6 +148,13 @@ class TrainConfig:
     augment: str = option(
         "flip", f"Augmentation: {', '.join(AUGMENTATIONS)}; chain with +, cutmix last."
     )
+    extra_data: str | None = option(
+        None,
+        "Further training examples, generated ones for instance: .npz files with image and label, "
+        "or .npy files with <name>_labels.npy beside them, joined by commas.",
+    )
+    extra_share: float = option(0.7, "Part of every batch that is extra data.")
+    extra_label_smoothing: float = option(0.0, "s in the labels of extra data, (1 - s) y + s / K.")
     # Length.
     epochs: int | None = option(50, "Epochs; replaces --train_steps.", identity=False)
     train_steps: int | None = option(None, "Optimisation steps; replaces --epochs.", identity=False)
@@ -309,7 +316,13 @@ class TrainConfig:
             "awp_warmup",
         ):
             self._check(name, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
-        for name in ("momentum", "ema", "validation_fraction"):
+        for name in (
+            "momentum",
+            "ema",
+            "validation_fraction",
+            "extra_share",
+            "extra_label_smoothing",
+        ):
             self._check(name, "a number in [0, 1)", lambda v: 0 <= v < 1)
         if self.epochs is not None and self.validation_every > self.epochs:
             raise ValueError(
@@ -338,7 +351,8 @@ class TrainConfig:
     def identity(self) -> dict[str, Any]:
         """The fields that decide what the run computes, apart from its length.
 
-        Of a folder of images its content decides, not its place; it is compared when it is read.
+        Of a folder of images and of extra data their content decides, not their place; it is
+        compared when they are read.
         """
         fields = {
             field.name: getattr(self, field.name)
@@ -347,6 +361,7 @@ class TrainConfig:
         }
         if self.dataset.startswith("folder:"):
             fields["dataset"] = "folder:"
+        fields["extra_data"] = self.extra_data is not None
         warms_up_to_the_end = self.epsilon_warmup == epsilon_warmup.FULL
         if schedules.parse(self.lr_schedule).depends_on_the_end or warms_up_to_the_end:
             fields.update(epochs=self.epochs, train_steps=self.train_steps)

@@ -24,18 +24,21 @@ def warn_of_flip(dataset: str, augment: str) -> None:
         )
 
 
-def check_mixing(method: str, augment: str) -> None:
-    """Refuses mixed labels for a method that needs the one class of every example.
+def check_mixing(method: str, augment: str, extra_label_smoothing: float = 0.0) -> None:
+    """Refuses label rows for a method that needs the one class of every example.
 
     Raises:
-        ValueError: If an augmentation mixes labels, and the method cannot take that.
+        ValueError: If labels are mixed or smoothed, and the method cannot take that.
     """
-    if data.augment.parse(augment).mixing is None or METHODS[method].takes_soft_labels:
+    mixes = data.augment.parse(augment).mixing is not None
+    if METHODS[method].takes_soft_labels or not (mixes or extra_label_smoothing):
         return
     others = ", ".join(name for name, one in METHODS.items() if one.takes_soft_labels)
     raise ValueError(
-        f"--method={method} needs one class for every example, but --augment={augment} mixes the "
-        f"classes of two. Leave the mixing out, or use one of these methods: {others}."
+        f"--method={method} needs one class for every example, but "
+        + (f"--augment={augment} mixes" if mixes else "--extra_label_smoothing spreads")
+        + f" the classes of {'two' if mixes else 'extra data'}. Leave "
+        + f"{'the mixing' if mixes else 'it'} out, or use one of these methods: {others}."
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from rlfat_tf import data
 from rlfat_tf.core.errors import warn
+from rlfat_tf.data.view import View
 from rlfat_tf.models import zoo
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.data_checks import check_classes, shortened, warn_of_classes, warn_of_flip
@@ -30,16 +31,18 @@ OF_ANOTHER_SET = ("corrupted:", "tfds:cifar10_corrupted/", "tfds:cifar10_1")
 
 def load_for_training(
     config: TrainConfig,
-) -> tuple[data.DataSet, data.Source, data.Source | None]:
+) -> tuple[data.DataSet, data.Source | data.Mixture, data.Source | None]:
     """Loads the data of a run, and warns of what is wrong with them.
 
     Returns:
-        The data set, its training examples without those set aside for validation, and those: with
+        The data set; its training examples without those set aside for validation, and with the
+        extra data of the run, where it has some; and those set aside: with
         ``validation_examples`` the ones that follow the training examples; else the set's own
         validation part, where it has one, or a random part of the training examples; None if
         ``validation_fraction`` is 0.
     """
     following = config.validation_examples or 0
+    memory = _memory(config)
     data_set = data.load(
         config.dataset,
         data_dir=config.data_dir,
@@ -49,7 +52,7 @@ def load_for_training(
         image_size=config.image_size,
         skip_unreadable=config.skip_unreadable,
         background=config.background,
-        memory=config.memory,
+        memory=memory,
         view=config.view,
         cache_dir=config.cache_dir,
     )
@@ -64,7 +67,31 @@ def load_for_training(
     check_classes(train, data_set.class_names)
     warn_of_classes(data_set)
     warn_of_flip(config.dataset, config.augment)
-    return data_set, train, validation
+    if config.extra_data is None:
+        return data_set, train, validation
+    look = View(config.image_size, config.view)
+    extra = data.open_several(config.extra_data.split(","), look)
+    examples = data.Mixture(train, extra, config.extra_share, config.extra_label_smoothing)
+    examples.check_classes(data_set.num_classes)
+    content = {**data_set.content, "extra": extra.describe()}
+    return dataclasses.replace(data_set, content=content), examples, validation
+
+
+def _memory(config: TrainConfig) -> str:
+    """Returns whether images are held in memory; windows are cut out of images as stored.
+
+    Raises:
+        ValueError: If they are to be held, though windows are cut out of images of other sizes.
+    """
+    resized = config.image_size is not None and data.augment.parse(config.augment).cuts
+    if not resized:
+        return config.memory
+    if config.memory == "always":
+        raise ValueError(
+            f"--augment={config.augment} cuts windows out of the images as they are stored, and "
+            "--memory=always would hold them resized. Leave --memory out."
+        )
+    return "never"
 
 
 def where_it_is(data_set: data.DataSet) -> str:

@@ -91,7 +91,9 @@ def run(config: TrainConfig) -> dict[str, Any]:
     check_agreement(strategy, flags=fingerprint(config))
     check_batch(config.batch_size, strategy)
     optimizers.check_optimizer(config)
-    check_mixing(config.method, config.augment)
+    check_mixing(
+        config.method, config.augment, config.extra_label_smoothing if config.extra_data else 0.0
+    )
     builders.guard_action(config)
     if is_chief(strategy):
         with lock_workdir(workdir, config):
@@ -247,7 +249,7 @@ def train_model(
         folder, every = workdir / "tensorboard", config.picture_every
         watchers.insert(-1, ExamplePictures(folder, validation, every=every, seed=config.seed))
 
-    def batches_from(step: int) -> Any:
+    def batches_from(step: int, strategy: Strategy = None) -> Any:
         return data.training_batches(
             train,
             batch_size=config.batch_size,
@@ -255,6 +257,7 @@ def train_model(
             augment=config.augment,
             start_step=step,
             num_classes=robust.num_classes,
+            strategy=strategy,
         )
 
     if config.ema and config.ema_statistics == "refresh":
@@ -270,7 +273,7 @@ def train_model(
         # The guard may have wound the run back, so that the next epochs are not those planned.
         first, last, steps = segments(progress["step"], total_steps, steps_per_epoch)[0]
         robust.fit(
-            batches_from(progress["step"]),
+            batches_from(progress["step"], robust.distribute_strategy),
             initial_epoch=first,
             epochs=last,
             steps_per_epoch=steps,
@@ -290,14 +293,14 @@ def test_attack(config: TrainConfig) -> Attack:
 
 
 def make_guard(
-    config: TrainConfig, train: data.Source, progress: dict[str, Any]
+    config: TrainConfig, train: data.Source | data.Mixture, progress: dict[str, Any]
 ) -> OverfittingGuard | None:
     """Returns what watches the run for overfitting of its attack; None if nothing shall."""
     action = builders.guard_action(config)
     if action == "off":
         return None
     return OverfittingGuard(
-        train,
+        train.real if isinstance(train, data.Mixture) else train,
         action=action,
         batch_size=config.batch_size,
         backup=Path(config.run_dir) / "checkpoints" / GOOD_STATE,

@@ -263,7 +263,7 @@ def test_arrays_on_disk(tmp_path):
         found = data.open_rows(tmp_path / name)
         np.testing.assert_array_equal(found.images[:], images)
         assert found.labels.tolist() == labels.tolist()
-        assert isinstance(found._store, np.memmap) and not found._store.flags.writeable
+        assert isinstance(found.store, np.memmap) and not found.store.flags.writeable
 
 
 def test_arrays_that_cannot_be_mapped(tmp_path):

@@ -1,5 +1,6 @@
 """What one worker of tests/run/test_distribution.py does; run as a process of its own."""
 
+import itertools
 import json
 import sys
 
@@ -19,7 +20,11 @@ def main(result: str) -> None:
 
     images, _, labels = reference.images_and_labels(53, seed=1)
     train = data.training_batches(
-        data.Arrays(images[:37], labels[:37]), batch_size=8, seed=5, augment="flip"
+        data.Arrays(images[:37], labels[:37]),
+        batch_size=8,
+        seed=5,
+        augment="flip",
+        strategy=strategy,
     )
     test = data.evaluation_batches(data.Arrays(images[37:], labels[37:]), batch_size=8)
     with strategy.scope():
@@ -40,19 +45,29 @@ def main(result: str) -> None:
         data.evaluation_batches(few, batch_size=8), verbose=0, return_dict=True
     )
 
-    seen = []
-    numbers = np.arange(37, dtype=np.float32).reshape(37, 1, 1, 1) / 100
+    seen: list[list[int]] = []
+    read: list[int] = []
+
+    class Counted(data.Rows):
+        """Counts what it reads."""
+
+        def _gather(self, places):
+            read.extend(places.tolist())
+            return super()._gather(places)
+
+    numbers = np.arange(37, dtype=np.uint8).reshape(37, 1, 1, 1)
     slices = data.training_batches(
-        data.Arrays(numbers, labels[:37]), batch_size=8, seed=5, augment="none"
-    ).take(4)
-    for batch, _ in strategy.experimental_distribute_dataset(slices):
+        Counted(numbers, labels[:37]), batch_size=8, seed=5, augment="none", strategy=strategy
+    )
+    for batch, _ in itertools.islice(slices, 4):
         local = strategy.experimental_local_results(batch)
-        seen.append(np.rint(100 * tf.concat(local, 0).numpy().ravel()).astype(int).tolist())
+        seen.append(np.rint(255 * tf.concat(local, 0).numpy().ravel()).astype(int).tolist())
     report = {
         "history": {name: [float(v) for v in values] for name, values in history.items()},
         "evaluated": {name: float(value) for name, value in evaluated.items()},
         "uneven": float(uneven["accuracy"]),
         "seen": seen,
+        "read": len(read),
         "chief": distribution.is_chief(strategy),
         "replicas": strategy.num_replicas_in_sync,
     }

@@ -152,6 +152,9 @@ def test_each_example_is_seen_once_and_each_worker_sees_its_slice(results):
     assert [len(batch) for batch in one["seen"]] == [4, 4, 4, 4]
     everything = sum(single["seen"], [])
     assert len(set(everything)) == len(everything) == 32
+    # Four batches, and what was on its way when the last of them came.
+    assert all(16 <= report["read"] <= 4 * (4 + 10) for report in (one, other))
+    assert 32 <= single["read"] <= 8 * (4 + 10)
 
 
 def test_one_of_them_is_the_chief(results):

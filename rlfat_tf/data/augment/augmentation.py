@@ -19,11 +19,14 @@ class Augmentation(NamedTuple):
         apply: ``(images, draws) -> images``: [B, H, W, C] of any dtype with the draws of its B
             examples; shape and dtype stay.
         check: Called once, before training; raises if the augmentation cannot run here.
+        cut: ``(image, draw) -> image``: cuts a window out of one image [h, w, C] of any size, with
+            the draw of its example; the window is then resized to the size of all images.
     """
 
     draw: Callable[[int, Shape, Tensor], Draws]
     apply: Callable[[Tensor, Draws], Tensor]
     check: Callable[[], Any] = lambda: None
+    cut: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 class Mixing(NamedTuple):

@@ -12,13 +12,17 @@ from rlfat_tf.data.augment.augmentation import Augmentation, Mixing, Shape
 from rlfat_tf.data.augment.colour_shape import COLOR_SHAPE
 from rlfat_tf.data.augment.erasing import CUTOUT, TFA_CUTOUT, random_erasing
 from rlfat_tf.data.augment.geometric import CROP, CROP_SHIFT, FLIP
+from rlfat_tf.data.augment.jitter import COLOR_JITTER
 from rlfat_tf.data.augment.mixing import CUTMIX
+from rlfat_tf.data.augment.resized_crop import RESIZED_CROP
 
 AUGMENTATIONS: dict[str, tuple[Augmentation | Mixing, ...]] = {
     "none": (),
     "flip": (FLIP,),
     "crop_flip": (CROP, FLIP),
     "crop_shift": (CROP_SHIFT,),
+    "resized_crop": (RESIZED_CROP,),
+    "color_jitter": (COLOR_JITTER,),
     "cutout": (CUTOUT,),
     "tfa:cutout": (TFA_CUTOUT,),
     "random_erasing": (random_erasing(0.5),),
@@ -46,6 +50,18 @@ class Chain:
     def mirrors(self) -> bool:
         """Whether images are mirrored left to right."""
         return FLIP in self.augmentations
+
+    @property
+    def cuts(self) -> bool:
+        """Whether a window is cut out of every image before all images have one size."""
+        return any(one.cut is not None for one in self.augmentations)
+
+    def cut(self, image: Tensor, draws: tuple[Any, ...]) -> Tensor:
+        """Returns the window [h, w, C] of an image of any size, by the draws of its example."""
+        for augmentation, draw in zip(self.augmentations, draws):
+            if augmentation.cut is not None:
+                image = augmentation.cut(image, draw)
+        return image
 
     def draw(self, n: int, image_shape: Shape, seed: Seed) -> tuple[Any, ...]:
         """Returns the draws of n examples, one entry for each augmentation."""
@@ -86,6 +102,11 @@ def parse(augment: str) -> Chain:
         raise ValueError(
             f"Expected {mixes[0]} once and at the end, since it mixes images that are augmented "
             f"already; received {augment!r}. Write {'+'.join([*others, mixes[0]])}."
+        )
+    if any(part.cut is not None for part in single[1:]):
+        raise ValueError(
+            f"Expected resized_crop once and at the beginning, since it cuts a window out of the "
+            f"image as it is stored; received {augment!r}."
         )
     for augmentation in single:
         augmentation.check()

@@ -49,20 +49,18 @@ def cutmix(images: Tensor, partners: Tensor, boxes: Tensor) -> tuple[Tensor, Ten
     return select(rows, columns, partners, images), share
 
 
-def label_rows(labels: Labels, partners: Labels, shares: Tensor, num_classes: int) -> Labels:
+def mixed_rows(rows: Labels, partners: Labels, shares: Tensor) -> Labels:
     """Mixes the labels of two examples.
 
     Args:
-        labels: int32 [B].
-        partners: int32 [B].
+        rows: float32 [B, K]; each is non-negative and sums to 1.
+        partners: As ``rows``.
         shares: float32 [B]: how much of an example is of the first label.
-        num_classes: K.
 
     Returns:
         float32 [B, K]; every row is non-negative and sums to 1.
     """
-    own, other = (tf.one_hot(ids, num_classes) for ids in (labels, partners))
-    return shares[:, None] * own + (1 - shares[:, None]) * other
+    return shares[:, None] * rows + (1 - shares[:, None]) * partners
 
 
 CUTMIX = Mixing(_draw, cutmix)

@@ -50,6 +50,7 @@ def test_every_example_is_a_partner_once_and_some_images_stay():
     assert set(height[whole] % 2) == {0}
 
 
-def test_label_rows():
-    rows = mixing.label_rows([0, 2, 1], [1, 2, 0], tf.constant([0.25, 0.3, 1.0]), 4).numpy()
+def test_mixed_rows():
+    own, others = (tf.one_hot(ids, 4) for ids in ([0, 2, 1], [1, 2, 0]))
+    rows = mixing.mixed_rows(own, others, tf.constant([0.25, 0.3, 1.0])).numpy()
     np.testing.assert_allclose(rows, [[0.25, 0.75, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]], rtol=1e-6)
