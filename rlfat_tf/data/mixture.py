@@ -48,6 +48,10 @@ class Mixture:
         if not len(self.extra):
             raise ValueError("Expected at least one extra example; received none.")
 
+    def __len__(self) -> int:
+        """The number of real examples, of which an epoch is made."""
+        return len(self.real)
+
     @property
     def others(self) -> Source:
         """The extra examples, or the real ones where there are no others."""
