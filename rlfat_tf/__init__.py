@@ -29,6 +29,7 @@ from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.inference import InferenceTransform
 from rlfat_tf.methods.regularizers import LSP, GradAlign
 from rlfat_tf.methods.weight_perturbation import AWP
+from rlfat_tf.models.adapted import adapt
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.guard import OverfittingGuard
 from rlfat_tf.storage.checkpoint import load
@@ -60,6 +61,7 @@ __all__ = [
     "Standard",
     "TrainConfig",
     "__version__",
+    "adapt",
     "attacks",
     "data",
     "evaluation",

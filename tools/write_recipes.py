@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 from recipe_datasets import Recipe
+from recipe_finetuning import finetuning
 from recipe_frames import frames
 from recipe_pairs import pairs
 
@@ -53,7 +54,8 @@ def text_of(recipe: Recipe) -> str:
 
 def files() -> dict[Path, str]:
     """Returns the content of every file in flags/."""
-    return {FLAGS / f"{recipe.name}.cfg": text_of(recipe) for recipe in (*pairs(), *frames())}
+    recipes = (*pairs(), *frames(), *finetuning())
+    return {FLAGS / f"{recipe.name}.cfg": text_of(recipe) for recipe in recipes}
 
 
 def page_of(text: str, rows: list[tuple[str, ...]]) -> str:

@@ -36,8 +36,9 @@ ONE_LOGIT = (
 )
 SOFTMAX = (
     "ends in a softmax, but logits are needed: attacks on probabilities find no gradient and look "
-    "harmless. Drop the softmax (Dense without an activation); for probabilities apply "
-    "tf.nn.softmax to the output of predict, or use export(), whose SavedModel returns both."
+    "harmless. Write model = rlfat_tf.adapt(model), which cuts it off and keeps the weights; or "
+    "build the last layer without an activation. For probabilities apply tf.nn.softmax to the "
+    "output of predict, or use export(), whose SavedModel returns both."
 )
 
 

@@ -105,19 +105,47 @@ def try_out(model: Model, shape: Any) -> Trial:
     Raises:
         ValueError: If what it returns cannot be logits.
     """
-    received: list[tuple[Layer, Tensor]] = []
-    images = _black_and_white(tuple(shape))
-    with _noting_inputs(compat.layers_of(model), received):
-        output = model(images, training=False)
+    output, received = run(model, _black_and_white(tuple(shape)))
     logits = logits_in(output)
     check_logits(logits, f"The model {model.name!r}")
     for layer, values in received:
-        values = tf.cast(values, tf.float32)
         spread = _spread(values)
-        if spread and _reads_values(layer):
+        if spread:
             lost = spread < NARROW or spread < NARROW * float(tf.reduce_max(tf.abs(values)))
             return Trial(logits, _scaled_twice(model, layer, spread) if lost else None)
     return Trial(logits, None)
+
+
+def run(model: Model, images: Images) -> tuple[Any, list[tuple[Layer, Tensor]]]:
+    """Runs a model on images, eagerly and in inference mode.
+
+    Returns:
+        What it returned, and what each layer that has a kernel or normalises received, in order;
+        float32. So what happens to the images before the first of them, by whatever means.
+    """
+    received: list[tuple[Layer, Tensor]] = []
+    with _noting_inputs(compat.layers_of(model), received):
+        output = model(images, training=False)
+    return output, [(by, tf.cast(x, tf.float32)) for by, x in received if _reads_values(by)]
+
+
+def ends_in_softmax(model: Model) -> bool:
+    """Tells whether the last layer is a softmax, in a model whose layers can be listed."""
+    last = compat.last_layer(model)
+    return ends_in_softmax(last) if isinstance(last, compat.keras.Model) else is_softmax(last)
+
+
+def is_softmax(layer: Layer) -> bool:
+    """Tells whether a layer, or an operation that Keras keeps as one, ends in a softmax."""
+    activation = getattr(layer, "activation", None)
+    # Keras 2 names the layer that it makes of a function after it: "tf.nn.softmax_1".
+    kind = type(layer).__name__
+    function = getattr(layer, "name", "").split(".")[-1] if "OpLambda" in kind else ""
+    return (
+        kind == "Softmax"
+        or getattr(activation, "__name__", "") == "softmax"
+        or function.startswith("softmax")
+    )
 
 
 def _black_and_white(shape: tuple[int, ...]) -> Images:
@@ -175,5 +203,6 @@ def _scaled_twice(model: Model, layer: Layer, spread: float) -> str:
         f"{model.name!r} seems to scale images of 0 to 255 itself, as several of "
         f"keras.applications do: for a black and a white image the values that its layer "
         f"{layer.name!r} receives differ by {spread:.4f} only. Put keras.layers.Rescaling(255.0) "
-        f"in front of the model, or take its scaling out. See {SCALING_PAGE}."
+        f"in front of the model, as model = rlfat_tf.adapt(model) does, or take its scaling out. "
+        f"See {SCALING_PAGE}."
     )

@@ -14,9 +14,9 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from rlfat_tf.core import losses
-from rlfat_tf.core.checks import check_logits, logits_in
+from rlfat_tf.core.checks import SOFTMAX, check_logits, logits_in
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.model_checks import check_model, image_shape
+from rlfat_tf.core.model_checks import check_model, ends_in_softmax, image_shape
 from rlfat_tf.core.types import Images, Logits, LogitsFn, Model
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.models import zoo
@@ -65,14 +65,17 @@ def as_classifier(model: Model | Classifier | LogitsFn) -> Classifier:
 
     Raises:
         TypeError: If it is nothing of that.
-        ValueError: If a Keras model has not one input and logits as its output, or a SavedModel no
-            signature from one to the other. What does not say so is refused when it is called.
+        ValueError: If a Keras model has not one input and logits as its output (a softmax is cut
+            off by :func:`rlfat_tf.adapt`), or a SavedModel no signature from one to the other. What
+            does not say so is refused when it is called.
     """
     if isinstance(model, Classifier):
         return model
     if isinstance(model, keras.Model):
         network = model.model if isinstance(model, AdversarialModel) else model
         check_model(network)
+        if ends_in_softmax(network):
+            raise ValueError(f"The model {network.name!r} {SOFTMAX}")
         return Classifier(
             _logits_of(lambda images: model(images, training=False), f"The model {model.name!r}"),
             model.name,

@@ -14,7 +14,7 @@ import tensorflow as tf
 from rlfat_tf.core import compat
 from rlfat_tf.core.checks import SOFTMAX
 from rlfat_tf.core.errors import warn
-from rlfat_tf.core.model_checks import check_model
+from rlfat_tf.core.model_checks import check_model, ends_in_softmax
 from rlfat_tf.core.types import Model, Optimizer, Tensor
 
 BATCH_NORM_PAGE = "docs/batch_normalization.md"
@@ -38,7 +38,7 @@ def check_classifier(model: Model) -> None:
             f"The model {model.name!r} computes in float16, where the gradients of an attack "
             "underflow to zero. Build it under the policy 'mixed_bfloat16' or 'float32'."
         )
-    norms = compat.batch_norm_layers(model)
+    norms = [layer for layer in compat.batch_norm_layers(model) if layer.trainable]
     if compat.synchronized_batch_norm() and not all(
         getattr(layer, "synchronized", False) for layer in norms
     ):
@@ -51,8 +51,12 @@ def check_classifier(model: Model) -> None:
 
 
 def warn_of_lagging_statistics(model: Model) -> None:
-    """Warns of moving statistics that follow slowly, where the attack of training uses them."""
-    if any(layer.momentum > 0.9 for layer in compat.batch_norm_layers(model)):
+    """Warns of moving statistics that follow slowly, where the attack of training uses them.
+
+    Those of frozen layers stay as they are.
+    """
+    norms = compat.batch_norm_layers(model)
+    if any(layer.trainable and layer.momentum > 0.9 for layer in norms):
         warn(
             f"{model.name!r} has batch normalisation with momentum above 0.9: its moving "
             "statistics, which the attack uses, lag behind the weights and weaken the attack. Use "
@@ -71,21 +75,6 @@ def warn_of_random_layers(model: Model) -> None:
             "any of them. Augment the data instead: --augment, "
             f"data.training_batches(augment=...) or a map over tf.data. See {RANDOM_LAYERS_PAGE}."
         )
-
-
-def ends_in_softmax(model: Model) -> bool:
-    """Tells whether the last layer is a softmax, in a model whose layers can be listed."""
-    last = compat.last_layer(model)
-    if isinstance(last, compat.keras.Model):
-        return ends_in_softmax(last)
-    activation = getattr(last, "activation", None)
-    # Keras 2 names the layer that it makes of a function after it: "tf.nn.softmax_1".
-    function = getattr(last, "name", "").split(".")[-1] if "OpLambda" in type(last).__name__ else ""
-    return (
-        type(last).__name__ == "Softmax"
-        or getattr(activation, "__name__", "") == "softmax"
-        or function.startswith("softmax")
-    )
 
 
 def check_trainable(model: Model) -> None:

@@ -12,7 +12,7 @@ from rlfat_tf.models.normalize import normalised
 BATCH_NORM_MOMENTUM = 0.9
 
 
-def _outer_dtype() -> str:
+def outer_dtype() -> str:
     """Returns the dtype of images and logits: float32, unless everything runs in float64.
 
     Mixed precision is for the inside of a network only: perturbations are smaller than what a
@@ -56,8 +56,8 @@ def image_input(
             f"{least}x{least} pixels; received {shape[0]}x{shape[1]}. "
             "Enlarge the images or choose a network with fewer halvings."
         )
-    images = keras.Input(shape, name="images", dtype=_outer_dtype())
-    return images, normalised(images, normalize, _outer_dtype())
+    images = keras.Input(shape, name="images", dtype=outer_dtype())
+    return images, normalised(images, normalize, outer_dtype())
 
 
 def units(widths: Sequence[int], units_per_stage: int) -> Iterator[tuple[str, int, int]]:
@@ -136,6 +136,6 @@ def logits(x: Tensor, num_classes: int, *, scale: float) -> Tensor:
     return keras.layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.VarianceScaling(scale, "fan_in", "uniform"),
-        dtype=_outer_dtype(),
+        dtype=outer_dtype(),
         name="logits",
     )(x)

@@ -1,7 +1,8 @@
 """Networks by name: Keras functional models from images in [0, 1] to logits.
 
 ``MODELS`` maps names to builders. A name such as ``wrn-<depth>-<width>`` stands for a family: its
-numbers are read from the name asked for and given to the builder.
+numbers (of ``keras:<application>`` the name) are read from the name asked for and given to the
+builder.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Callable
 
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Model
+from rlfat_tf.models.adapted.applications import application
 from rlfat_tf.models.preact_resnet import preact_resnet18
 from rlfat_tf.models.reference import reference_by_depth, reference_wide_resnet
 from rlfat_tf.models.resnet import resnet18
@@ -35,20 +37,57 @@ MODELS: dict[str, Callable[..., Model]] = {
     "w<depth>-<width>": reference_by_depth,
     "wrn-<depth>-<width>": wide_resnet,
     "wrn-<depth>-<width>-silu": functools.partial(wide_resnet, silu=True),
+    "keras:<application>": application,
 }
 
 
+def find(name: str) -> Callable[..., Model]:
+    """Returns the builder of a network, which takes ``input_shape``, ``num_classes`` and others.
+
+    Args:
+        name: A name in ``MODELS``, or a member of a family there, for instance ``"wrn-34-10"``.
+
+    Raises:
+        ValueError: When the name is unknown.
+    """
+    for known, builder in MODELS.items():
+        match = re.fullmatch(re.sub(r"<(\w+)>", _group, known), name)
+        if match:
+            given = match.groupdict().items()
+            parts = {part: int(text) if text.isdigit() else text for part, text in given}
+            return functools.partial(builder, **parts)
+    raise unknown(
+        "network",
+        name,
+        MODELS,
+        hint="Write numbers for <depth> and <width>, e.g. wrn-34-10, and for <application> a "
+        "network of keras.applications, e.g. keras:MobileNetV2.",
+    )
+
+
+def _group(place: re.Match[str]) -> str:
+    letters = "[A-Za-z0-9]+" if place[1] == "application" else "[0-9]+"
+    return f"(?P<{place[1]}>{letters})"
+
+
 def build(
-    name: str, *, input_shape: Sequence[int], num_classes: int, normalize: str = "none"
+    name: str,
+    *,
+    input_shape: Sequence[int],
+    num_classes: int,
+    normalize: str = "none",
+    **others: str,
 ) -> Model:
     """Builds a network by its name.
 
     Args:
-        name: A name in ``MODELS``, or a member of a family there, for instance ``"wrn-34-10"``.
+        name: See :func:`find`.
         input_shape: Height, width and channels of an image.
         num_classes: Number of classes, at least two.
         normalize: What the network does to the channels first: ``none``, ``cifar10``, ``cifar100``
             or ``<means>/<standard deviations>``, see :func:`rlfat_tf.models.normalize.parse`.
+        **others: Of :func:`rlfat_tf.models.application`, for ``keras:<application>``: weights,
+            trainable.
 
     Returns:
         A Keras model from float images [batch, height, width, channels] in [0, 1] to logits
@@ -59,14 +98,6 @@ def build(
     Raises:
         ValueError: When the name is unknown, or the network is not made for such images.
     """
-    for known, builder in MODELS.items():
-        pattern = re.sub(r"<(\w+)>", r"(?P<\1>[0-9]+)", known)
-        match = re.fullmatch(pattern, name)
-        if match:
-            sizes = {size: int(number) for size, number in match.groupdict().items()}
-            return builder(
-                input_shape=input_shape, num_classes=num_classes, normalize=normalize, **sizes
-            )
-    raise unknown(
-        "network", name, MODELS, hint="Write numbers for <depth> and <width>, e.g. wrn-34-10."
+    return find(name)(
+        input_shape=input_shape, num_classes=num_classes, normalize=normalize, **others
     )

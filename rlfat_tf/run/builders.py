@@ -11,6 +11,7 @@ from rlfat_tf.methods import METHODS, AdversarialModel, Standard, regularizers
 from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.weight_perturbation import AWP
+from rlfat_tf.models.adapted import applications
 from rlfat_tf.run import epsilon_warmup, optimizers
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.guard import check_rollback, is_one_step
@@ -21,6 +22,7 @@ from rlfat_tf.run.training_attack import (
     training_attack,
     warn_of_short_steps,
 )
+from rlfat_tf.storage import weights
 
 
 def build_model(
@@ -47,6 +49,7 @@ def build_model(
             input_shape=data_set.image_shape,
             num_classes=data_set.num_classes,
             normalize=config.normalize,
+            **_of_pretrained(config),
         )
     arguments = method_arguments(config, steps_per_epoch, total_steps)
     if helping is not None:
@@ -56,6 +59,30 @@ def build_model(
     optimizers.begin(optimizer, network, config)
     robust.compile(optimizer=optimizer, metrics=["accuracy"], jit_compile=config.jit_compile)
     return robust
+
+
+def check_model(config: TrainConfig) -> None:
+    """Refuses a network that cannot be built, before any long work; fetches ImageNet's weights.
+
+    Raises:
+        ValueError: If its name is unknown, or a file of weights is not what it should be.
+        OSError: If weights cannot be read or fetched.
+    """
+    models.find(config.model)
+    pretrained = _of_pretrained(config)
+    if pretrained:
+        applications.check(config.model[len(applications.PREFIX) :], pretrained["weights"])
+        if pretrained["weights"] not in ("imagenet", "none"):
+            with open(pretrained["weights"], "rb") as file:
+                weights.check(file)
+
+
+def _of_pretrained(config: TrainConfig) -> dict[str, str]:
+    """Returns what a network of keras.applications takes beside what all take."""
+    if not config.model.startswith(applications.PREFIX):
+        return {}
+    trainable = applications.trainable_of(config.freeze)
+    return {"weights": config.weights or "imagenet", "trainable": trainable}
 
 
 def method_arguments(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> dict[str, Any]:
@@ -131,6 +158,8 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
     for name in regularizers.REGULARIZERS:
         if name not in regularizers.names_in(config.regularizer):
             unused += regularizers.flags_of(name)
+    if not _of_pretrained(config):
+        unused += ["weights", "freeze"]
     if "helper_model" not in options_of(method):
         unused.append("helper_model")
     if issubclass(method, Standard) and config.guard != "off":
@@ -139,7 +168,7 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
     given = [f"--{flag}" for flag in unused if getattr(config, flag) != getattr(default, flag)]
     if given:
         warn(
-            f"This run makes no use of {', '.join(given)}: --method={config.method} or "
-            f"--attack={config.attack} does not take them, or what they belong to is off (--ema, "
-            "--awp, --regularizer, --extra_data)."
+            f"This run makes no use of {', '.join(given)}: --method={config.method}, "
+            f"--attack={config.attack} or --model={config.model} does not take them, or what they "
+            "belong to is off (--ema, --awp, --regularizer, --extra_data)."
         )

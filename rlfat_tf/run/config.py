@@ -23,6 +23,7 @@ from rlfat_tf.methods.batch_norm import ATTACK_BN
 from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.regularizers import REGULARIZERS
 from rlfat_tf.models import normalize
+from rlfat_tf.models.adapted.applications import trainable_of
 from rlfat_tf.run import epsilon_warmup, schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
 from rlfat_tf.run.guard import ACTIONS
@@ -94,7 +95,21 @@ class TrainConfig:
         "digits", "Data set: a name, tfds:<builder>, folder:<path> or arrays:<path>."
     )
     method: str = option("rlfat_p", "Training method.", choices=tuple(METHODS))
-    model: str = option("wrn-16-2", "Network, for instance w32-10, wrn-34-10 or small_cnn.")
+    model: str = option(
+        "wrn-16-2",
+        "Network, for instance w32-10, wrn-34-10, small_cnn, or keras:MobileNetV2 of "
+        "keras.applications.",
+    )
+    weights: str | None = option(
+        None,
+        "Of a keras: network: imagenet, none (random), or a .h5 file of its weights without the "
+        "classification layer; default imagenet.",
+    )
+    freeze: str = option(
+        "none",
+        "What stays as it is of a keras: network: none (everything is trained), backbone (all but "
+        "the new classification layer), or but_last:<n> (all but it and n layers before it).",
+    )
     normalize: str = option(
         "none",
         "What the network does to the channels of its images first: none, cifar10, cifar100 or "
@@ -335,6 +350,7 @@ class TrainConfig:
         regularizers.names_in(self.regularizer)
         schedules.parse(self.lr_schedule)
         normalize.parse(self.normalize)
+        trainable_of(self.freeze)
 
     def _check(self, name: str, expected: str, accept: Any) -> None:
         value = getattr(self, name)

@@ -91,6 +91,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     check_agreement(strategy, flags=fingerprint(config))
     check_batch(config.batch_size, strategy)
     optimizers.check_optimizer(config)
+    builders.check_model(config)
     check_mixing(
         config.method, config.augment, config.extra_label_smoothing if config.extra_data else 0.0
     )

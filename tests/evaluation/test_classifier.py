@@ -112,6 +112,14 @@ def test_what_is_no_classifier():
         as_classifier(3)
 
 
+def test_a_softmax_is_not_evaluated_but_the_line_to_write_is_said(net):
+    softmax = keras.Sequential([keras.Input(reference.SHAPE), net, keras.layers.Softmax()])
+    with pytest.raises(ValueError, match=r"ends in a softmax.*model = rlfat_tf.adapt\(model\)"):
+        as_classifier(softmax)
+    found = as_classifier(rlfat_tf.adapt(softmax, input="unit")).logits_fn(IMAGES)
+    np.testing.assert_allclose(found, net(IMAGES, training=False), rtol=1e-4, atol=1e-5)
+
+
 def test_a_plain_function():
     found = as_classifier(lambda images: tf.reshape(images, [-1, 60])[:, :3])
     assert found.has_gradients(IMAGES)

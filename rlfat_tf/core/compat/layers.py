@@ -11,7 +11,7 @@ import tensorflow as tf
 from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat.stack import KERAS_3, keras
 from rlfat_tf.core.errors import unknown
-from rlfat_tf.core.types import Layer, Model
+from rlfat_tf.core.types import Layer, Model, Tensor
 
 
 def layers_of(model: Model) -> list[Layer]:
@@ -33,6 +33,16 @@ def last_layer(model: Model) -> Any:
     if outputs is not None:
         return logits_in(outputs)._keras_history[0]
     return model.layers[-1] if isinstance(model, keras.Sequential) and model.layers else None
+
+
+def produced_by(tensor: Tensor) -> tuple[Layer, list[Tensor]]:
+    """Returns the layer or operation that a symbolic tensor comes from, and what it was called on.
+
+    A layer's own ``input`` is not unique where it is called several times.
+    """
+    layer, number = tensor._keras_history[:2]
+    node = layer._inbound_nodes[number]
+    return layer, list(node.input_tensors if KERAS_3 else node.keras_inputs)
 
 
 def input_shape(model: Model) -> Any:

@@ -98,7 +98,8 @@ def _outputs(predict: LogitsFn, images: Images) -> list[Finding]:
                 "softmax-outputs",
                 f"The outputs of all {rows} images are non-negative and sum to 1, so they seem to "
                 "be probabilities. Attacks need logits: the gradient through a softmax too many "
-                "vanishes, and the model looks robust. Evaluate the model without its softmax.",
+                "vanishes, and the model looks robust. Evaluate the model without its softmax, "
+                "which rlfat_tf.adapt(model) cuts off where the layers can be seen.",
             )
         ]
     return []

@@ -1,0 +1,146 @@
+"""Copies of functional models, layer by layer, cut where features become logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional
+
+from rlfat_tf.core import compat
+from rlfat_tf.core.checks import logits_in
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.model_checks import is_softmax
+from rlfat_tf.core.types import Layer, Model, Tensor
+
+# From a layer with weights and its configuration to the configuration of its copy.
+Change = Optional[Callable[[Layer, dict[str, Any]], dict[str, Any]]]
+ENDS = ("linear", "softmax", "sigmoid")  # activations behind which there may be logits
+
+
+class Parts(NamedTuple):
+    """A classifier in two parts, both copies.
+
+    Attributes:
+        trunk: From images to features, or to everything, if the model ends in no layer that is
+            known to make logits of features.
+        head: The layers after it, in order, without the activation at the end; perhaps none.
+        activation: The name of the activation that was left out; ``"linear"`` if none was.
+    """
+
+    trunk: Model
+    head: list[Layer]
+    activation: str
+
+
+def is_functional(model: Any) -> bool:
+    """Tells whether a model's layers can be seen: it is functional or a built Sequential model."""
+    return isinstance(model, keras.Model) and bool(getattr(model, "outputs", None))
+
+
+def split(model: Model, change: Change = None) -> Parts:
+    """Copies a classifier with its weights, in two parts; the model stays as it is.
+
+    Args:
+        model: A functional or a built Sequential model, which may have others nested within.
+        change: Of the configurations of layers with weights, for the copies.
+    """
+    end, activation = logits_in(compat.symbolic_outputs(model)), "linear"
+    layer, inputs = compat.produced_by(end)
+    while _only_activates(layer) and len(inputs) == 1:
+        end, activation = inputs[0], "softmax"
+        layer, inputs = compat.produced_by(end)
+    if is_functional(layer):
+        inner = split(layer, change)
+        known = inner.activation if activation == "linear" else activation
+        return Parts(_copied(model, end, {id(layer): inner.trunk}, change), inner.head, known)
+    chain = _head(end)
+    if not chain:
+        return Parts(_copied(model, end, {}, change), [], activation)
+    own = [_activation(layer) for layer, _ in chain if _activation(layer) != "linear"]
+    activation = own[-1] if own and activation == "linear" else activation
+
+    def linear(layer: Layer, config: dict[str, Any]) -> dict[str, Any]:
+        config = change(layer, config) if change else config
+        return {**config, "activation": "linear"} if hasattr(layer, "activation") else config
+
+    head = []
+    for layer, tensor in chain:
+        head.append(_copy_of(layer, linear))
+        head[-1].build(tensor.shape)
+        head[-1].set_weights(layer.get_weights())
+    return Parts(_copied(model, chain[0][1], {}, change), head, activation)
+
+
+def whole(model: Model, change: Change = None) -> Model:
+    """Copies a functional or Sequential model with its weights; see :func:`split`."""
+    return _copied(model, logits_in(compat.symbolic_outputs(model)), {}, change)
+
+
+def weighted_layers(model: Model) -> list[Layer]:
+    """Returns the layers with weights in the order of the graph, nested models opened."""
+    found: list[Layer] = []
+    for layer in model.layers:
+        if is_functional(layer):
+            found += weighted_layers(layer)
+        elif layer.weights:
+            found.append(layer)
+    return found
+
+
+def _head(end: Tensor) -> list[tuple[Layer, Tensor]]:
+    """Returns the layers that make logits of features, each with what it is called on.
+
+    The first of them has a kernel; those that follow it only reshape. A convolution counts where
+    its maps are one pixel and become a row, as in MobileNet.
+    """
+    chain: list[tuple[Layer, Tensor]] = []
+    reshaped = False
+    while True:
+        layer, inputs = compat.produced_by(end)
+        kind, activation = type(layer).__name__, _activation(layer)
+        if len(inputs) != 1 or activation not in ENDS:
+            return []
+        chain.insert(0, (layer, inputs[0]))
+        softmax = activation == "softmax" and layer.weights
+        one_pixel = kind == "Conv2D" and reshaped and tuple(end.shape[1:3]) == (1, 1)
+        if kind == "Dense" or softmax or one_pixel:
+            return chain
+        if kind not in ("Flatten", "Reshape", "Dropout", "Activation"):
+            return []
+        reshaped = reshaped or kind in ("Flatten", "Reshape")
+        end = inputs[0]
+
+
+def _activation(layer: Any) -> str:
+    return getattr(getattr(layer, "activation", None), "__name__", "linear")
+
+
+def _only_activates(layer: Any) -> bool:
+    return is_softmax(layer) and not getattr(layer, "weights", None)
+
+
+def _copy_of(layer: Layer, change: Change) -> Layer:
+    if isinstance(layer, keras.layers.Lambda):  # whose configuration holds code, if anything
+        return keras.layers.Lambda(layer.function, arguments=layer.arguments, name=layer.name)
+    config = layer.get_config()
+    return type(layer).from_config(change(layer, config) if change else config)
+
+
+def _copied(model: Model, end: Tensor, replaced: dict[int, Model], change: Change) -> Model:
+    """Copies the layers between a model's input and a tensor of its graph."""
+    pairs: list[tuple[Layer, Layer]] = []
+
+    def copy(layer: Layer) -> Layer:
+        if id(layer) in replaced:
+            return replaced[id(layer)]
+        if is_functional(layer):
+            return whole(layer, change)
+        has_weights = bool(getattr(layer, "weights", None))
+        made = _copy_of(layer, change if has_weights else None)
+        pairs.extend([(layer, made)] if has_weights else [])
+        return made
+
+    part = keras.Model(model.inputs[0], end, name=model.name)
+    made = keras.models.clone_model(part, clone_function=copy)
+    for layer, other in pairs:
+        other.set_weights(layer.get_weights())
+    return made

@@ -1,0 +1,306 @@
+"""Classifiers of others become networks from images in [0, 1] to logits, and stay what they are."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import rlfat_tf
+from rlfat_tf.core import compat
+from rlfat_tf.core.compat import KERAS_3, keras
+from rlfat_tf.models import LogOfProbabilities, Pixels
+from rlfat_tf.models.adapted import scaling
+
+layers = keras.layers
+SHAPE = (6, 6, 3)
+IMAGES = np.random.default_rng(0).random((4, *SHAPE), np.float32)
+MEANS, STDS = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+CAFFE = np.array([103.939, 116.779, 123.68])
+# Every value in NumPy, as the papers of the networks have it.
+BY_HAND = {
+    "unit": lambda x: x,
+    "0-255": lambda x: 255 * x,
+    "tf": lambda x: x * 2 - 1,
+    "torch": lambda x: (x - MEANS) / STDS,
+    "caffe": lambda x: 255 * x[..., ::-1] - CAFFE,
+}
+
+
+def net(*front, name="theirs", head=True, activation="softmax", norm=True, shape=SHAPE):
+    """A tiny network of somebody else, with unlike channels and batch statistics."""
+    inputs = keras.Input(shape)
+    x = inputs
+    for layer in front:
+        x = layer(x)
+    x = layers.Conv2D(4, 3, kernel_initializer="glorot_normal")(x)
+    x = layers.BatchNormalization(momentum=0.99)(x) if norm else x
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    if head:
+        x = layers.Dense(3, activation=activation, name="last")(x)
+    model = keras.Model(inputs, x, name=name)
+    rng = np.random.default_rng(1)
+    model.set_weights(
+        [rng.uniform(0.2, 1, w.shape) - 0.3 * (w.ndim > 1) for w in model.get_weights()]
+    )
+    return model
+
+
+def centred(logits):
+    return logits - np.mean(logits, -1, keepdims=True)
+
+
+def same(adapted, model, preprocess):
+    expected = np.log(np.asarray(model(preprocess(IMAGES).astype(np.float32), training=False)))
+    found = np.asarray(adapted(IMAGES, training=False))
+    np.testing.assert_allclose(centred(found), centred(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_pixels_are_what_the_papers_say(name):
+    expected = BY_HAND[name](IMAGES)
+    layer = Pixels(*scaling.INPUTS[name][:3])
+    np.testing.assert_allclose(layer(IMAGES), expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(scaling.INPUTS[name].reference(IMAGES.copy()), expected, atol=1e-4)
+    again = Pixels.from_config(layer.get_config())
+    np.testing.assert_array_equal(again(IMAGES), layer(IMAGES))
+
+
+FRONTS = {
+    "0-255": lambda: [layers.Rescaling(1 / 255)],
+    "0-255, [-1, 1]": lambda: [layers.Rescaling(1 / 127.5, -1.0)],
+    "0-255, means": lambda: [layers.Normalization(mean=255 * MEANS, variance=(255 * STDS) ** 2)],
+    "0-255, nested": lambda: [keras.Sequential([keras.Input(SHAPE), layers.Rescaling(1 / 255)])],
+    "0-255, caffe": lambda: [
+        layers.Lambda(lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="caffe"))
+    ],
+    "0-255, two": lambda: [
+        layers.Rescaling(1 / 255), layers.Normalization(mean=MEANS, variance=STDS**2)
+    ],
+    "unit, [-1, 1]": lambda: [layers.Rescaling(2.0, -1.0)],
+    "unit, means": lambda: [layers.Normalization(mean=MEANS, variance=STDS**2)],
+    "unit, 255": lambda: [layers.Rescaling(255.0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FRONTS)
+def test_what_a_model_does_first_tells_what_it_wants(case):
+    model = net(*FRONTS[case](), norm=False)
+    assert scaling.find(model, "auto", SHAPE) == scaling.INPUTS[case.split(",")[0]]
+
+
+UNTOLD = {
+    "nothing tells": lambda: net(),
+    "a name of another kind": lambda: net(name="my_vgg16"),
+    "include_preprocessing=False": lambda: net(name="efficientnetv2-b0"),
+    "scaled twice": lambda: net(layers.Rescaling(1 / 255), layers.Rescaling(1 / 255)),
+    "no scaling": lambda: net(layers.Lambda(tf.sqrt)),
+}
+
+
+@pytest.mark.parametrize("case", UNTOLD)
+def test_it_is_never_guessed(case):
+    with pytest.raises(ValueError, match=r"cannot be told.*adapt\(model, input=\.\.\.\)"):
+        scaling.find(UNTOLD[case](), "auto", SHAPE)
+
+
+NAMES = {
+    "vgg16": "caffe", "resnet152": "caffe", "resnet101v2": "tf", "inception_v3": "tf",
+    "xception": "tf", "mobilenet_0.25_128": "tf", "mobilenetv2_1.00_224": "tf", "NASNet": "tf",
+    "densenet169": "torch",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_keras_applications_tells_and_is_printed(name, capsys):
+    model = net(name=name, norm=False)
+    nested = keras.Sequential([keras.Input(SHAPE), model])
+    assert scaling.find(nested, "auto", SHAPE) == scaling.INPUTS[NAMES[name]]
+    assert f"{name!r} of keras.applications wants input={NAMES[name]!r}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [("2", 1), (1,), ((1, 2), 0), (1, 0, "gbr"), 3, ("tf",)], ids=str)
+def test_what_is_no_scaling_is_refused(given):
+    with pytest.raises(ValueError, match="Expected input to be 'auto', '0-255'"):
+        scaling.find(net(), given, SHAPE)
+    with pytest.raises(ValueError, match="Unknown input 'cafe'. Did you mean 'caffe'"):
+        scaling.find(net(), "cafe", SHAPE)
+
+
+def test_a_scaling_of_ones_own():
+    model = net(norm=False)
+    adapted = rlfat_tf.adapt(model, input=((2.0, 3.0, 4.0), (-1.0, 0.5, 0.0), "bgr"))
+    same(adapted, model, lambda x: x[..., ::-1] * [2, 3, 4] + [-1, 0.5, 0])
+
+
+def activation_last():
+    inner = net(activation=None)
+    return keras.Model(inner.inputs, layers.Activation("softmax")(inner.outputs[0]))
+
+
+def row_of_one_pixel():  # as MobileNet ends
+    inputs = keras.Input(SHAPE)
+    x = layers.Conv2D(3, 1)(layers.GlobalAveragePooling2D(keepdims=True)(inputs))
+    return keras.Model(inputs, layers.Activation("softmax")(layers.Reshape((3,))(x)))
+
+
+def behind_branches():
+    inputs = keras.Input(SHAPE)
+    flat = layers.Flatten()(inputs)
+    both = layers.Add()([layers.Dense(3)(flat), layers.Dense(3)(flat)])
+    return keras.Model(inputs, layers.Softmax()(both))
+
+
+def function_last():
+    softmax = keras.ops.softmax if KERAS_3 else tf.nn.softmax
+    inner = net(activation=None)
+    return keras.Model(inner.inputs, softmax(inner.outputs[0]))
+
+
+ENDS = {
+    "dense": net,
+    "activation": activation_last,
+    "one pixel": row_of_one_pixel,
+    "branches": behind_branches,
+    "function": function_last,
+    "sequential": lambda: keras.Sequential([keras.Input(SHAPE), net(name="inner")]),
+    "nested": lambda: keras.Sequential(
+        [keras.Input(SHAPE), keras.Sequential([keras.Input(SHAPE), activation_last()])]
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_a_softmax_is_cut_off_and_the_model_stays_as_it_is(case):
+    model = ENDS[case]()
+    before = [np.copy(w) for w in model.get_weights()]
+    adapted = rlfat_tf.adapt(model, input="tf")
+    same(adapted, model, BY_HAND["tf"])
+    rlfat_tf.PGDAT(adapted, attack=rlfat_tf.attacks.LinfPGD(steps=1))  # is content with it
+    adapted.set_weights([0 * w for w in adapted.get_weights()])
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+    assert np.ptp(np.asarray(model(IMAGES)).sum(-1)) < 1e-5  # still probabilities
+
+
+def test_logits_stay_logits():
+    model = net(activation=None)
+    found = rlfat_tf.adapt(model, input="unit")(IMAGES, training=False)
+    np.testing.assert_allclose(found, model(IMAGES, training=False), rtol=1e-5)
+
+
+def hidden_softmax():
+    inner = net(activation=None)
+    return keras.Model(inner.inputs, layers.Lambda(tf.nn.softmax)(inner.outputs[0]))
+
+
+def test_a_softmax_that_cannot_be_seen():
+    model = hidden_softmax()
+    with pytest.raises(ValueError, match="seems to return probabilities.*classifier_activation"):
+        rlfat_tf.adapt(model, input="unit")
+    adapted = rlfat_tf.adapt(model, input="unit", logits="log_softmax")
+    expected = np.log(np.asarray(model(IMAGES, training=False)))
+    np.testing.assert_allclose(adapted(IMAGES, training=False), expected, rtol=1e-5)
+    found = LogOfProbabilities()(tf.constant([[0.0, 1.0]]))
+    np.testing.assert_allclose(found, [[-85.19, 0.0]], atol=0.01)
+
+
+def test_what_has_no_logits():
+    with pytest.raises(ValueError, match="one output, but a logit.*adapt"):
+        inputs = keras.Input(SHAPE)
+        one = layers.Dense(1, activation="sigmoid")(layers.Flatten()(inputs))
+        rlfat_tf.adapt(keras.Model(inputs, one), input="unit")
+    with pytest.raises(ValueError, match="sigmoid for each class"):
+        rlfat_tf.adapt(net(activation="sigmoid"), input="unit")
+    inputs = keras.Input(SHAPE)
+    maps = keras.Model(inputs, layers.Conv2D(4, 3)(inputs))
+    with pytest.raises(ValueError, match="no classification layer.*classes="):
+        rlfat_tf.adapt(maps, input="unit")
+    assert rlfat_tf.adapt(maps, input="unit", classes=5).output_shape == (None, 5)
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_a_new_head_keeps_the_features(head):
+    model = net(head=head)
+    adapted = rlfat_tf.adapt(model, input="tf", classes=5)
+    features = model if not head else keras.Model(model.inputs, model.layers[-2].output)
+    kernel, bias = adapted.layers[-1].get_weights()
+    expected = np.asarray(features(2 * IMAGES - 1, training=False)) @ kernel + bias
+    np.testing.assert_allclose(adapted(IMAGES, training=False), expected, rtol=1e-4, atol=1e-5)
+    assert adapted.output_shape == (None, 5)
+
+
+def test_maps_that_are_flattened_are_features():
+    inputs = keras.Input(SHAPE)
+    model = keras.Model(inputs, layers.Flatten()(layers.Conv2D(2, 3)(inputs)))
+    adapted = rlfat_tf.adapt(model, input="unit", classes=5)
+    kernel, bias = adapted.layers[-1].get_weights()
+    expected = np.asarray(model(IMAGES)) @ kernel + bias
+    np.testing.assert_allclose(adapted(IMAGES), expected, rtol=1e-4, atol=1e-6)
+
+
+TRAINED = {"head": [4, 5], "last:1": [2, 3, 4, 5], "last:2": list(range(6)), "all": list(range(6))}
+
+
+@pytest.mark.parametrize("trainable", TRAINED)
+def test_what_is_trained(trainable, recwarn, tmp_path):
+    model = net()
+    adapted = rlfat_tf.adapt(model, input="unit", trainable=trainable)
+    shapes = [(3, 3, 3, 4), (4,), (4,), (4,), (4, 3), (3,)]
+    found = [tuple(w.shape) for w in adapted.trainable_weights]
+    assert sorted(found) == sorted(shapes[i] for i in TRAINED[trainable])
+    assert all(layer.trainable for layer in model.layers)
+    (norm,) = compat.batch_norm_layers(adapted)
+    rlfat_tf.PGDAT(adapted, attack=rlfat_tf.attacks.LinfPGD(epsilon=0.1, steps=1))
+    warned = any("momentum above 0.9" in str(w.message) for w in recwarn)
+    assert warned == norm.trainable == (trainable != "head")
+    before = np.copy(norm.moving_mean)
+    adapted(IMAGES, training=True)
+    assert np.array_equal(before, norm.moving_mean) == (trainable == "head")
+    adapted.save(tmp_path / "adapted.keras")
+    again = rlfat_tf.load(tmp_path / "adapted.keras")
+    assert sorted(tuple(w.shape) for w in again.trainable_weights) == sorted(found)
+    np.testing.assert_allclose(again(IMAGES), adapted(IMAGES), rtol=1e-5)
+
+
+def test_batch_normalisation_follows_the_scope_and_the_momentum(strategy2):
+    with strategy2.scope():
+        (norm,) = compat.batch_norm_layers(
+            rlfat_tf.adapt(net(), input="unit", classes=2, bn_momentum=0.9)
+        )
+    assert norm.synchronized and norm.momentum == 0.9
+    (norm,) = compat.batch_norm_layers(rlfat_tf.adapt(net(), input="unit"))
+    assert not norm.synchronized and norm.momentum == 0.99
+
+
+class Own(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+REFUSED = {
+    "no model": (lambda: "vgg16", {}, "Expected a Keras model; received str"),
+    "subclassed": (lambda: Own(), {}, "layers cannot be seen.*models.Pixels"),
+    "grey": (lambda: net(shape=(6, 6, 1)), {"input": "caffe"}, r"1 channel\(s\).*input of 3"),
+    "any size": (lambda: net(shape=(None, None, 3)), {}, r"any size.*image_size=224"),
+    "another size": (net, {"image_size": 8}, r"takes images of 6x6 pixels; received image_size=8"),
+    "trainable": (net, {"trainable": "last:0"}, "Unknown trainable 'last:0'"),
+    "too many": (net, {"trainable": "last:9"}, "n of at most 2.*received 9"),
+    "one class": (net, {"classes": 1}, "at least 2; received 1"),
+    "logits": (net, {"logits": "softmax"}, "Did you mean 'log_softmax'"),
+    "momentum": (net, {"bn_momentum": 1.0}, r"bn_momentum in \[0, 1\)"),
+    "at random": (lambda: net(layers.Lambda(noise)), {"input": "tf"}, "draw at random"),
+}
+
+
+def noise(x):
+    return x + tf.random.uniform(tf.shape(x))
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(case):
+    build, arguments, message = REFUSED[case]
+    with pytest.raises((TypeError, ValueError), match=message):
+        rlfat_tf.adapt(build(), **{"input": "unit", **arguments})
+
+
+def test_any_size_becomes_one():
+    adapted = rlfat_tf.adapt(net(shape=(None, None, 3)), input="unit", image_size=(6, 8))
+    assert adapted.input_shape == (None, 6, 8, 3)
