@@ -67,7 +67,8 @@ def confusion_map(report: Report) -> Figure | None:
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0.0, 1.0), aspect="auto")
     size = 8.5 if len(names) <= NUMBERED else 6
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size, color=INK)
+    turned = 90 if max(map(len, names)) > 2 else 0
+    axes.set_xticks(range(len(names)), names, rotation=turned, fontsize=size, color=INK)
     axes.set_yticks(range(len(rows)), [names[row] for row in rows], fontsize=size, color=INK)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
