@@ -30,7 +30,7 @@ def test_train_and_evaluate(forks, tmp_path):
     assert measured["worst_case_accuracy"] <= robust
     judged, file = measured["judged"], run / "checkpoints" / "best.keras"
     assert judged["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    expected = {"method": "rlfat_p", "network": "small_cnn", "training_data": "digits", "epochs": 1,
+    expected = {"method": "rlfat_p", "network": "wrn-10-1", "training_data": "digits", "epochs": 1,
                 "file": "best.keras"}  # fmt: skip
     assert {key: judged[key] for key in expected} == expected
     assert judged["parameters"] > 1000 and "epsilon=" in judged["training_attack"]
