@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from rlfat_tf.evaluation.over_seeds import Estimate
 from rlfat_tf.evaluation.report.plots import COLOURS, FAINT, INK, MARKERS, new_figure
-from studies.estimates import Estimate
 
 WIDTH = 3.8  # inches, on which 9 points are some 12 pixels of a phone
 Line = Sequence[tuple[float, float]]

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from rlfat_tf.evaluation import over_seeds
 from rlfat_tf.storage.files import write_text
-from studies import estimates, figures, results, tables
+from studies import figures, results, tables
 from studies.catalogue import STUDIES
 from studies.runs import Folders, Look, Study
 from studies.tables import Finished
@@ -93,7 +94,7 @@ def _by_minutes(name: str, study: Study, finished: Finished) -> Any:
     points = {}
     for recipe in found:
         correct = finished.correct(recipe, finished.seeds(recipe), "best", "autoattack")
-        points[recipe[1]] = float(budgets[recipe] or 0), estimates.of_accuracy(correct)
+        points[recipe[1]] = float(budgets[recipe] or 0), over_seeds.accuracy(correct)
     return figures.against_minutes(points)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from studies import bits, estimates, results
-from studies.estimates import Estimate, Table
+from rlfat_tf.evaluation import over_seeds
+from rlfat_tf.evaluation.over_seeds import Estimate, Table
+from studies import bits, results
 from studies.runs import Folders, Look, Recipe, Run, Study
 
 MEASURED = {"clean": "clean", "pgd": "PGD-20", "cw": "CW", "autoattack": "AutoAttack"}
@@ -76,7 +77,7 @@ def accuracies(name: str, finished: Finished) -> str:
         seeds = finished.seeds(recipe)
         for checkpoint in CHECKPOINTS:
             cells = [
-                accuracy(estimates.of_accuracy(finished.correct(recipe, seeds, checkpoint, key)))
+                accuracy(over_seeds.accuracy(finished.correct(recipe, seeds, checkpoint, key)))
                 for key in MEASURED
             ]
             minutes = f"{finished.minutes(recipe):.0f}"
@@ -93,9 +94,9 @@ def differences(name: str, study: Study, finished: Finished) -> str:
         for checkpoint in CHECKPOINTS if seeds else ():
             cells = [
                 difference(
-                    estimates.of_difference(
-                        finished.correct(one, seeds, checkpoint, key).astype(float),
-                        finished.correct(other, seeds, checkpoint, key).astype(float),
+                    over_seeds.difference(
+                        finished.correct(one, seeds, checkpoint, key),
+                        finished.correct(other, seeds, checkpoint, key),
                     )
                 )
                 for key in MEASURED
@@ -113,8 +114,8 @@ def gaps(name: str, finished: Finished) -> str:
         seeds = finished.seeds(recipe)
         strong = finished.correct(recipe, seeds, "best", "autoattack").astype(float)
         weak = finished.correct(recipe, seeds, "best", "pgd")[:, : strong.shape[1]].astype(float)
-        cells = [accuracy(estimates.of_accuracy(part)) for part in (weak, strong)]
-        gap = difference(estimates.of_difference(weak, strong))
+        cells = [accuracy(over_seeds.accuracy(part)) for part in (weak, strong)]
+        gap = difference(over_seeds.mean(weak - strong))
         rows.append([label(recipe, name), *cells, gap, str(strong.shape[1])])
     header = ["recipe, best checkpoint", "PGD-20, %", "AutoAttack, %", "gap, points", "examples"]
     return table(header, rows)
