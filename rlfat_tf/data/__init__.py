@@ -23,6 +23,7 @@ from rlfat_tf.data.pipeline import evaluation_batches, steps_per_epoch, training
 from rlfat_tf.data.reading import Options
 from rlfat_tf.data.rows import Rows, open_rows, open_several
 from rlfat_tf.data.source import Pixels, Source, Stored
+from rlfat_tf.data.subset import subset
 
 DATASETS: dict[str, Callable[[Options], DataSet]] = {
     "digits": digits.load,
@@ -144,5 +145,6 @@ __all__ = [
     "split",
     "split_end",
     "steps_per_epoch",
+    "subset",
     "training_batches",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 
 from rlfat_tf import data
 from rlfat_tf.core.errors import warn
+from rlfat_tf.data.subset import stratified
 from rlfat_tf.data.view import View
 from rlfat_tf.models import zoo
 from rlfat_tf.run.config import TrainConfig
@@ -199,7 +200,7 @@ def load_for_evaluation(
         str(config.dataset),
         data_dir=config.data_dir,
         download=config.download,
-        test_examples=config.test_examples,
+        test_examples=config.test_examples if config.test_subset == "first" else None,
         image_size=config.image_size,
         skip_unreadable=bool(config.skip_unreadable),
         background=config.background or "white",
@@ -250,6 +251,43 @@ def _class_names(path: str) -> Sequence[str] | None:
         if (assets / CLASS_NAMES).is_file():
             return (assets / CLASS_NAMES).read_text(encoding="utf-8").splitlines()
     return None
+
+
+def chosen_examples(
+    config: EvalConfig, data_set: data.DataSet
+) -> tuple[data.Source, np.ndarray, dict[str, Any]]:
+    """Returns the test examples that an evaluation is of.
+
+    Warns where the first examples leave classes out that they should hold: that is how examples
+    look which are sorted by class.
+
+    Args:
+        config: The evaluation, completed.
+        data_set: From :func:`load_for_evaluation`.
+
+    Returns:
+        The examples, their numbers in the test part, and what a report says of the choice: nothing
+        if all examples are taken.
+
+    Raises:
+        ValueError: If there are not so many examples.
+    """
+    test, count = data_set.test, config.test_examples
+    if count is None:
+        return test, np.arange(len(test)), {}
+    if config.test_subset == "stratified":
+        numbers = stratified(test.labels, count, config.subset_seed)
+        said = {"how": "stratified", "seed": config.subset_seed, "of": len(test)}
+        return test.take(numbers), numbers, {"test_subset": said}
+    held = np.bincount(test.labels, minlength=data_set.num_classes) > 0
+    # Ten a class: of a random order the chance to miss a given one is e^-10.
+    if len(test) >= 10 * data_set.num_classes and not held.all():
+        missing = [data_set.class_names[label] for label in np.flatnonzero(~held)]
+        warn(
+            f"The first {len(test)} test examples hold none of the classes {shortened(missing)}. "
+            "Are the examples sorted by class? --test_subset=stratified takes of every class."
+        )
+    return test, np.arange(len(test)), {"test_subset": {"how": "first"}}
 
 
 def match_classes(data_set: data.DataSet, class_names: Sequence[str]) -> data.DataSet:

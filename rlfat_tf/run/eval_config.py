@@ -13,6 +13,7 @@ from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS
 from rlfat_tf.data.memory import MEMORY
 from rlfat_tf.data.reading import BACKGROUNDS
+from rlfat_tf.data.subset import SUBSETS
 from rlfat_tf.data.view import VIEWS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
@@ -76,7 +77,15 @@ class EvalConfig:
         "Colour behind transparent pixels of a folder's images; default: the run's, or white.",
         choices=BACKGROUNDS,
     )
-    test_examples: int | None = option(None, "Use the first N test examples only.")
+    test_examples: int | None = option(None, "Use N test examples only, see --test_subset.")
+    test_subset: str = option(
+        "first",
+        "Which: the first, or a sample that holds every class in proportion.",
+        choices=SUBSETS,
+    )
+    subset_seed: int = option(
+        0, "Seed of the stratified sample, not of the run: it stays the same."
+    )
     batch_size: int = option(128, "Examples attacked at once; changes speed, not results.")
     seed: int | None = option(None, "Seed of the attacks; default: the run's.")
     # By what.
@@ -105,7 +114,9 @@ class EvalConfig:
         None, f"Of the version custom, joined by commas: {', '.join(COMPONENTS)}."
     )
     source_model: str | None = option(
-        None, "Of transfer: the model on which examples are made (run, .keras or SavedModel)."
+        None,
+        "Of transfer: the model on which examples are made (run, .keras or SavedModel); of "
+        "several, joined by commas, the mean of their logits.",
     )
     cascade: bool = option(
         False,
@@ -127,6 +138,9 @@ class EvalConfig:
     pictures: bool = option(True, "Whether to draw pictures and measure what they show.")
     compare: str | None = option(
         None, "Further models (runs, .keras, SavedModels; joined by commas) in salience maps."
+    )
+    against: str | None = option(
+        None, "Folder of another report, which this one is compared with, example by example."
     )
     brightness: tuple[float, ...] = option(
         (-0.3, -0.15, 0.15, 0.3), "Brightness shifts at which loss sensitivity is measured."
@@ -175,6 +189,10 @@ class EvalConfig:
         if self.norm == "l2" and self.inference is not None:
             raise ValueError(
                 "--inference needs --norm=linf: epsilon is also the length of the transform's step."
+            )
+        if self.test_subset != "first" and self.test_examples is None:
+            raise ValueError(
+                f"--test_subset={self.test_subset} also needs --test_examples: how many to choose."
             )
         if self.protocol == "paper" and self.workdir is None:
             raise ValueError("--protocol=paper needs --workdir: its steps are those of the run.")

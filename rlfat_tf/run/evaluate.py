@@ -14,13 +14,25 @@ import tensorflow as tf
 
 from rlfat_tf.evaluation import adaptive
 from rlfat_tf.evaluation.classifier import load_classifier
+from rlfat_tf.evaluation.comparison import against
+from rlfat_tf.evaluation.ensemble import ensemble
 from rlfat_tf.evaluation.evaluate import make_runner, run_plan
+from rlfat_tf.evaluation.evaluated import (
+    Conditions,
+    Evaluated,
+    conditions_of,
+    configured,
+    read_evaluated,
+    refuse_unlike,
+)
 from rlfat_tf.evaluation.examples import as_arrays
-from rlfat_tf.evaluation.plan import make_plan
+from rlfat_tf.evaluation.plan import Plan, is_bounded, make_plan
 from rlfat_tf.evaluation.records import write_examples
 from rlfat_tf.evaluation.report import evidence
+from rlfat_tf.evaluation.report.against import difference_bars, show_comparison
 from rlfat_tf.evaluation.report.table import radius_text
 from rlfat_tf.evaluation.report.writing import refuse_to_replace, show, write_report
+from rlfat_tf.evaluation.runner import AttackRunner
 from rlfat_tf.evaluation.watching import Standing
 from rlfat_tf.methods.inference import FORMS
 from rlfat_tf.run import dataset
@@ -30,6 +42,7 @@ from rlfat_tf.run.judged import judged_facts
 from rlfat_tf.storage import checkpoint
 
 EVERY = 4.0  # seconds between two lines, where no line renews itself
+THESE = "this evaluation", "the report of --against"
 PICTURED = 256  # examples whose adversarial images are kept, for pictures and sensitivity
 
 
@@ -51,6 +64,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     config = config.completed()
     if not config.overwrite:
         refuse_to_replace(config.folder, dataclasses.asdict(config))
+    other = None if config.against is None else read_evaluated(config.against)
     classifier = load_classifier(config.path, config.checkpoint)
     named = (config.compare or "").split(",") if config.pictures else []
     others = [load_classifier(path) for path in named if path]
@@ -58,12 +72,14 @@ def run(config: EvalConfig) -> dict[str, Any]:
     if config.inference is not None:
         defended = checkpoint.load(config.path, config.checkpoint)
         adaptive.check_discriminator(defended)
-    source = None if config.source_model is None else load_classifier(config.source_model)
+    sources = [load_classifier(path) for path in (config.source_model or "").split(",") if path]
+    source = ensemble(sources) if sources else None
     norm = str(config.norm)
     plan = make_plan(config.attacks, config.epsilon or (), norm, config.settings(source))
     data_set = dataset.load_for_evaluation(config, classifier.image_shape)
-    images, labels = as_arrays(data_set.test)
-    show_evaluation_header(config, len(data_set.test))
+    test, numbers, chosen = dataset.chosen_examples(config, data_set)
+    images, labels = as_arrays(test)
+    show_evaluation_header(config, len(test))
     runner = make_runner(
         classifier,
         images,
@@ -75,6 +91,8 @@ def run(config: EvalConfig) -> dict[str, Any]:
         keep=PICTURED if config.pictures else 0,
         on_progress=ProgressLine(),
     )
+    if other is not None:
+        refuse_unlike(_conditions(runner, plan, config), conditions_of(other), THESE)
     names = _names(data_set.class_names, runner.classes)
     found, examples = run_plan(
         runner,
@@ -86,9 +104,11 @@ def run(config: EvalConfig) -> dict[str, Any]:
         limits=config.limits,
         class_names=names,
     )
+    examples = dataclasses.replace(examples, index=numbers)
     report = {
         **found,
         "judged": judged_facts(config, classifier),
+        **chosen,
         "dataset": config.dataset,
         "data": dict(data_set.content),
         "batch_size": config.batch_size,
@@ -110,6 +130,8 @@ def run(config: EvalConfig) -> dict[str, Any]:
             seed=config.seed or 0,
             on_progress=ProgressLine(),
         )
+    if other is not None:
+        report["against"] = against(Evaluated(config.path, report, examples), other)
     figures = {}
     if config.pictures:
         report.update(
@@ -123,9 +145,13 @@ def run(config: EvalConfig) -> dict[str, Any]:
             )
         )
         figures = evidence.draw(runner, report, names, others)
+        if other is not None:
+            figures["against"] = difference_bars(report["against"])
     write_examples(examples, config.folder)
     path = write_report(report, config.folder, figures)
     print(f"\n{show(report)}")
+    if "against" in report:
+        print(f"\n{show_comparison(report['against'])}")
     if "inference" in report:
         print(f"\n{adaptive.show_forms(report['inference'])}")
     print(f"\nReport: {path}")
@@ -135,6 +161,20 @@ def run(config: EvalConfig) -> dict[str, Any]:
 def _names(names: Sequence[str], classes: int) -> list[str]:
     """Returns a name for each class of the model, which may know others than the data set has."""
     return [*names[:classes], *map(str, range(len(names), classes))]
+
+
+def _conditions(runner: AttackRunner, plan: Plan, config: EvalConfig) -> Conditions:
+    """Returns what another report must have in common with this one, before anything is run."""
+    epsilon, attacks = plan[0]
+    examples = len(runner.labels)
+    found = {
+        name: (
+            configured(repr(attack), min(config.limits.get(name, examples), examples)),
+            is_bounded(attack),
+        )
+        for name, attack in attacks.items()
+    }
+    return Conditions(runner.progress.identity["data"], config.norm, epsilon, found)
 
 
 class ProgressLine:

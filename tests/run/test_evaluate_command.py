@@ -1,5 +1,6 @@
 """What ``eval.py`` refuses before any attack runs, and which reports it writes over."""
 
+import dataclasses
 import hashlib
 import html
 import json
@@ -7,11 +8,13 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from rlfat_tf import data, evaluation
 from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation import read_examples
-from rlfat_tf.run import cli
+from rlfat_tf.run import cli, dataset
 from rlfat_tf.run import evaluate as command
 from rlfat_tf.run.eval_config import EvalConfig
 
@@ -121,3 +124,53 @@ def test_pictures_belong_to_the_headline_and_come_later_too(net, tmp_path):
     assert later["sensitivity"] == several["sensitivity"]
     values = {name: found[0]["value"] for name, found in later["sensitivity"]["gamma"].items()}
     assert values["fgsm"] != pytest.approx(values["clean"], rel=1e-3)
+
+
+def test_a_report_is_compared_with_another(net, tmp_path, monkeypatch, capsys):
+    sample = {"test_subset": "stratified", "test_examples": 40}
+    command.run(config(net, tmp_path / "one", **sample, attacks="fgsm"))
+    keras.utils.set_random_seed(1)
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save(tmp_path / "other.keras")
+    other = config(str(tmp_path / "other.keras"), tmp_path / "other", **sample, attacks="fgsm")
+    report = command.run(dataclasses.replace(other, against=str(tmp_path / "one")))
+    assert list(report["against"]["by"]) == ["clean", "fgsm", "worst_case"]
+    found = evaluation.compare(tmp_path / "other", tmp_path / "one", under="fgsm")
+    del found["caveats"]
+    assert report["against"]["by"]["fgsm"] == found
+    shown = capsys.readouterr().out
+    assert "against" in shown and "of 1 point you need" in shown and "seed of training" in shown
+    page = (tmp_path / "other" / "report.html").read_text()
+    assert "Compared with net.keras" in page and str(tmp_path) not in page.split("<pre>")[0]
+    assert report["test_subset"] == {"how": "stratified", "seed": 0, "of": 360}
+    index = evaluation.read_examples(tmp_path / "other").index
+    labels = data.load("digits").test.labels
+    assert np.bincount(labels[index]).tolist() == [4] * 10
+    monkeypatch.setattr(command, "run_plan", lambda *_, **__: pytest.fail("an attack ran"))
+    for changes, message in (
+        ({"subset_seed": 1}, "checksum of the examples is .* in this evaluation"),
+        ({"attacks": "fgsm,pgd"}, "attack pgd is PGD.* in this evaluation and not there in the"),
+        ({"against": str(tmp_path)}, "no .*report.json"),
+    ):
+        wrong = {"against": str(tmp_path / "one"), "report_dir": str(tmp_path / "new"), **changes}
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            command.run(dataclasses.replace(other, **wrong))
+
+
+def test_the_choice_of_examples(net, tmp_path):
+    with pytest.raises(ValueError, match="also needs --test_examples"):
+        config(net, tmp_path, test_subset="stratified", test_examples=None)
+    data_set = data.load("digits", test_examples=120)
+    order = np.argsort(data_set.test.labels, kind="stable")[:100]
+    in_order = dataclasses.replace(data_set, test=data_set.test.take(order))
+    with pytest.warns(UserWarning, match="hold none of the classes .*9.*stratified"):
+        dataset.chosen_examples(config(net, tmp_path, test_examples=100), in_order)
+    mixed = dataclasses.replace(data_set, test=data_set.test.take(slice(100)))
+    test, numbers, said = dataset.chosen_examples(config(net, tmp_path, test_examples=100), mixed)
+    assert len(test) == 100 and numbers.tolist() == list(range(100))
+    assert said == {"test_subset": {"how": "first"}}
+    old = {**dataclasses.asdict(config(net, tmp_path))}
+    del old["test_subset"], old["subset_seed"]  # as written before there was a choice
+    (tmp_path / "report.json").write_text(json.dumps({"config": old}))
+    with pytest.raises(ValueError, match="test_subset is 'first' there and 'stratified' here"):
+        command.run(config(net, tmp_path, test_subset="stratified"))

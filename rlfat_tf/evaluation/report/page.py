@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from rlfat_tf.core.types import Report
+from rlfat_tf.evaluation.report.against import against_section
 from rlfat_tf.evaluation.report.html_parts import (
     document,
     escaped,
@@ -39,6 +40,8 @@ CAPTIONS = {
     "classes": "Accuracy of the classes: pale on clean images, full in the worst case, with 95% "
     "confidence intervals that hold for all classes together.",
     "confusion": "Which class is taken for which, in per cent of the images of a class",
+    "against": "Differences in points with 95% confidence intervals; grey where the interval holds "
+    "zero.",
     "curve": "Robust accuracy for each radius ε.",
     "adversarial": "Clean images, their perturbations (enlarged) and the adversarial images. The "
     "prediction of the model stands above each image.",
@@ -95,6 +98,7 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
         judged_section(report.get("judged", {})),
         section(f"Attacks{at}", about, placed["attacks"], *_attacks(report)),
         class_section(report, placed["classes"], placed["confusion"]),
+        against_section(report, placed["against"]),
         section("Inference transform", ABOUT_INFERENCE, _inference(report.get("inference", {}))),
         section("Robust accuracy by radius", "", placed["curve"], _curve(report)),
         section("Adversarial examples", "", placed["adversarial"]),

@@ -30,7 +30,8 @@ from rlfat_tf.storage.reading import Damaged, read_json
 
 # Of a configuration: what changes no figure, and where the model is.
 PRESENTATION = ("data_dir", "download", "memory", "cache_dir", "batch_size", "report_dir",
-                "overwrite", "checks", "pictures", "compare", "brightness", "gamma")  # fmt: skip
+                "overwrite", "checks", "pictures", "compare", "against", "brightness",
+                "gamma")  # fmt: skip
 PATHS = ("workdir", "model_path")
 # A list of numbers, such as a row of a matrix, over several lines. No text of JSON holds a line's
 # end, so it is none of these.
@@ -95,6 +96,7 @@ def refuse_to_replace(folder: str | Path, config: Report) -> None:
         return
     if not isinstance(there, dict):
         return  # none of the command's
+    there = {"test_subset": "first", **there}  # what it was before there was a choice
     ignored = PRESENTATION if config["report_dir"] is not None else (*PRESENTATION, *PATHS)
     lost = [
         f"{name} is {given(there[name])} there and {given(here)} here"

@@ -1,0 +1,110 @@
+"""Every classifier on the examples of every other, and several as one source."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlfat_tf import attacks, evaluation
+from rlfat_tf.evaluation.classifier import Classifier
+from tests import reference
+
+IMAGES, _, _ = reference.images_and_labels(90, seed=1)
+FLAT = IMAGES.reshape(len(IMAGES), -1)
+WEIGHTS = {
+    name: np.random.default_rng(seed).normal(size=(FLAT.shape[1], 2)).astype(np.float32)
+    for name, seed in (("a", 0), ("b", 1))
+}
+WEIGHTS["b"] += WEIGHTS["a"]  # they have something in common
+LABELS = np.argmax((FLAT - 0.5) @ (WEIGHTS["a"] + WEIGHTS["b"]), -1).astype(np.int32)
+STEP = attacks.FGSM(epsilon=0.05)
+
+
+def linear(name, sign=1.0):
+    """A linear classifier; with sign -1 its gradient points the wrong way, its logits are right."""
+
+    def logits(images):
+        flat = tf.reshape(images, [-1, FLAT.shape[1]]) - 0.5
+        found = flat @ WEIGHTS[name]
+        return tf.stop_gradient((1 - sign) * found) + sign * found
+
+    return logits
+
+
+def right(name, images):
+    return np.argmax((images.reshape(len(images), -1) - 0.5) @ WEIGHTS[name], -1) == LABELS
+
+
+def made_on(name):
+    """FGSM of a linear classifier of two classes: every pixel towards the other class."""
+    weights = WEIGHTS[name]
+    towards = np.sign((weights[:, 1] - weights[:, 0])[None] * np.where(LABELS == 0, 1, -1)[:, None])
+    return np.clip(IMAGES + 0.05 * towards.reshape(IMAGES.shape), 0, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def found():
+    models = {name: linear(name) for name in WEIGHTS}
+    return evaluation.transfer_matrix(models, (IMAGES, LABELS), STEP, batch_size=32)
+
+
+def test_the_matrix_is_that_of_the_definition(found):
+    assert found["names"] == ["a", "b"] and found["examples"] == 90
+    for target in WEIGHTS:
+        clean = right(target, IMAGES)
+        assert found["clean"][target] == pytest.approx(clean.mean())
+        for source in WEIGHTS:
+            robust = clean & right(target, made_on(source))
+            assert found["robust"][source][target] == pytest.approx(robust.mean())
+            success = 1 - robust.sum() / clean.sum()
+            assert found["success"][source][target] == pytest.approx(success)
+    assert found["robust"]["a"]["a"] < found["robust"]["b"]["a"] < found["clean"]["a"]
+    assert found["warnings"] == [] and "all examples" in found["convention"]
+
+
+def test_the_diagonal_is_what_an_evaluation_finds(found):
+    report = evaluation.evaluate(
+        linear("a"), (IMAGES, LABELS), attacks={"fgsm": STEP}, checked=False
+    )
+    assert report["worst_case_accuracy"] == pytest.approx(found["robust"]["a"]["a"])
+
+
+def test_masked_gradients_are_a_finding():
+    models = {"honest": linear("a"), "masked": linear("a", sign=-1.0)}
+    with pytest.warns(UserWarning, match="made on honest leave .* of masked robust"):
+        found = evaluation.transfer_matrix(models, (IMAGES, LABELS), STEP)
+    assert [w["check"] for w in found["warnings"]] == ["black-box"]
+    assert found["robust"]["honest"]["masked"] == pytest.approx(found["robust"]["honest"]["honest"])
+    assert found["robust"]["masked"]["masked"] == pytest.approx(found["clean"]["masked"])
+
+
+def test_an_ensemble_has_the_mean_of_the_logits():
+    both = evaluation.ensemble([linear(name) for name in WEIGHTS])
+    expected = (FLAT - 0.5) @ (WEIGHTS["a"] + WEIGHTS["b"]) / 2
+    np.testing.assert_allclose(both.logits_fn(IMAGES), expected, atol=1e-5)
+    transfer = attacks.Transfer(attack=STEP, source=both)
+    report = evaluation.evaluate(
+        linear("a"), (IMAGES, LABELS), attacks={"transfer": transfer}, checked=False
+    )
+    weights = WEIGHTS["a"] + WEIGHTS["b"]
+    WEIGHTS["mean"] = weights
+    robust = right("a", IMAGES) & right("a", made_on("mean"))
+    del WEIGHTS["mean"]
+    assert report["worst_case_accuracy"] == pytest.approx(robust.mean())
+    assert "mean of logits, logits" in report["attacks"]["transfer"]["attack"]
+
+
+def test_what_does_not_fit_is_refused():
+    data = IMAGES, LABELS
+    with pytest.raises(ValueError, match="at least two models"):
+        evaluation.transfer_matrix({"a": linear("a")}, data, STEP)
+    with pytest.raises(TypeError, match="Expected an attack"):
+        evaluation.transfer_matrix({"a": linear("a"), "b": linear("b")}, data, "pgd")
+    more = Classifier(lambda images: tf.zeros([len(images), 3]), "three")
+    with pytest.raises(ValueError, match="same classes; received {'logits': 2, 'three': 3}"):
+        evaluation.transfer_matrix({"a": linear("a"), "b": more}, data, STEP)
+    sizes = [Classifier(more.logits_fn, str(side), (side, side, 1)) for side in (8, 9)]
+    with pytest.raises(ValueError, match=r"same images.*'8': '\(8, 8, 1\)', '9'"):
+        evaluation.ensemble(sizes)
+    with pytest.raises(ValueError, match="at least one classifier"):
+        evaluation.ensemble([])
+    assert evaluation.ensemble([more]) is more
