@@ -94,6 +94,29 @@ _SHORT: Flags = {
     "awp": "0.005",
     "awp_warmup": "15",
 }
+_SYNTHETIC: Flags = {
+    **SGD,
+    "model": "preact_resnet18-silu",
+    "normalize": "cifar10",
+    "validation_examples": "1024",
+    "extra_data": "cifar10_ddpm.npz",
+    "extra_share": "0.7",
+    "extra_label_smoothing": "0.1",
+    "epochs": "120",
+    "batch_size": "1024",
+    "learning_rate": "0.4",
+    "lr_schedule": "cosine:warmup=3",
+    "nesterov": "true",
+    "decay_exclude": "batch_norm",
+    "ema": "0.995",
+    "ema_statistics": "raw",
+    "attack_bn": "batch",
+}
+_GENERATED = (
+    "First the images: cifar10_ddpm.npz, which the authors give away (the repository "
+    "google-deepmind/deepmind-research, adversarial_robustness), in the working folder; or others.",
+    "An epoch is one of the real images: 120 of them are 400 of 50,000 images in all.",
+)
 
 
 FRAMES = {
@@ -196,6 +219,32 @@ FRAMES = {
         ),
         _SHORT,
     ),
+    "cifar10_trades_synthetic": Frame(
+        "trades",
+        "with a million generated images",
+        (
+            *_GENERATED,
+            'Source: Rebuffi et al., "Data Augmentation Can Improve Robustness", NeurIPS 2021, and '
+            "the authors' code.",
+        ),
+        _SYNTHETIC,
+        {"trades_lambda": "5", "attack_random_start": "uniform"},
+    ),
+    "cifar10_hat_synthetic": Frame(
+        "hat",
+        "with a million generated images",
+        (
+            *_GENERATED,
+            "Then a helper: python train.py --dataset=cifar10 --method=standard "
+            "--model=preact_resnet18-silu --normalize=cifar10 --epochs=50 --optimizer=sgd "
+            "--learning_rate=0.21 --lr_schedule=onecycle:0.25 --nesterov --weight_decay=5e-4 "
+            "--augment=crop_flip",
+            'Source: Rade & Moosavi-Dezfooli, "Reducing Excessive Margin to Achieve a Better '
+            "Accuracy vs. Robustness Trade-off\", ICLR 2022, and the authors' code.",
+        ),
+        {**_SYNTHETIC, "helper_model": "runs/cifar10_standard"},
+        {"hat_beta": "3.5", "attack_random_start": "uniform"},
+    ),
 }
 
 _BEST = "best checkpoint"
@@ -214,6 +263,8 @@ PUBLISHED = {
     ),
     "cifar10_fgsm_rs": f"77.70 / 41.35; ResNet-18: {PYR}.",
     "cifar10_pgdat_l2": "88.67 / 67.68; PreAct ResNet-18 at 0.5: RobustBench.",
+    "cifar10_trades_synthetic": "83.53 / 56.66; the same network: RobustBench.",
+    "cifar10_hat_synthetic": "86.86 / 57.09; the same network: RobustBench.",
     "cifar10_pgdat_awp_l2": (
         "- / 70.31; PreAct ResNet-18 at 128/255: the authors' AutoAttack log."
     ),
