@@ -11,6 +11,7 @@ from rlfat_tf.evaluation.autoattack import AutoAttack
 from rlfat_tf.evaluation.classes import confusion
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier, load_classifier
 from rlfat_tf.evaluation.comparison import compare
+from rlfat_tf.evaluation.corruptions import evaluate_corruptions
 from rlfat_tf.evaluation.ensemble import ensemble
 from rlfat_tf.evaluation.evaluate import evaluate
 from rlfat_tf.evaluation.measures.saliency import smooth_grad
@@ -37,6 +38,7 @@ __all__ = [
     "examples_for_difference",
     "examples_for_interval",
     "holm",
+    "evaluate_corruptions",
     "load_classifier",
     "loss_sensitivity",
     "mcnemar",

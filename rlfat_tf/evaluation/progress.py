@@ -94,6 +94,7 @@ class EvaluationProgress:
 
     Attributes:
         identity: What the evaluation is of.
+        folder: Where its progress is; None for memory only.
         predictions: The classes predicted of all examples as they are, -1 for no class; None until
             they are known. They are kept, because a classifier that draws at random would give
             other examples to the attacks when the evaluation goes on.
@@ -112,9 +113,9 @@ class EvaluationProgress:
     def __init__(self, folder: Path | None, identity: dict[str, Any], known: KnownClassifiers):
         self.predictions: list[int] | None = None
         self.identity, self._known = identity, known
-        self._folder = None if folder is None else folder / _digest(json.dumps(identity))
+        self.folder = None if folder is None else folder / _digest(json.dumps(identity))
         self._attacks: dict[str, AttackProgress] = {}
-        path = None if self._folder is None else self._folder / FILE
+        path = None if self.folder is None else self.folder / FILE
         if path is not None and path.is_file():
             self._read(path)
 
@@ -141,7 +142,7 @@ class EvaluationProgress:
             trace: Traces the attack. An attack that is not this library's is known by its graph as
                 well, because whoever writes one changes its code as often as its arguments.
         """
-        if self._folder is None:  # nothing is ever found again
+        if self.folder is None:  # nothing is ever found again
             return f"{name} {len(self._attacks)}"
         description = describe(attack, self._known.name_of)
         code = digest(trace()) if names_other_code(description) else ""
@@ -178,7 +179,7 @@ class EvaluationProgress:
 
     def save(self) -> None:
         """Writes everything known but the images, which are written before."""
-        if self._folder is None:
+        if self.folder is None:
             return
         attacks = {key: dataclasses.asdict(value) for key, value in self._attacks.items()}
         state = {
@@ -187,10 +188,10 @@ class EvaluationProgress:
             "predictions": self.predictions,
             "attacks": attacks,
         }
-        write_text(self._folder / FILE, json.dumps(state))
+        write_text(self.folder / FILE, json.dumps(state))
 
     def _images(self, key: str) -> Path | None:
-        return None if self._folder is None else self._folder / f"{key}.npz"
+        return None if self.folder is None else self.folder / f"{key}.npz"
 
 
 def _digest(text: str, data: bytes = b"") -> str:

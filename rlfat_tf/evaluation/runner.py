@@ -47,6 +47,7 @@ class AttackRunner:
     Attributes:
         kept: By name of the attack, adversarial versions of the first examples, float32 NumPy
             [keep, H, W, C]; an example that the attack was not given is in them as it is.
+        batch_size: How many examples are looked at at once.
 
     Args:
         classifier: The classifier to attack.
@@ -75,7 +76,7 @@ class AttackRunner:
         self.images, self.labels = images, labels
         self.progress = progress
         self.kept: dict[str, Any] = {}
-        self._batch_size, self._seed = batch_size, seed
+        self.batch_size, self._seed = batch_size, seed
         self._keep, self._on_progress = keep, on_progress or (lambda *_: None)
         # Traced here, because TensorFlow warns of many functions that are made by the same lines.
         self._predict = tf.function(
@@ -95,8 +96,8 @@ class AttackRunner:
 
     def _batches(self, rows: Array) -> Iterator[Any]:
         """Yields an array in parts of the size of a batch: images on disk are read by then."""
-        for first in range(0, len(rows), self._batch_size):
-            yield rows[first : first + self._batch_size]
+        for first in range(0, len(rows), self.batch_size):
+            yield rows[first : first + self.batch_size]
 
     def clean(self) -> Any:
         """Returns which examples are correctly classified as they are, bool [n]."""
@@ -170,7 +171,7 @@ class AttackRunner:
             tell(0)  # before the graph is made, which takes its time
         while progress.done < len(given):
             begin = time.perf_counter()
-            rows = given[progress.done : progress.done + self._batch_size]
+            rows = given[progress.done : progress.done + self.batch_size]
             judged = step(self.images[rows], self.labels[rows], rows, tell)
             progress.add(rows, judged, self.labels[rows], time.perf_counter() - begin)
             early = rows < size

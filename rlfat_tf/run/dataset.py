@@ -14,8 +14,10 @@ import numpy as np
 
 from rlfat_tf import data
 from rlfat_tf.core.errors import warn
+from rlfat_tf.data.reading import Options
 from rlfat_tf.data.subset import stratified
 from rlfat_tf.data.view import View
+from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles
 from rlfat_tf.models import zoo
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.data_checks import check_classes, shortened, warn_of_classes, warn_of_flip
@@ -211,12 +213,8 @@ def load_for_evaluation(
         cache_dir=config.cache_dir,
     )
     print(where_it_is(data_set), flush=True)
+    data_set = _classes_of_model(config, data_set, config.dataset)
     record = None if config.workdir is None else read_record(Path(config.workdir))
-    names = _class_names(config.path) if record is None else record["class_names"]
-    if names is not None and _numbered(config.dataset, data_set, names):
-        data_set = dataclasses.replace(data_set, num_classes=len(names), class_names=tuple(names))
-    elif names is not None:
-        data_set = match_classes(data_set, names)
     if record is not None and _kind(config.dataset) == _kind(_dataset_of_run(config)):
         there, here = record["content"].get("test"), data_set.content.get("test")
         if here is not None and there not in (None, here):
@@ -226,6 +224,40 @@ def load_for_evaluation(
                 "them."
             )
     return data_set
+
+
+def _classes_of_model(
+    config: EvalConfig, data_set: data.DataSet, dataset: str | None
+) -> data.DataSet:
+    """Numbers classes as the model of an evaluation does, where it is known how."""
+    record = None if config.workdir is None else read_record(Path(config.workdir))
+    names = _class_names(config.path) if record is None else record["class_names"]
+    if names is None:
+        return data_set
+    if _numbered(dataset, data_set, names):
+        return dataclasses.replace(data_set, num_classes=len(names), class_names=tuple(names))
+    return match_classes(data_set, names)
+
+
+def corrupted_by_authors(config: EvalConfig) -> AuthorsFiles:
+    """Opens the folder of corrupted images of an evaluation.
+
+    Raises:
+        FileNotFoundError: If it holds none.
+    """
+    options = Options(
+        test_examples=config.test_examples,
+        image_size=config.image_size,
+        skip_unreadable=bool(config.skip_unreadable),
+        background=config.background or "white",
+        memory=config.memory,
+        view=config.view or "squash",
+    )
+    return AuthorsFiles(
+        str(config.corruption_dir),
+        options,
+        lambda found: _classes_of_model(config, found, "corrupted:"),
+    )
 
 
 def _numbered(dataset: str | None, data_set: data.DataSet, names: Sequence[str]) -> bool:

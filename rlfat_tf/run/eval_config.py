@@ -11,6 +11,7 @@ from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.autoattack import COMPONENTS
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS
+from rlfat_tf.data.corruptions import BENCHMARK, parse
 from rlfat_tf.data.memory import MEMORY
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.data.subset import SUBSETS
@@ -131,6 +132,19 @@ class EvalConfig:
     inference_backward: str = option(
         "bpda", "What attacks that know of the transform differentiate.", choices=BACKWARDS
     )
+    corruptions: str | None = option(
+        None,
+        "Accuracy on corrupted images: benchmark (15), extra (4), all, names or name:severity, "
+        "joined by commas.",
+    )
+    corruption_dir: str | None = option(
+        None,
+        "Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C; default: the test images are corrupted "
+        "here.",
+    )
+    corruption_baseline: str | None = option(
+        None, "Whose errors mCE divides by: the folder of a report, or alexnet for ImageNet-C."
+    )
     # What is reported.
     report_dir: str | None = option(None, "Folder of the report; default: evaluation/ of the run.")
     overwrite: bool = option(False, "Write over the report of another configuration.")
@@ -162,6 +176,20 @@ class EvalConfig:
             if field.metadata.get("check") and value is not None:
                 field.metadata["check"](self, f"--{field.name}", value)
         suite.parse(self.attacks)
+        if self.corruptions is not None:
+            cells = parse(self.corruptions)
+            if self.corruption_baseline is not None and not set(BENCHMARK) <= {
+                name for name, _ in cells
+            }:
+                raise ValueError(
+                    "--corruption_baseline needs all 15 corruptions of the benchmark: "
+                    "--corruptions=benchmark or all."
+                )
+        elif self.corruption_dir is not None or self.corruption_baseline is not None:
+            raise ValueError(
+                "--corruption_dir and --corruption_baseline need --corruptions: "
+                "--corruptions=benchmark, for instance."
+            )
         for name in ("image_size", "test_examples", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

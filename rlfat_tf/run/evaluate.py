@@ -12,9 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.data.corruptions import parse
 from rlfat_tf.evaluation import adaptive
 from rlfat_tf.evaluation.classifier import load_classifier
 from rlfat_tf.evaluation.comparison import against
+from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, MadeHere
+from rlfat_tf.evaluation.corruptions import baseline_of, run_corruptions
 from rlfat_tf.evaluation.ensemble import ensemble
 from rlfat_tf.evaluation.evaluate import make_runner, run_plan
 from rlfat_tf.evaluation.evaluated import (
@@ -76,6 +79,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     source = ensemble(sources) if sources else None
     norm = str(config.norm)
     plan = make_plan(config.attacks, config.epsilon or (), norm, config.settings(source))
+    authors = None if config.corruption_dir is None else dataset.corrupted_by_authors(config)
     data_set = dataset.load_for_evaluation(config, classifier.image_shape)
     test, numbers, chosen = dataset.chosen_examples(config, data_set)
     images, labels = as_arrays(test)
@@ -94,6 +98,12 @@ def run(config: EvalConfig) -> dict[str, Any]:
     if other is not None:
         refuse_unlike(_conditions(runner, plan, config), conditions_of(other), THESE)
     names = _names(data_set.class_names, runner.classes)
+    corrupted: MadeHere | AuthorsFiles | None = None
+    reference: Any = None
+    if config.corruptions is not None:
+        corrupted = authors or MadeHere(images, labels, config.seed or 0)
+        if config.corruption_baseline is not None:
+            reference = baseline_of(config.corruption_baseline, corrupted.kind)
     found, examples = run_plan(
         runner,
         plan,
@@ -132,6 +142,14 @@ def run(config: EvalConfig) -> dict[str, Any]:
         )
     if other is not None:
         report["against"] = against(Evaluated(config.path, report, examples), other)
+    if corrupted is not None:
+        report["corruptions"] = run_corruptions(
+            runner,
+            corrupted,
+            parse(str(config.corruptions)),
+            baseline=reference,
+            on_progress=ProgressLine("right"),
+        )
     figures = {}
     if config.pictures:
         report.update(
@@ -147,6 +165,8 @@ def run(config: EvalConfig) -> dict[str, Any]:
         figures = evidence.draw(runner, report, names, others)
         if other is not None:
             figures["against"] = difference_bars(report["against"])
+        if corrupted is not None:
+            figures["corruptions"] = evidence.draw_corruptions(corrupted, report["corruptions"])
     write_examples(examples, config.folder)
     path = write_report(report, config.folder, figures)
     print(f"\n{show(report)}")
@@ -180,8 +200,8 @@ def _conditions(runner: AttackRunner, plan: Plan, config: EvalConfig) -> Conditi
 class ProgressLine:
     """Prints how far an attack is: one line that renews itself, or a line every few seconds."""
 
-    def __init__(self) -> None:
-        self._shown, self._live = 0.0, sys.stderr.isatty()
+    def __init__(self, counted: str = "still robust") -> None:
+        self._counted, self._shown, self._live = counted, 0.0, sys.stderr.isatty()
 
     def __call__(self, standing: Standing) -> None:
         """Tells of an attack."""
@@ -190,16 +210,18 @@ class ProgressLine:
             return
         self._shown = now
         start, end = ("\r", "\033[K" + "\n" * last) if self._live else ("", "\n")
-        print(f"{start}{progress_text(standing)}", end=end, file=sys.stderr, flush=True)
+        print(
+            f"{start}{progress_text(standing, self._counted)}", end=end, file=sys.stderr, flush=True
+        )
 
 
-def progress_text(standing: Standing) -> str:
-    """Returns the line of how far an attack is."""
+def progress_text(standing: Standing, counted: str = "still robust") -> str:
+    """Returns the line of how far an attack is, or what else counts examples."""
     name, attack, done, total, robust, seconds, passes = standing
     epsilon = getattr(attack, "epsilon", None)
     if epsilon is not None:
         name += f", epsilon {radius_text(epsilon, getattr(attack, 'norm', 'linf'))}"
-    parts = [f"{name:<34} {done:>6}/{total} examples", f"{robust} still robust"]
+    parts = [f"{name:<34} {done:>6}/{total} examples", f"{robust} {counted}"]
     if passes:
         parts.append(f"in its batch after {passes:,} passes")
     parts.append(f"{seconds:.0f} s")

@@ -32,6 +32,7 @@ COMMANDS: dict[type, tuple[str, dict[str, str]]] = {
         {
             "workdir": "What is evaluated, on what",
             "attacks": "The attacks",
+            "corruptions": "Corruptions",
             "report_dir": "The report",
         },
     ),

@@ -76,7 +76,8 @@ def disk(radius: float, deviation: float) -> Array:
         deviation: Of the Gaussian, which is cut to 3 by 3 pixels, of a radius above 8 to 5 by 5.
 
     Returns:
-        [2 r + 1, 2 r + 1] with r = 8, or the radius if that is larger; its sum is 1.
+        [2 r + 1, 2 r + 1] with r = 8, or the radius if that is larger. The sum is 1,
+        of a radius above 8 as published 1.01: smoothing mirrors a disk that fills the kernel.
     """
     half, smoothed = (8, 1) if radius <= 8 else (int(radius), 2)
     steps = np.arange(-half, half + 1)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from rlfat_tf.core.types import Images
+from rlfat_tf.core.types import Images, Report
 from rlfat_tf.evaluation.classifier import Classifier
+from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, MadeHere
 from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
 from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
-from rlfat_tf.evaluation.report import class_plots, pictures, plots
+from rlfat_tf.evaluation.report import class_plots, corruptions, pictures, plots
 from rlfat_tf.evaluation.report.table import broken_by, is_bounded
 from rlfat_tf.evaluation.runner import AttackRunner
 
@@ -128,6 +129,16 @@ def draw(
     if report.get("sensitivity"):
         figures["sensitivity"] = plots.sensitivity_lines(report["sensitivity"])
     return figures
+
+
+def draw_corruptions(examples: MadeHere | AuthorsFiles, found: Report) -> Any:
+    """Draws the first example under the corruptions of a report."""
+    strips = []
+    for name, entry in found["by_corruption"].items():
+        cells = [examples.cell(name, severity) for severity in entry["severities"]]
+        some = np.concatenate([cell.pixels(slice(1)) for cell in cells])
+        strips.append((name, some))
+    return corruptions.grid(strips)
 
 
 def _kept(runner: AttackRunner, report: dict[str, Any]) -> tuple[str, Any] | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from rlfat_tf.core.types import Report
+from rlfat_tf.evaluation.report import corruptions
 from rlfat_tf.evaluation.report.against import against_section
 from rlfat_tf.evaluation.report.html_parts import (
     document,
@@ -45,6 +46,7 @@ CAPTIONS = {
     "curve": "Robust accuracy for each radius ε.",
     "adversarial": "Clean images, their perturbations (enlarged) and the adversarial images. The "
     "prediction of the model stands above each image.",
+    "corruptions": "One image under every corruption, from the mildest severity to the strongest.",
     "salience": "Salience maps (SmoothGrad): how strongly each pixel influences the logit of the "
     "true class.",
     "block_shuffle": "Random Block Shuffle: an image, the same with its horizontal strips "
@@ -102,6 +104,7 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
         section("Inference transform", ABOUT_INFERENCE, _inference(report.get("inference", {}))),
         section("Robust accuracy by radius", "", placed["curve"], _curve(report)),
         section("Adversarial examples", "", placed["adversarial"]),
+        _corruptions(report.get("corruptions"), placed["corruptions"]),
         section("Salience maps", "", placed["salience"]),
         section(
             "Local features",
@@ -204,6 +207,14 @@ def _shuffled(accuracies: Mapping[str, float]) -> str:
     found = sorted((int(count), accuracy) for count, accuracy in accuracies.items())
     rows = [("", f"{count} × {count}", percent_text(accuracy)) for count, accuracy in found]
     return table(["blocks", "accuracy"], rows)
+
+
+def _corruptions(found: Report | None, drawn: str) -> str:
+    """Accuracy by corruption and severity."""
+    if found is None:
+        return ""
+    parts = corruptions.html_facts(found), corruptions.html_table(found), drawn
+    return section("Common corruptions", corruptions.about(found), *parts)
 
 
 def _inference(forms: Report) -> str:

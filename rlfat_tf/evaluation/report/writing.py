@@ -14,6 +14,8 @@ import numpy as np
 
 from rlfat_tf.core.errors import given
 from rlfat_tf.core.types import Report
+from rlfat_tf.data.corruptions import parse
+from rlfat_tf.evaluation.report import corruptions
 from rlfat_tf.evaluation.report.page import page
 from rlfat_tf.evaluation.report.plots import png_bytes
 from rlfat_tf.evaluation.report.table import (
@@ -30,8 +32,8 @@ from rlfat_tf.storage.reading import Damaged, read_json
 
 # Of a configuration: what changes no figure, and where the model is.
 PRESENTATION = ("data_dir", "download", "memory", "cache_dir", "batch_size", "report_dir",
-                "overwrite", "checks", "pictures", "compare", "against", "brightness",
-                "gamma")  # fmt: skip
+                "corruption_baseline", "overwrite", "checks", "pictures", "compare", "against",
+                "brightness", "gamma")  # fmt: skip
 PATHS = ("workdir", "model_path")
 # A list of numbers, such as a row of a matrix, over several lines. No text of JSON holds a line's
 # end, so it is none of these.
@@ -101,7 +103,10 @@ def refuse_to_replace(folder: str | Path, config: Report) -> None:
     lost = [
         f"{name} is {given(there[name])} there and {given(here)} here"
         for name, here in _strict(config).items()
-        if name in there and name not in ignored and _loses(name, there[name], here)
+        if name in there
+        and name not in ignored
+        and _loses(name, there[name], here)
+        and not (name == "corruption_dir" and not there.get("corruptions"))
     ]
     if lost:
         raise ValueError(
@@ -115,6 +120,9 @@ def _loses(name: str, there: Any, here: Any) -> bool:
     if name == "attacks":
         now = {part.strip() for part in here.split(",")}
         return not {part.strip() for part in str(there).split(",")} <= {"", "clean", *now}
+    if name == "corruptions":
+        asked, made = (set(parse(text) if text else ()) for text in (here, there))
+        return not made <= asked
     if name in PATHS and there is not None and here is not None:
         return os.path.realpath(str(there).replace("\0", "")) != os.path.realpath(here)
     return bool(there != here and (name, there) != ("inference", None))
@@ -146,7 +154,8 @@ def show(report: Report) -> str:
     )
     classes = [text for text in (worst_class_text(report), few_examples_text(report)) if text]
     found = [f"warning: {w['message']} See {w['page']}." for w in report["warnings"]]
-    return "\n".join([title, *table, *classes, *found])
+    extra = ["", corruptions.show(report["corruptions"])] if "corruptions" in report else []
+    return "\n".join([title, *table, *classes, *found, *extra])
 
 
 def _strict(value: Any) -> Any:

@@ -91,11 +91,11 @@ def test_motion_blur_keeps_a_flat_image():
 
 
 def test_zoom_blur_is_a_mean():
-    x = np.zeros((1, 9, 9, 3))
-    x[0, 4, 4] = 1  # what is enlarged about the middle stays there
-    found = blur.zoom_blur(x, None, 1.06, 0.01)
-    middle = [9 / (np.ceil(9 / f)) for f in np.arange(1, 1.06, 0.01)]
-    assert found[0, 4, 4, 0] == pytest.approx(1) and len(middle) == 6
+    ramp = np.broadcast_to(np.arange(9.0)[:, None, None], (1, 9, 9, 3))
+    found = blur.zoom_blur(ramp, None, 2.1, 1)  # itself, and enlarged once and twice
+    # Twice as large, its 5 middle pixels become 10: from 2 to 6 in steps of 4 / 9.
+    expected = (2 * np.arange(9) + 2 + 4 / 9 * np.arange(9)) / 3
+    np.testing.assert_allclose(found[0, :, 3, 0], expected)
     np.testing.assert_allclose(blur.zoom_blur(grey(0.3, 9), None, 1.31, 0.03), 0.3)
 
 
@@ -142,8 +142,8 @@ def test_snow_whitens_and_falls():
     whitened = 0.8 * x + 0.2 * np.maximum(x, light)
     none = weather.snow(x, Constant(0.0), 0.4, 0.3, 1, 0.5, 4, 2, 0.8)
     np.testing.assert_allclose(none, whitened)
-    everywhere = weather.snow(x, Constant(0.0), 0.6, 0.3, 2, 0.5, 4, 2, 0.8)
-    np.testing.assert_allclose(everywhere, whitened + 2 * 153 / 255)
+    everywhere = weather.snow(x, Constant(0.0), 0.7, 0.3, 2, 0.5, 4, 2, 0.8)
+    np.testing.assert_allclose(everywhere, whitened + 2 * 178 / 255)
 
 
 def test_frost_covers_with_ice_of_the_same_weight_everywhere():

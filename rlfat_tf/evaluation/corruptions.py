@@ -1,0 +1,269 @@
+"""Accuracy on corrupted images: noise, blur, weather, digital, at five severities.
+
+    report = rlfat_tf.evaluation.evaluate_corruptions(model, (images, labels))
+    report["mean_accuracy"], report["by_corruption"]["fog"]["accuracy"]
+
+Corruptions are no attacks: they know nothing of the model, and never count for a worst case.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.core.types import Array, Report
+from rlfat_tf.data.corruptions import BENCHMARK, SEVERITIES, parse
+from rlfat_tf.evaluation.classifier import as_classifier
+from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, Cell, MadeHere
+from rlfat_tf.evaluation.evaluate import make_runner
+from rlfat_tf.evaluation.examples import as_arrays
+from rlfat_tf.evaluation.intervals import Z_95, wilson
+from rlfat_tf.evaluation.mce import mean_corruption_error
+from rlfat_tf.evaluation.recognition import advice_for
+from rlfat_tf.evaluation.runner import AttackRunner
+from rlfat_tf.evaluation.watching import OnProgress, Standing
+from rlfat_tf.storage.files import write_text
+from rlfat_tf.storage.reading import as_written, read_json
+
+FILE = "corruptions.json"
+SAVED_EVERY = 5.0  # seconds
+
+
+def evaluate_corruptions(
+    model: Any,
+    data: Any,
+    *,
+    corruptions: str = "benchmark",
+    severities: Sequence[int] = SEVERITIES,
+    baseline: str | os.PathLike[str] | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
+    report_dir: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Evaluates a classifier on corrupted test images.
+
+    Args:
+        model: As :func:`rlfat_tf.evaluation.evaluate` takes it.
+        data: Clean test examples, as there, which are corrupted here; or the folder of CIFAR-10-C,
+            CIFAR-100-C or ImageNet-C, whose classes must be numbered as the model's.
+        corruptions: ``"benchmark"`` (the 15), ``"extra"`` (the other 4), ``"all"``, names, or
+            ``"name:severity"``, joined by commas.
+        severities: Where ``corruptions`` gives none.
+        baseline: For the mean corruption error: the folder of another model's report, or
+            ``"alexnet"`` for ImageNet-C itself.
+        batch_size: Changes speed and memory, not the result.
+        seed: Of the corruptions.
+        report_dir: Where to keep progress, so that a killed evaluation goes on; None: nowhere.
+
+    Returns:
+        What ``report["corruptions"]`` of a report holds, see ``docs/evaluation.md``.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or report.
+        TypeError: If the model or the data are of no kind that is known.
+        ValueError: If a name or a severity is wrong, or something does not fit together.
+    """
+    cells = parse(corruptions, severities)
+    examples: MadeHere | AuthorsFiles
+    if isinstance(data, (str, os.PathLike)):
+        examples = AuthorsFiles(data)
+        first = examples.cell(*cells[0])
+        images, labels = first.pixels(slice(1)), first.labels[:1]
+        images, labels = as_arrays((images, labels))
+    else:
+        images, labels = as_arrays(data)
+        examples = MadeHere(images, labels, seed)
+    runner = make_runner(
+        as_classifier(model),
+        images,
+        labels,
+        [],
+        batch_size=batch_size,
+        seed=seed,
+        report_dir=None if report_dir is None else Path(report_dir),
+    )
+    reference = None if baseline is None else baseline_of(baseline, examples.kind)
+    return run_corruptions(
+        runner, examples, cells, baseline=reference, clean=isinstance(examples, MadeHere)
+    )
+
+
+def run_corruptions(
+    runner: AttackRunner,
+    examples: MadeHere | AuthorsFiles,
+    cells: Sequence[tuple[str, int]],
+    *,
+    baseline: Report | str | None = None,
+    clean: bool = True,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Evaluates all corruptions and puts their part of a report together.
+
+    Args:
+        runner: From :func:`rlfat_tf.evaluation.evaluate.make_runner`.
+        examples: Where corrupted images come from.
+        cells: From :func:`rlfat_tf.data.corruptions.parse`.
+        baseline: From :func:`baseline_of`.
+        clean: Whether the examples of the runner are those, clean.
+        on_progress: Called after every batch: what runs, examples done, to do, right, seconds.
+    """
+    state = _State(runner.progress.folder)
+    begin = time.perf_counter()
+    correct: dict[tuple[str, int], Array] = {}
+    done = 0
+    for name, severity in cells:
+        cell = examples.cell(name, severity)
+        for right in _evaluate(runner, cell, state):
+            correct[name, severity] = right
+            if on_progress is not None:
+                total, seconds = len(cell.labels) * len(cells), time.perf_counter() - begin
+                counts = done + len(right), total, int(right.sum())
+                on_progress(Standing(f"{name}:{severity}", None, *counts, seconds, None))
+        done += len(cell.labels)
+    accuracy = float(runner.clean().mean()) if clean else None
+    report = summary(correct, accuracy)
+    report.update(examples.description, seconds=round(time.perf_counter() - begin, 3))
+    if baseline is not None:
+        report["mce"] = mean_corruption_error(report, baseline)
+    return report
+
+
+def _evaluate(runner: AttackRunner, cell: Cell, state: _State) -> Iterator[Array]:
+    """Yields which examples of a cell are correctly classified, of ever more, at last bool [n].
+
+    Images are made ahead by as many threads as there are processors, a batch each.
+    """
+    found = state.of(cell.key)
+    starts = range(len(found), len(cell.labels), runner.batch_size)
+    parts = [slice(start, start + runner.batch_size) for start in starts]
+    if not parts:
+        yield found
+    workers = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        rest = iter(parts)
+        ahead = [pool.submit(cell.pixels, p) for p in itertools.islice(rest, workers + 1)]
+        for part in parts:
+            images = ahead.pop(0).result()
+            ahead += [pool.submit(cell.pixels, p) for p in itertools.islice(rest, 1)]
+            logits = runner.logits(images.astype(np.float32) / np.float32(255))
+            right = is_correct(logits, cell.labels[part]).numpy()
+            found = np.concatenate([found, right])
+            state.note(cell.key, found, last=len(found) == len(cell.labels))
+            yield found
+
+
+class _State:
+    """Which examples are known to be right, by cell, on disk."""
+
+    def __init__(self, folder: Path | None):
+        self._path = None if folder is None else folder / FILE
+        self._cells: dict[str, Array] = {}
+        self._saved = time.monotonic()
+        if self._path is not None and self._path.is_file():
+            stored = read_json(self._path, advice_for(self._path))
+            with as_written(self._path, advice_for(self._path)):
+                for key, (count, bits) in stored.items():
+                    packed = np.frombuffer(bytes.fromhex(bits), np.uint8)
+                    self._cells[key] = np.unpackbits(packed)[: int(count)].astype(bool)
+                    if len(self._cells[key]) != count:
+                        raise ValueError(f"{count} examples, {len(packed)} bytes")
+
+    def of(self, key: str) -> Array:
+        return self._cells.get(key, np.zeros(0, bool))
+
+    def note(self, key: str, correct: Array, *, last: bool) -> None:
+        self._cells[key] = correct
+        if self._path is None or not (last or time.monotonic() - self._saved > SAVED_EVERY):
+            return
+        self._saved = time.monotonic()
+        cells = {k: (len(c), np.packbits(c).tobytes().hex()) for k, c in self._cells.items()}
+        write_text(self._path, json.dumps(cells))
+
+
+def summary(
+    correct: Mapping[tuple[str, int], Array], clean_accuracy: float | None = None
+) -> dict[str, Any]:
+    """Sums up what was right of every corruption and severity.
+
+    Args:
+        correct: By (name, severity), bool [n], of the same examples everywhere.
+        clean_accuracy: On the same images as they are; None if that is not known.
+
+    Returns:
+        ``examples``, ``clean_accuracy``, ``severities``, ``by_corruption`` and, where all 15 of the
+        benchmark were evaluated at the same severities, ``mean_accuracy`` with its interval: of
+        every example the mean of its cells counts once, for they are of one image.
+    """
+    by_corruption: dict[str, Any] = {}
+    for (name, severity), right in correct.items():
+        entry = by_corruption.setdefault(
+            name, {"benchmark": name in BENCHMARK, "severities": [], "accuracy": [], "interval": []}
+        )
+        low, high = wilson(int(right.sum()), len(right))
+        entry["severities"].append(severity)
+        entry["accuracy"].append(int(right.sum()) / len(right))
+        entry["interval"].append([round(low, 6), round(high, 6)])
+    for entry in by_corruption.values():
+        entry["mean"] = sum(entry["accuracy"]) / len(entry["accuracy"])
+    of_benchmark = [entry for entry in by_corruption.values() if entry["benchmark"]]
+    shared = {tuple(entry["severities"]) for entry in of_benchmark}
+    whole = len(of_benchmark) == len(BENCHMARK) and len(shared) == 1
+    mean: float | None = None
+    interval: list[float] | None = None
+    if whole:
+        rows = np.stack([right for (name, _), right in correct.items() if name in BENCHMARK])
+        by_example = rows.mean(0)
+        mean = float(by_example.mean())
+        if len(by_example) > 1:
+            spread = Z_95 * float(by_example.std(ddof=1)) / len(by_example) ** 0.5
+            interval = [round(max(0.0, mean - spread), 6), round(min(1.0, mean + spread), 6)]
+    return {
+        "examples": len(next(iter(correct.values()))),
+        "clean_accuracy": clean_accuracy,
+        "severities": list(shared.pop()) if whole else None,
+        "mean_accuracy": mean,
+        "mean_interval": interval,
+        "mce": None,
+        "by_corruption": by_corruption,
+    }
+
+
+def baseline_of(baseline: str | os.PathLike[str], kind: str) -> Report | str:
+    """Reads whose errors the mean corruption error is relative to.
+
+    Args:
+        baseline: The folder of a report with corruptions, or ``"alexnet"``.
+        kind: Of the corrupted images here.
+
+    Raises:
+        FileNotFoundError: If there is no report.
+        ValueError: If it is damaged, has no corruptions, or is of other images.
+    """
+    if baseline == "alexnet":
+        if kind != "class folders":
+            raise ValueError(
+                "The errors of AlexNet are of ImageNet-C itself (--corruption_dir): no others can "
+                "be divided by them. Name the folder of a report as the baseline."
+            )
+        return "alexnet"
+    path = Path(baseline) / "report.json"
+    found = read_json(path, "Evaluate the baseline anew.").get("corruptions")
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} has no corruptions. Evaluate the baseline with the same --corruptions first."
+        )
+    if found.get("kind") != kind:
+        raise ValueError(
+            f"The corrupted images of {path} are {found.get('kind')!r}, and {kind!r} here: their "
+            "errors cannot be compared."
+        )
+    return {**found, "path": str(baseline)}
