@@ -39,6 +39,7 @@ QUICK = {
     r"\bsteps=(?:20|40|100)\b": "steps=2",
     r"BUDGET = [\d.]+": "BUDGET = 0.01",
     r"\bAutoAttack\((epsilon=[^,)]+)": r'AutoAttack(\1, version="custom", attacks=["apgd_ce"]',
+    r'(attacks=\["apgd_ce"\])\)': r"\1, budget=0.02)",
     r'"pgd,(autoattack|cw)"': '"fgsm"',
     r"samples=\d+": "samples=2",
 }
