@@ -59,6 +59,7 @@ def parse(*arguments):
     return cli.parse(["train.py", *arguments], cli.new_values())[0]
 
 
+@pytest.mark.current
 def test_from_a_folder_of_photos_to_an_answer(photos, capsys, monkeypatch):
     tested = {"test_accuracy": 0.75, "test_adv_accuracy": 0.5}
     monkeypatch.setattr(train, "evaluate_on_test", lambda *_: tested)  # as for any network
