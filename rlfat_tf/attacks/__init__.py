@@ -13,8 +13,10 @@ from rlfat_tf.attacks.mim import MIM
 from rlfat_tf.attacks.nattack import NAttack
 from rlfat_tf.attacks.one_step import FGSM, FGSMRS, NFGSM
 from rlfat_tf.attacks.pgd import L2PGD, PGD, LinfPGD
+from rlfat_tf.attacks.pixels import EightBit
 from rlfat_tf.attacks.spsa import SPSA
 from rlfat_tf.attacks.square import Square
+from rlfat_tf.attacks.targeted import Targeted
 from rlfat_tf.attacks.transfer import Transfer
 
 ATTACKS = {
@@ -41,6 +43,7 @@ __all__ = [
     "APGDT",
     "ATTACKS",
     "CWL2",
+    "EightBit",
     "FABT",
     "FGSM",
     "FGSMRS",
@@ -58,5 +61,6 @@ __all__ = [
     "NAttack",
     "Search",
     "Square",
+    "Targeted",
     "Transfer",
 ]

@@ -127,6 +127,7 @@ def ascend(
 class _APGD(Averaging, Search):
     """The restarts; a subclass names the losses."""
 
+    aims = True
     steps: int = count(100, "N, for every loss; every step is one pass forward and back.")
     restarts: int = count(1, "Random starts, each for the examples that still stand.")
     rho: float = number(

@@ -41,11 +41,14 @@ class Attack(Declared):
 
     A subclass declares its arguments, see :class:`Declared`, and implements :meth:`run`. One
     that has no use for labels sets ``reads_labels`` to False: they may be anything then. One whose
-    lengths may be tensors sets ``scales`` to True, see :meth:`scaled`.
+    lengths may be tensors sets ``scales`` to True, see :meth:`scaled`. One that reads labels by
+    :mod:`rlfat_tf.core.losses` and :func:`is_correct` alone sets ``aims`` to True: it can be run
+    towards a class, see :class:`rlfat_tf.attacks.Targeted`.
     """
 
     reads_labels = True
     scales = False
+    aims = False
 
     def scaled(self, scale: float | Tensor) -> Self:
         """Returns the attack with all its lengths multiplied, for one call within a graph.
@@ -204,8 +207,12 @@ def predicted_class(logits: Logits) -> Tensor:
 
 
 def is_correct(logits: Logits, labels: Labels) -> Tensor:
-    """Tells which examples are correctly classified, bool [batch]; with NaN logits, none is."""
-    return predicted_class(logits) == losses.class_ids(labels)
+    """Tells which examples are correctly classified, bool [batch]; with NaN logits, none is.
+
+    Of labels marked by :func:`rlfat_tf.core.losses.towards`, where the class is not predicted yet.
+    """
+    classes, marked = losses.goal(labels)
+    return (predicted_class(logits) == classes) ^ marked
 
 
 def norm_of(attack: Attack) -> str:

@@ -41,6 +41,7 @@ def l2(delta: Tensor) -> Tensor:
 class _CarliniWagner(Search):
     """The optimisation in all of [0, 1]; a subclass may name another box and distance."""
 
+    aims = True
     _distance = staticmethod(squared_l2)
 
     confidence: float = number(

@@ -85,6 +85,7 @@ class FABT(Bounded, Search):
     the clean image: its points lie on the border of the classes to rounding.
     """
 
+    aims = True
     steps: int = count(100, "For every target and restart.")
     restarts: int = count(
         1,

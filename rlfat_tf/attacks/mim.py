@@ -34,6 +34,7 @@ class MIM(Averaging, Search):
     examples.
     """
 
+    aims = True
     steps: int = count(20, "Number of gradient steps.")
     step_size: float = step_length(
         "Length of a step; default 2.5 * epsilon / steps.",

@@ -41,6 +41,7 @@ class NAttack(Bounded, Search):
     RLFAT. An iteration costs ``population`` queries per example.
     """
 
+    aims = True
     norm: str = fixed("linf")
     population: int = count(300, "How many points are drawn in an iteration.")
     sigma: float = size(0.1, "Their standard deviation, in the space of atanh.")

@@ -71,6 +71,7 @@ class PGD(Averaging):
     )
 
     scales = True
+    aims = True
     start_radius: float = fixed_length(lambda attack: attack.epsilon)
     start_deviation: float = fixed_length(norms.GAUSSIAN_START)
     reach: float = fixed_length(lambda attack: attack.epsilon)

@@ -32,6 +32,7 @@ class SPSA(Bounded, Search):
     clipped, the differences would be biased. A step costs ``2 * samples + 1`` queries per example.
     """
 
+    aims = True
     norm: str = fixed("linf")
     steps: int = count(100, "How many at most.")
     samples: int = count(128, "Directions in a step; two queries each.")

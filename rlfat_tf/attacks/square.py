@@ -36,6 +36,7 @@ class Square(Bounded, Search):
     A proposal is kept if it lowers the margin; a fooled example is left alone.
     """
 
+    aims = True
     queries: int = count(
         5000, "Points looked at for every start, at most, apart from the clean image."
     )

@@ -13,9 +13,14 @@ from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
 
 
 def wrong_classes(logits: Logits, labels: Labels) -> Tensor:
-    """Returns the wrong classes from the greatest logit to the least, integers [n, classes - 1]."""
-    own = tf.one_hot(labels, logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-    order = tf.argsort(tf.where(own, logits.dtype.min, logits), -1, "DESCENDING", stable=True)
+    """Returns the wrong classes from the greatest logit to the least, integers [n, classes - 1].
+
+    A class to be reached, see :func:`rlfat_tf.core.losses.towards`, comes first.
+    """
+    classes, marked = losses.goal(labels)
+    own = tf.one_hot(classes, logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+    place = tf.where(marked, logits.dtype.max, logits.dtype.min)[:, None]
+    order = tf.argsort(tf.where(own, place, logits), -1, "DESCENDING", stable=True)
     return order[:, :-1]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf.attacks.arguments import argument
-from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.wrapping import Wrapping
 from rlfat_tf.core import random
 from rlfat_tf.core.types import Images, Labels, LogitsFn
 
 
-class Transfer(Attack):
+class Transfer(Wrapping):
     """Runs an attack against a source classifier, whatever classifier it is called for.
 
     It needs no gradient of the target and shows when the target merely hides its own (Papernot et
@@ -18,7 +18,6 @@ class Transfer(Attack):
     False Sense of Security", ICML 2018). Its ball is that of its attack.
     """
 
-    attack: Attack = argument(None, "The attack to run.")
     source: Any = argument(
         None,
         "The source, with attributes logits_fn and name; for instance "
@@ -27,41 +26,12 @@ class Transfer(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.attack, Attack) or not hasattr(self.source, "logits_fn"):
+        if not hasattr(self.source, "logits_fn"):
             raise ValueError(
-                "Expected an attack and the classifier on which it is to run, "
+                "Expected the classifier on which the attack is to run, "
                 "Transfer(attack=LinfPGD(...), source=as_classifier(model)); received "
-                f"attack={self.attack!r} and source={self.source!r}."
+                f"source={self.source!r}."
             )
-
-    @property
-    def norm(self) -> str:
-        """The norm of the attack's ball."""
-        return self.attack.norm  # type: ignore[attr-defined]
-
-    @property
-    def epsilon(self) -> float:
-        """The radius of the attack's ball."""
-        return self.attack.epsilon  # type: ignore[attr-defined]
-
-    @property
-    def reach(self) -> float:
-        """How far an example of the attack may be from its image."""
-        return getattr(self.attack, "reach", self.epsilon)
-
-    @property
-    def eot(self) -> int:
-        """Over how many passes the attack averages."""
-        return self.attack.eot  # type: ignore[attr-defined]
-
-    def replace(self, **changes: Any) -> Transfer:
-        """Returns the same with another attack or source, or with arguments of the attack changed.
-
-        Args:
-            **changes: ``attack``, ``source``, and arguments of the attack.
-        """
-        attack, source = changes.pop("attack", self.attack), changes.pop("source", self.source)
-        return Transfer(attack=attack.replace(**changes), source=source)
 
     def __repr__(self) -> str:
         return f"Transfer({self.attack!r}, source={self.source.name!r})"

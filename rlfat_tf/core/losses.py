@@ -36,6 +36,28 @@ def class_ids(labels: Labels) -> Tensor:
     return tf.cast(tf.reshape(labels, [-1]), tf.int32)
 
 
+def towards(classes: Labels) -> Tensor:
+    """Marks classes as ones to reach, where the labels of an attack are else classes to leave.
+
+    To get nearer to a class is to get away from it with the opposite sign. The losses that read
+    the marks say so; no label outside of a targeted attack is marked.
+
+    Args:
+        classes: Integers [batch] or one-hot rows.
+
+    Returns:
+        int32 [batch], -1 - class.
+    """
+    return -1 - class_ids(classes)
+
+
+def goal(labels: Labels) -> tuple[Tensor, Tensor]:
+    """Returns the classes of labels, int32 [batch], and which :func:`towards` has marked."""
+    ids = class_ids(labels)
+    marked = ids < 0
+    return tf.where(marked, -1 - ids, ids), marked
+
+
 def label_rows(labels: Labels, logits: Logits) -> Tensor:
     """Returns labels as rows [batch, classes] in the dtype of the logits; soft rows stay soft."""
     logits = as_float(logits)
@@ -71,6 +93,7 @@ def unsaturated_cross_entropy(labels: Labels, logits: Logits) -> Tensor:
 
     Args:
         labels: As for :func:`cross_entropy`; of label vectors the greatest entry is the true class.
+            Those marked by :func:`towards` have minus the loss of their class.
         logits: [batch, classes], at least 2 classes.
 
     Returns:
@@ -84,7 +107,7 @@ def unsaturated_cross_entropy(labels: Labels, logits: Logits) -> Tensor:
     line = math.exp(-SATURATED) * tf.minimum(ahead + SATURATED, 0.0)
     loss = tf.math.softplus(tf.maximum(ahead, -SATURATED)) + line
     if not is_one_hot(labels):
-        return loss
+        return tf.where(goal(labels)[1], -loss, loss)
     shares = tf.cast(labels, logits.dtype)
     others = tf.where(true_class, tf.zeros_like(shares), shares)  # all 0 unless labels are soft
     rest = tf.math.multiply_no_nan(true_logit[:, None] - logits, others)
@@ -142,17 +165,22 @@ def margin(labels: Labels, logits: Logits, confidence: float = 50.0) -> Tensor:
 
 
 def negative_margin(labels: Labels, logits: Logits) -> Tensor:
-    """max_{j != y} z_j - z_y per example: below 0 where the example is correctly classified."""
+    """max_{j != y} z_j - z_y per example: below 0 where the example is correctly classified.
+
+    Of labels marked by :func:`towards` it is z_t - max_{j != t} z_j: below 0 where the class is not
+    reached.
+    """
     logits = as_float(logits)
     true_class = _true_class(labels, logits)
     true_logit = tf.reduce_sum(tf.where(true_class, logits, 0.0), axis=-1)
-    return tf.reduce_max(tf.where(true_class, logits.dtype.min, logits), axis=-1) - true_logit
+    lead = tf.reduce_max(tf.where(true_class, logits.dtype.min, logits), axis=-1) - true_logit
+    return lead if is_one_hot(labels) else tf.where(goal(labels)[1], -lead, lead)
 
 
 def _true_class(labels: Labels, logits: Logits) -> Tensor:
-    """Where the true class is, bool [batch, classes]."""
+    """Where the class is that the labels name, bool [batch, classes]."""
     return tf.one_hot(
-        class_ids(labels), tf.shape(logits)[-1], dtype=tf.bool, on_value=True, off_value=False
+        goal(labels)[0], tf.shape(logits)[-1], dtype=tf.bool, on_value=True, off_value=False
     )
 
 
@@ -179,7 +207,8 @@ def dlr(labels: Labels, logits: Logits) -> Tensor:
 def targeted_dlr(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
     """The targeted difference of logits ratio, as a loss to ascend, per example.
 
-    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce & Hein 2020, Eq. 7).
+    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce & Hein 2020, Eq. 7), with the greatest
+    logit of all classes but t for z_y where the label is marked by :func:`towards`.
 
     Args:
         labels: As for :func:`margin`.
@@ -196,9 +225,14 @@ def targeted_dlr(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
 
 
 def targeted_negative_margin(labels: Labels, targets: Tensor, logits: Logits) -> Tensor:
-    """By how much the target's logit exceeds the true class's, z_t - z_y, per example."""
+    """By how much the target's logit exceeds the true class's, z_t - z_y, per example.
+
+    Of labels marked by :func:`towards`, the targets themselves, it is :func:`negative_margin`.
+    """
     logits = as_float(logits)
-    return _logit(targets, logits) - _logit(class_ids(labels), logits)
+    classes, marked = goal(labels)
+    lead = _logit(targets, logits) - _logit(classes, logits)
+    return tf.where(marked, negative_margin(labels, logits), lead)
 
 
 def _logit(classes: Tensor, logits: Logits) -> Tensor:
@@ -259,6 +293,7 @@ def runner_up_loss(labels: Labels, logits: Logits) -> Tensor:
 
 
 ATTACK_LOSSES = ("ce", "kl", "margin", "dlr", "lse")
+OF_THE_PREDICTION = ("kl", "lse")  # which read no labels
 
 
 def attack_loss(name: str, clean_logits: Callable[[], Logits], labels: Labels) -> LossFn:

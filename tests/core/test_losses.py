@@ -196,3 +196,33 @@ def test_the_kl_attack_does_not_saturate_either():
     _, gradient = value_and_gradients(objective, tf.constant([[40.0, 0.0, -1.0]]))
     expected = np.exp(-40.0) * np.array([[-1 - np.exp(-1), 1, np.exp(-1)]])
     np.testing.assert_allclose(gradient, expected, rtol=1e-3)
+
+
+def test_marks_turn_a_class_to_leave_into_one_to_reach():
+    """Of the target t: log p_t, z_t - max_{j != t} z_j, and what is made of them."""
+    marked, z = losses.towards(LABELS), tf.constant(LOGITS)
+    classes, are_marked = losses.goal(marked)
+    np.testing.assert_array_equal(classes, LABELS)
+    assert np.all(are_marked) and not np.any(losses.goal(LABELS)[1])
+    value, gradient = value_and_gradients(
+        lambda z: losses.unsaturated_cross_entropy(marked, z), tf.constant(LOGITS)
+    )
+    p = np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True)
+    np.testing.assert_allclose(value, np.log(p[np.arange(7), LABELS]))
+    np.testing.assert_allclose(gradient, ONE_HOT - p, rtol=1e-9, atol=1e-12)
+    lead = LOGITS[np.arange(7), LABELS] - np.where(ONE_HOT > 0, -np.inf, LOGITS).max(-1)
+    top = -np.sort(-LOGITS, -1)
+    np.testing.assert_allclose(losses.negative_margin(marked, z), lead)
+    hinge = np.maximum(1.5 - lead, 0)  # Carlini & Wagner's f_6 of a target
+    np.testing.assert_allclose(losses.margin(marked, z, 1.5), -hinge)
+    np.testing.assert_allclose(losses.dlr(marked, z), lead / (top[:, 0] - top[:, 2]))
+    targeted = lead / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2)
+    np.testing.assert_allclose(losses.targeted_dlr(marked, LABELS, z), targeted)
+
+
+def test_the_gradient_towards_a_class_far_behind_is_no_zero():
+    z = tf.constant([[200.0, 0.0, -300.0]])
+    _, gradient = value_and_gradients(
+        lambda z: losses.unsaturated_cross_entropy(losses.towards([2]), z), z
+    )
+    np.testing.assert_allclose(gradient, [[-1, 0, 1]], atol=1e-6)

@@ -1,0 +1,160 @@
+"""Attacks on images as files and screens hold them: every value one of 0/255, 1/255 ... 255/255.
+
+    attack = EightBit(attack=AutoAttack(epsilon=8 / 255))
+    adversarial = attack(logits_fn, images, labels, seed=0)
+
+Rounding what an attack returns undoes much of an attack that stops at the border of the classes.
+Here the attack sees the classifier through the rounding: what it calls misclassified, keeps as its
+best point or turns away from is what the rounded point is. For gradients rounding counts as the
+identity (Athalye et al., "Obfuscated Gradients Give a False Sense of Security", ICML 2018: BPDA).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from rlfat_tf.attacks.points import wide
+from rlfat_tf.attacks.transfer import Transfer
+from rlfat_tf.attacks.wrapping import Wrapping
+from rlfat_tf.core import random
+from rlfat_tf.core.checks import guarded
+from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
+
+LEVELS = 255
+SAME = 1e-3  # of a level: how far from it an image in float32 may be
+HALVINGS = 16  # of the interval in which the threshold of rounding is looked for
+OFF_GRID = (
+    "Expected images of 8-bit pixels, n / 255, for adversarial images of 8-bit pixels: those "
+    "resized, augmented or normalised are none. Round them first, np.round(255 * images) / 255; "
+    "received one that is off by so much of a level:"
+)
+
+
+def off_grid(images: Images) -> Tensor:
+    """Returns how far the values are from n / 255 at most, in units of 1 / 255."""
+    levels = LEVELS * tf.cast(images, tf.float32)
+    return tf.reduce_max(tf.abs(levels - tf.round(levels)))
+
+
+def radius_on_grid(norm: str, epsilon: float, pixels: int) -> float:
+    """Returns the radius of a ball from which rounding to the nearest level leads into a ball.
+
+    In the maximum norm that is epsilon, rounded down to a level: the ball has the same grid points.
+
+    In the Euclidean norm, of n values and in units of levels, rounding adds errors of mean square
+    1/12, so that a length r becomes r^2 + n / 12 + 2 r s in the square, with a random term of
+    deviation s = 12^(-1/2). The radius is that at which two deviations have room; but of a ball so
+    small that most values would move by less than half a level, and are not as random, at least
+    three quarters of the square. Points that are outside all the same are rounded by
+    :func:`rounded_inside`.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: The radius of the ball in which points are to lie.
+        pixels: Values of one image, n.
+    """
+    levels = LEVELS * epsilon
+    if norm == "linf":
+        return math.floor(levels + SAME) / LEVELS
+    deviation = min(2 / math.sqrt(12), levels / 8)
+    square = levels**2 - min((pixels - 4) / 12, levels**2 / 4)
+    return min(max(math.sqrt(max(square, 0.0)) - deviation, 0.0), levels) / LEVELS
+
+
+def nearest(points: Images) -> Images:
+    """Rounds every value to the nearest n / 255."""
+    return tf.round(LEVELS * points) / LEVELS
+
+
+def rounded_inside(images: Images, points: Images, norm: str | None, epsilon: float) -> Images:
+    """Rounds points to n / 255, without leaving the ball that they are in.
+
+    Every value goes to the nearest level; in the maximum norm where that is inside. In the
+    Euclidean norm, of points that would leave the ball, those values are rounded towards the image
+    that are the nearest to half a level, for they lose the least: all of which the fraction is up
+    to a threshold, the least that leads inside. Rounding all of them towards the image always does.
+
+    Args:
+        images: Of values n / 255, [n, ...].
+        points: In [0, 1], [n, ...].
+        norm: Of the ball; None: there is none.
+        epsilon: Its radius.
+
+    Returns:
+        Of the shape of the points; a value of the image that does not move stays exactly as it is.
+    """
+    origin = tf.round(LEVELS * images)
+    delta = LEVELS * points - origin
+    levels = LEVELS * epsilon if norm else math.inf
+    moved = tf.round(LEVELS * points) - origin
+    if norm == "linf":
+        moved = tf.clip_by_value(moved, -math.floor(levels + SAME), math.floor(levels + SAME))
+    elif norm == "l2":
+        moved = _within(moved, delta, levels)
+    return tf.where(moved == 0, images, (origin + moved) / LEVELS)
+
+
+def _within(moved: Tensor, delta: Tensor, radius: float) -> Tensor:
+    """Returns ``moved``; where that is too long, ``delta`` rounded by the least fit threshold."""
+    axes, most = list(range(1, delta.shape.rank)), radius**2 * (1 + 1e-6)
+
+    def too_long(steps: Tensor) -> Tensor:
+        return tf.reduce_sum(tf.square(steps), axes, keepdims=True) > most
+
+    length = tf.sqrt(tf.reduce_sum(tf.square(delta), axes, keepdims=True))
+    size = tf.abs(delta) * tf.minimum(1.0, tf.math.divide_no_nan(radius, length))
+    whole = tf.floor(size + SAME)
+
+    def rounded(threshold: Tensor) -> Tensor:
+        return tf.sign(delta) * (whole + tf.cast(size - whole > threshold, tf.float32))
+
+    low = wide(tf.fill([tf.shape(delta)[0]], 0.5), delta)
+    high = tf.ones_like(low)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        outside = too_long(rounded(middle))
+        low, high = tf.where(outside, middle, low), tf.where(outside, high, middle)
+    return tf.where(too_long(moved), rounded(high), moved)
+
+
+class EightBit(Wrapping):
+    """Runs an attack so that it returns images of 8-bit pixels, in the same ball.
+
+    The images that it is called with must be of 8-bit pixels themselves. In the maximum norm an
+    epsilon between two levels counts as the lower one, below 1 / 255 nothing can move; in the
+    Euclidean norm the attack runs in a slightly smaller ball, see :func:`radius_on_grid`.
+
+    Around a transfer it goes inside, Transfer(attack=EightBit(...), ...), because there the attack
+    looks at the source.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.attack, Transfer):
+            raise ValueError(
+                "Expected EightBit inside of Transfer, whose attack looks at the source: "
+                "Transfer(attack=EightBit(attack=...), source=...); received it outside."
+            )
+
+    def run(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool
+    ) -> Images:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`.
+
+        Raises:
+            tf.errors.InvalidArgumentError: If the images are not of 8-bit pixels.
+        """
+        off = off_grid(images)
+        images = guarded(images, off <= SAME, [OFF_GRID, off])
+        attack: Any = self.attack
+        norm = attack.norm if hasattr(attack, "epsilon") else None
+        epsilon = attack.epsilon if norm else math.inf
+        if norm:
+            pixels = math.prod(images.shape[1:])
+            attack = attack.replace(epsilon=radius_on_grid(norm, epsilon, pixels))
+        look = tf.grad_pass_through(nearest)
+        found = attack.run(lambda points: logits_fn(look(points)), images, labels, seed, unroll)
+        return rounded_inside(images, found, norm, epsilon)

@@ -1,0 +1,138 @@
+"""Attacks towards a class: an example has failed when it is taken for that class and no other.
+
+    attack = Targeted(attack=LinfPGD(epsilon=8 / 255, steps=40), target="least_likely")
+    adversarial = attack(logits_fn, images, labels, seed=0)
+
+One mechanism serves every attack: its labels are marked as classes to reach, and the losses and
+:func:`rlfat_tf.attacks.base.is_correct` read them with the opposite sign. So cross entropy is
+descended at the target instead of ascended at the true class, margins are z_t - max_{j != t} z_j,
+FAB goes to the plane where the target meets the best other class, and Square keeps what raises the
+target's lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Union
+
+import tensorflow as tf
+
+from rlfat_tf.attacks.arguments import argument
+from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.points import choose
+from rlfat_tf.attacks.wrapping import Wrapping, innermost
+from rlfat_tf.core import losses, random
+from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
+
+RULES = ("least_likely", "random")
+Target = Union[int, str, None]
+
+
+def check_target(attack: Any, name: str, value: Any) -> Target:
+    """Returns a class as an integer, a rule, or None; refuses all else.
+
+    Raises:
+        ValueError: If it is no class and no rule.
+    """
+    if value is None or value in RULES:
+        return value
+    if not isinstance(value, bool) and str(value).strip().isdecimal():
+        return int(value)
+    raise ValueError(
+        f"Expected {name} to be the number of a class, from 0, or one of {', '.join(RULES)}; "
+        f"received {value!r}."
+    )
+
+
+def class_number(target: Target, class_names: Sequence[str]) -> Target:
+    """Returns what :class:`Targeted` takes of a target that may be the name of a class.
+
+    Args:
+        target: The name of a class, its number, a rule or None. A class that is named like a number
+            or a rule goes by its number.
+        class_names: Of all classes.
+
+    Raises:
+        ValueError: If it is nothing of these.
+    """
+    if target is None or target in RULES or str(target).strip().isdecimal():
+        return check_target(None, "the target", target)
+    if target not in class_names:
+        raise unknown("target", str(target), [*RULES, *class_names])
+    return list(class_names).index(str(target))
+
+
+class Targeted(Wrapping):
+    """Runs an attack towards a class; a success is an example that is taken for its target.
+
+    An example whose label is the target is left out and stays as it is, and so does one that is
+    taken for the target already. What an attack returns where it failed is the point at which it
+    came nearest by its own loss, or the image.
+    """
+
+    target: Target = argument(
+        None,
+        "The number of a class; 'least_likely', the class of the least logit on the clean image; "
+        "'random', drawn for each example from the seed among all classes but its label. Default: "
+        "the labels that the attack is called with are the targets.",
+        check_target,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        attack = innermost(self.attack)
+        loss = getattr(attack, "loss", None)
+        if not attack.aims or loss in losses.OF_THE_PREDICTION:
+            why = f"its loss {loss!r} reads no class" if attack.aims else "it is not made for that"
+            raise ValueError(
+                f"{type(attack).__name__} cannot be targeted: {why}. Attacks that can are "
+                f"{', '.join(sorted(able()))}, and one of your own that sets aims = True."
+            )
+
+    def targets(self, logits: Logits, labels: Labels, seed: random.SeedLike) -> Tensor:
+        """Returns the classes to which the attack goes, int32 [batch].
+
+        Args:
+            logits: On the clean images, [batch, classes].
+            labels: Integers [batch], or one-hot rows.
+            seed: Of 'random'; the draw of an example depends on it and the example's number.
+
+        Raises:
+            ValueError: If the target is no class of the classifier.
+        """
+        labels, classes = losses.class_ids(labels), logits.shape[-1]
+        if self.target is None:
+            return labels
+        if self.target == "least_likely":
+            return tf.argmin(logits, -1, output_type=tf.int32)
+        count = tf.shape(labels)[:1]
+        if self.target == "random":
+            seed = random.as_seed(seed).of_examples(count[0]).fold(random.number("target"))
+            draw = random.uniform(seed, count, 0, classes - 1, tf.int32)
+            return draw + tf.cast(draw >= labels, tf.int32)
+        if int(self.target) >= classes:
+            raise ValueError(
+                f"Expected a target among the classes 0 ... {classes - 1}; received {self.target}."
+            )
+        return tf.fill(count, int(self.target))
+
+    def run(
+        self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool
+    ) -> Images:
+        """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
+        targets = self.targets(logits_fn(images), labels, seed)
+        attack = self.attack
+        if "targets" in innermost(attack).get_config():
+            attack = attack.replace(targets=1)
+        found = attack.run(logits_fn, images, losses.towards(targets), seed, unroll)
+        if self.target is None:
+            return found
+        return choose(targets == losses.class_ids(labels), images, found)
+
+
+def able(kind: type[Attack] = Attack) -> set[str]:
+    """Returns the names of all kinds of attacks that can be targeted."""
+    below = set().union(*(able(sub) for sub in kind.__subclasses__()))
+    named = kind.aims and not kind.__name__.startswith("_")
+    return below | ({kind.__name__} if named else set())

@@ -1,0 +1,73 @@
+"""What attacks that run another one share: on another classifier, towards a class, on pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rlfat_tf.attacks.arguments import argument, fields_of
+from rlfat_tf.attacks.base import Attack
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def _check_attack(wrapper: Any, name: str, value: Any) -> Attack:
+    if not isinstance(value, Attack):
+        raise ValueError(
+            f"Expected the attack that {type(wrapper).__name__} is to run, "
+            f"{type(wrapper).__name__}(attack=LinfPGD(...)); received {value!r}."
+        )
+    return value
+
+
+class Wrapping(Attack):
+    """Base of the attacks that run another one; what it is bounded by is theirs too."""
+
+    attack: Attack = argument(None, "The attack to run.", _check_attack)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_attack(self, "attack", self.attack)
+
+    @property
+    def norm(self) -> str:
+        """The norm of the attack's ball."""
+        return self.attack.norm  # type: ignore[attr-defined]
+
+    @property
+    def epsilon(self) -> float:
+        """The radius of the attack's ball."""
+        return self.attack.epsilon  # type: ignore[attr-defined]
+
+    @property
+    def reach(self) -> float:
+        """How far an example of the attack may be from its image."""
+        return getattr(self.attack, "reach", self.epsilon)
+
+    @property
+    def eot(self) -> int:
+        """Over how many passes the attack averages."""
+        return self.attack.eot  # type: ignore[attr-defined]
+
+    @property
+    def components(self) -> dict[str, Attack] | None:
+        """The parts of the attack by name, each run as this runs the whole; None if it has none."""
+        parts = getattr(self.attack, "components", None)
+        return parts and {name: self.replace(attack=part) for name, part in parts.items()}
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns the same with arguments changed.
+
+        Args:
+            **changes: Own arguments, and arguments of the attack.
+        """
+        own = {field.name: getattr(self, field.name) for field in fields_of(self)}
+        own.update({name: changes.pop(name) for name in list(changes) if name in own})
+        if changes:
+            own["attack"] = own["attack"].replace(**changes)
+        return type(self)(**own)
+
+
+def innermost(attack: Attack) -> Attack:
+    """Returns the attack that is run in the end."""
+    return innermost(attack.attack) if isinstance(attack, Wrapping) else attack
