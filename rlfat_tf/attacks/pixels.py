@@ -16,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.attacks.base import Attack
 from rlfat_tf.attacks.points import wide
 from rlfat_tf.attacks.transfer import Transfer
 from rlfat_tf.attacks.wrapping import Wrapping
@@ -27,9 +28,9 @@ LEVELS = 255
 SAME = 1e-3  # of a level: how far from it an image in float32 may be
 HALVINGS = 16  # of the interval in which the threshold of rounding is looked for
 OFF_GRID = (
-    "Expected images of 8-bit pixels, n / 255, for adversarial images of 8-bit pixels: those "
-    "resized, augmented or normalised are none. Round them first, np.round(255 * images) / 255; "
-    "received one that is off by so much of a level:"
+    "Expected images of 8-bit pixels, n / 255, to make adversarial images of 8-bit pixels of; "
+    "those resized or augmented are none. Round them first, np.round(255 * images) / 255. Received "
+    "images that are off by so much of a level:"
 )
 
 
@@ -158,3 +159,17 @@ class EightBit(Wrapping):
         look = tf.grad_pass_through(nearest)
         found = attack.run(lambda points: logits_fn(look(points)), images, labels, seed, unroll)
         return rounded_inside(images, found, norm, epsilon)
+
+
+def on_grid(attack: Attack) -> Attack:
+    """Returns an attack as it is run on 8-bit pixels."""
+    if isinstance(attack, Transfer):
+        return attack.replace(attack=on_grid(attack.attack))
+    return EightBit(attack=attack)
+
+
+def is_on_grid(attack: Attack) -> bool:
+    """Tells whether an attack returns images of 8-bit pixels."""
+    if isinstance(attack, Wrapping):
+        return isinstance(attack, EightBit) or is_on_grid(attack.attack)
+    return False

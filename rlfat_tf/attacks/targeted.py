@@ -123,8 +123,10 @@ class Targeted(Wrapping):
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         targets = self.targets(logits_fn(images), labels, seed)
         attack = self.attack
-        if "targets" in innermost(attack).get_config():
-            attack = attack.replace(targets=1)
+        one = {"targets": 1, "order": "logits"}  # there is no order of one
+        known = innermost(attack).get_config()
+        if known.keys() & one.keys():
+            attack = attack.replace(**{name: one[name] for name in known.keys() & one.keys()})
         found = attack.run(logits_fn, images, losses.towards(targets), seed, unroll)
         if self.target is None:
             return found

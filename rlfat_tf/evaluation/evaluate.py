@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.pixels import OFF_GRID, SAME, is_on_grid, off_grid
+from rlfat_tf.attacks.targeted import class_number
 from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
@@ -34,6 +36,7 @@ from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.recognition import KnownClassifiers
 from rlfat_tf.evaluation.records import Examples, write_examples
 from rlfat_tf.evaluation.runner import AttackRunner
+from rlfat_tf.evaluation.targeted import divided, success_rates
 from rlfat_tf.evaluation.watching import OnProgress
 
 SCHEMA = 2
@@ -86,6 +89,8 @@ def evaluate(
     """
     classifier = as_classifier(model)
     images, labels = as_arrays(data)
+    if settings.get("targeted") is not None:
+        settings["targeted"] = class_number(settings["targeted"], class_names or ())
     plan = make_plan(attacks, epsilon, norm, settings)
     norms = {name for _, made in plan for name, _ in balls(made)}
     shared = norms.pop() if len(norms) == 1 else None if norms else norm
@@ -145,6 +150,8 @@ def make_runner(
             f"{classifier.name} gives no gradient of its logits by the images, which "
             f"{', '.join(sorted(needing))} need. Attacks without gradients: {', '.join(able)}."
         )
+    if any(is_on_grid(attack) for _, attacks in plan for attack in attacks.values()):
+        _check_on_grid(images, batch_size)
     folder = None if report_dir is None else Path(report_dir) / "state"
     return AttackRunner(
         classifier,
@@ -156,6 +163,14 @@ def make_runner(
         keep=keep,
         on_progress=on_progress,
     )
+
+
+def _check_on_grid(images: Images, at_once: int) -> None:
+    """Refuses images between the levels of 8-bit pixels for attacks that return only such."""
+    starts = range(0, len(images), at_once)
+    off = max(float(off_grid(images[first : first + at_once])) for first in starts)
+    if off > SAME:
+        raise ValueError(f"{OFF_GRID} {off:.2g}.")
 
 
 def _progress(
@@ -223,6 +238,8 @@ def run_plan(
         )
     clean = runner.clean()
     epsilon = plan[0][0]
+    every = [attack for _, attacks in plan for attack in attacks.values()]
+    plan, aimed = divided(plan)
     findings = []
     if checked:
         findings = checks.check_model(
@@ -237,6 +254,9 @@ def run_plan(
         }
         for number, (radius, _) in enumerate(plan)
     ]
+    for point, (_, attacks) in zip(curve, aimed):
+        if attacks:
+            point["targeted"] = success_rates(runner, attacks, limits or {})
     if checked:
         findings += checks.check_results(curve)
     for finding in findings:
@@ -250,6 +270,7 @@ def run_plan(
         "epsilon": epsilon,
         "seed": seed,
         "cascade": cascade,
+        "pixels": "8bit" if every and all(map(is_on_grid, every)) else "float",
         **accuracy("clean_accuracy", "clean_interval", clean),
         **{name: value for name, value in curve[0].items() if name != "epsilon"},
         **by_class(examples, names),

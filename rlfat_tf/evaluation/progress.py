@@ -19,7 +19,7 @@ import numpy as np
 
 from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.base import NO_CLASS
-from rlfat_tf.core.types import Array, Labels
+from rlfat_tf.core.types import Array
 from rlfat_tf.evaluation.description import describe, names_other_code
 from rlfat_tf.evaluation.identity import digest
 from rlfat_tf.evaluation.recognition import KnownClassifiers, advice_for
@@ -62,21 +62,20 @@ class AttackProgress:
         if len(counts) > 1:
             raise ValueError(f"lists of {sorted(counts)} broken examples")
 
-    def add(self, rows: Array, judged: Judged, labels: Labels, seconds: float) -> None:
+    def add(self, rows: Array, judged: Judged, broken: Array, seconds: float) -> None:
         """Notes what the attack made of the next examples.
 
         Args:
             rows: Their numbers, [batch].
             judged: What it made of them.
-            labels: Of the batch, [batch].
+            broken: Where it has succeeded, bool [batch].
             seconds: How long it took.
         """
-        wrong = judged.prediction != labels
         self.done += len(rows)
-        self.broken += rows[wrong].tolist()
-        self.predictions += judged.prediction[wrong].tolist()
-        self.sizes += [round(float(size), 6) for size in judged.size[wrong]]
-        self.l2 += [round(float(size), 6) for size in judged.l2[wrong]]
+        self.broken += rows[broken].tolist()
+        self.predictions += judged.prediction[broken].tolist()
+        self.sizes += [round(float(size), 6) for size in judged.size[broken]]
+        self.l2 += [round(float(size), 6) for size in judged.l2[broken]]
         self.seconds = round(self.seconds + seconds, 3)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from rlfat_tf.attacks import Targeted
 from rlfat_tf.attacks.base import Attack, predicted_class
 from rlfat_tf.core import random
 from rlfat_tf.core.types import Array, Images, Labels
@@ -118,7 +119,25 @@ class AttackRunner:
             self.progress.save()
         return np.array(self.progress.predictions, np.int32)
 
-    def attack(self, name: str, attack: Attack, given: Array, *, keep: bool = True) -> Outcome:
+    def targets(self, attack: Targeted) -> Any:
+        """Returns the class to which a targeted attack takes each example, int32 [n].
+
+        They depend on the classifier, the seed and the number of an example, not on the name of the
+        attack, so that all attacks with one rule have the same.
+        """
+        logits, labels = tf.constant(self.logits(self.images)), tf.constant(self.labels)
+        seed = random.as_seed(self._seed)._replace(examples=tf.range(len(self.labels)))
+        return tf.function(attack.targets)(logits, labels, seed).numpy()
+
+    def attack(
+        self,
+        name: str,
+        attack: Attack,
+        given: Array,
+        *,
+        keep: bool = True,
+        targets: Array | None = None,
+    ) -> Outcome:
         """Attacks some of the examples.
 
         Args:
@@ -126,6 +145,8 @@ class AttackRunner:
             attack: The attack; one with ``components`` runs part by part.
             given: Which examples to attack, bool [n].
             keep: Whether its adversarial images are kept.
+            targets: Of a targeted attack whose labels are its targets: integers [n]. It has broken
+                an example that is taken for its target.
         """
         parts = getattr(attack, "components", None)
         robust, prediction = np.array(given), self.clean_predictions()
@@ -134,7 +155,8 @@ class AttackRunner:
         for part, component in (parts or {name: attack}).items():
             full = name if parts is None else f"{name}/{part}"
             attacked = robust[: len(kept), None, None, None]
-            done, found = self._run(full, part, component, np.flatnonzero(robust), len(kept))
+            rows = np.flatnonzero(robust)
+            done, found = self._run(full, part, component, rows, len(kept), targets)
             kept = np.where(attacked, found, kept)
             records[part] = _record(component, int(robust.sum()), done)
             robust[done.broken] = False
@@ -149,14 +171,22 @@ class AttackRunner:
         return Outcome(robust, record, prediction, size)
 
     def _run(
-        self, name: str, draw: str, attack: Attack, given: Array, size: int
+        self,
+        name: str,
+        draw: str,
+        attack: Attack,
+        given: Array,
+        size: int,
+        targets: Array | None,
     ) -> tuple[AttackProgress, Any]:
         """Runs one attack on these examples; returns its progress and ``size`` images."""
+        labels = self.labels if targets is None else targets
         seed = random.as_seed(self._seed).fold(random.number(draw))
         step = AttackStep(name, attack, self.classifier, self.images.shape[1:], seed)
-        key = self.progress.key(name, attack, given, step.graph)
+        whom = given if targets is None else np.concatenate([given, targets[given]])
+        key = self.progress.key(name, attack, whom, step.graph)
         progress = self.progress.of(key)
-        kept = self._kept_images(key, step, given[: progress.done], size)
+        kept = self._kept_images(key, step, given[: progress.done], size, labels)
 
         begin = time.perf_counter()
 
@@ -172,8 +202,9 @@ class AttackRunner:
         while progress.done < len(given):
             begin = time.perf_counter()
             rows = given[progress.done : progress.done + self.batch_size]
-            judged = step(self.images[rows], self.labels[rows], rows, tell)
-            progress.add(rows, judged, self.labels[rows], time.perf_counter() - begin)
+            judged = step(self.images[rows], labels[rows], rows, tell)
+            broken = (judged.prediction == labels[rows]) == (targets is not None)
+            progress.add(rows, judged, broken, time.perf_counter() - begin)
             early = rows < size
             kept[rows[early]] = judged.images[early]
             if early.any():
@@ -183,7 +214,9 @@ class AttackRunner:
             tell(None)
         return progress, kept
 
-    def _kept_images(self, key: str, step: AttackStep, done: Array, size: int) -> Any:
+    def _kept_images(
+        self, key: str, step: AttackStep, done: Array, size: int, labels: Labels
+    ) -> Any:
         """Returns adversarial images of the first examples, made again where none were kept.
 
         An evaluation without pictures keeps none. Draws go with the example, so the same attack
@@ -197,7 +230,7 @@ class AttackRunner:
             kept[numbers[early]] = images[early]
             wanted = np.setdiff1d(wanted, numbers)
         for rows in self._batches(wanted):
-            kept[rows] = step(self.images[rows], self.labels[rows], rows).images
+            kept[rows] = step(self.images[rows], labels[rows], rows).images
         if len(wanted):
             done = done[done < size]
             self.progress.keep_images(key, done, kept[done])

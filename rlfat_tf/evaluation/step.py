@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks.base import Attack, norm_of, predicted_class
+from rlfat_tf.attacks.pixels import SAME, is_on_grid, off_grid
 from rlfat_tf.core import norms, random
 from rlfat_tf.core.types import Images, Labels, Tensor
 from rlfat_tf.evaluation.classifier import Classifier
@@ -106,6 +107,11 @@ class AttackStep:
         judged = self._watch.call(work, tell)
         size, low, high = judged.size.max(), judged.images.min(), judged.images.max()
         inside = size <= getattr(self._attack, "epsilon", np.inf) + TOLERANCE
+        if is_on_grid(self._attack) and not off_grid(judged.images) <= SAME:
+            raise RuntimeError(
+                f"The attack {self._name} left the grid of 8-bit pixels. Its result would not "
+                f"count; this is an error in {self._attack!r}."
+            )
         if not (inside and low >= 0 and high <= 1):
             raise RuntimeError(
                 f"The attack {self._name} left its ball or [0, 1]: perturbation {size:g}, pixels "

@@ -16,6 +16,7 @@ from rlfat_tf.attacks import (
     CWTanh,
     Fast,
     NAttack,
+    Targeted,
     Transfer,
 )
 from rlfat_tf.attacks.arguments import (
@@ -28,9 +29,13 @@ from rlfat_tf.attacks.arguments import (
     step_length,
 )
 from rlfat_tf.attacks.autoattack import COMPONENTS, VERSIONS
+from rlfat_tf.attacks.pixels import on_grid
+from rlfat_tf.attacks.targeted import check_target
 from rlfat_tf.core.errors import unknown, warn
 from rlfat_tf.core.losses import ATTACK_LOSSES
 from rlfat_tf.core.norms import NORMS
+
+PIXELS = ("float", "8bit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,17 @@ class Settings:
     version: str = choice("standard", VERSIONS, "Version of autoattack.")
     custom: tuple[str, ...] = argument((), "Of the version custom: its parts.")
     source: Any = argument(None, "The classifier on which transfer makes its examples.")
+    targeted: Any = argument(
+        None,
+        "Run the attacks towards a class, instead of away from the label: its number, least_likely "
+        "(the least logit of the clean image) or random (drawn for each example).",
+        check_target,
+    )
+    pixels: str = choice(
+        "float",
+        PIXELS,
+        "Of adversarial images: float, or 8bit for values n / 255, as files hold them.",
+    )
 
     def __post_init__(self) -> None:
         complete(self)
@@ -96,12 +112,14 @@ class Entry:
         about: One line of help.
         needs_gradients: Whether it differentiates the classifier.
         norms: The norms in which it exists.
+        aims: Whether it can be run towards a class.
     """
 
     make: Callable[[Settings], Attack]
     about: str
     needs_gradients: bool = True
     norms: tuple[str, ...] = ("linf", "l2")
+    aims: bool = True
 
 
 def _part(name: str) -> Callable[[Settings], Attack]:
@@ -164,10 +182,12 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
             eot=None if s.version == "standard" else s.eot,
         ),
         "APGD-CE, APGD-T, FAB-T, Square",
+        aims=False,
     ),
     "fast": Entry(
         lambda s: Fast(**s.ball, steps=s.times(50), eot=s.passes),
         "quick: apgd_ce, then apgd_t on 3 targets, 50 steps each; not AutoAttack",
+        aims=False,
     ),
     "apgd_ce": Entry(_part("apgd_ce"), "of AutoAttack"),
     "apgd_dlr": Entry(_part("apgd_dlr"), "of AutoAttack's version rand"),
@@ -204,7 +224,17 @@ def make(name: str, settings: Settings) -> Attack:
             f"The attack {name} exists in the norm {' and '.join(entry.norms)} only; received "
             f"norm={settings.norm!r}."
         )
+    if settings.targeted is not None and not entry.aims:
+        able = ", ".join(known for known, entry in EVALUATION_ATTACKS.items() if entry.aims)
+        raise ValueError(
+            f"The attack {name} cannot be targeted. Attacks that can are {able}; name them by "
+            "attacks."
+        )
     attack = entry.make(settings)
+    if settings.pixels == "8bit":
+        attack = on_grid(attack)
+    if settings.targeted is not None:
+        attack = Targeted(attack=attack, target=settings.targeted)
     if settings.passes > 1 and getattr(attack, "eot", None) != settings.eot:
         hint = " Its version rand does (--autoattack=rand)." if name == "autoattack" else ""
         warn(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.autoattack import COMPONENTS
+from rlfat_tf.attacks.targeted import class_number
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS
 from rlfat_tf.data.corruptions import BENCHMARK, parse
@@ -110,6 +112,12 @@ class EvalConfig:
     loss: str = setting("loss")
     budget: float = setting("budget")
     eot: int | None = setting("eot")
+    targeted: str | None = option(
+        None,
+        "Run the attacks towards a class: its name or number, least_likely or random; their "
+        "success rates have a table of their own.",
+    )
+    pixels: str = setting("pixels")
     autoattack: str = setting("version")
     autoattack_parts: str | None = option(
         None, f"Of the version custom, joined by commas: {', '.join(COMPONENTS)}."
@@ -222,6 +230,11 @@ class EvalConfig:
             raise ValueError(
                 f"--test_subset={self.test_subset} also needs --test_examples: how many to choose."
             )
+        if self.targeted is not None and self.inference is not None:
+            raise ValueError(
+                "--inference compares robust accuracies, which --targeted has none of: give one of "
+                "the two."
+            )
         if self.protocol == "paper" and self.workdir is None:
             raise ValueError("--protocol=paper needs --workdir: its steps are those of the run.")
 
@@ -283,11 +296,24 @@ class EvalConfig:
             )
         return dataclasses.replace(self, **found)
 
-    def settings(self, source: Any = None) -> dict[str, Any]:
-        """Returns the settings of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`."""
-        names = ("steps", "step_size", "restarts", "loss", "budget", "eot")
+    def settings(
+        self, source: Any = None, class_names: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Returns the settings of the attacks, see :class:`rlfat_tf.evaluation.suite.Settings`.
+
+        Args:
+            source: The classifier on which transfer makes its examples.
+            class_names: Of the data set, for a target that is a class; None: not known yet, and
+                the first class stands in for a class of that name.
+
+        Raises:
+            ValueError: If the target is no class.
+        """
+        names = ("steps", "step_size", "restarts", "loss", "budget", "eot", "pixels")
+        known = [str(self.targeted)] if class_names is None else class_names
         return {
             **{name: getattr(self, name) for name in names},
+            "targeted": class_number(self.targeted, known),
             "version": self.autoattack,
             "custom": self._parts,
             "source": source,

@@ -78,9 +78,16 @@ def run(config: EvalConfig) -> dict[str, Any]:
     sources = [load_classifier(path) for path in (config.source_model or "").split(",") if path]
     source = ensemble(sources) if sources else None
     norm = str(config.norm)
-    plan = make_plan(config.attacks, config.epsilon or (), norm, config.settings(source))
+
+    def plan_for(class_names: Sequence[str] | None) -> Plan:
+        settings = config.settings(source, class_names)
+        return make_plan(config.attacks, config.epsilon or (), norm, settings)
+
+    plan = plan_for(None)  # refuses what cannot be, before the data set is read
     authors = None if config.corruption_dir is None else dataset.corrupted_by_authors(config)
     data_set = dataset.load_for_evaluation(config, classifier.image_shape)
+    if config.targeted is not None:
+        plan = plan_for(data_set.class_names)
     test, numbers, chosen = dataset.chosen_examples(config, data_set)
     images, labels = as_arrays(test)
     show_evaluation_header(config, len(test))

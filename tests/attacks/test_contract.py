@@ -15,12 +15,15 @@ import tensorflow as tf
 
 from rlfat_tf import attacks
 from rlfat_tf.attacks.base import Search
+from rlfat_tf.attacks.pixels import is_on_grid, off_grid
 from rlfat_tf.core import random
 from rlfat_tf.evaluation.classifier import Classifier
 from tests.attacks.contract import assert_same, numbered, shortened, size_of
-from tests.attacks.recording import IMAGES, NETS, SHAPE, make_net
+from tests.attacks.recording import IMAGES as BETWEEN_LEVELS
+from tests.attacks.recording import NETS, SHAPE, make_net
 
 NET = NETS[10]
+IMAGES = (np.round(255 * BETWEEN_LEVELS) / 255).astype(np.float32)  # as 8-bit pixels must be
 LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
 WRONG = 6  # misclassified to begin with
 LABELS[WRONG] = (LABELS[WRONG] + 1) % 10
@@ -57,9 +60,13 @@ ATTACKS = {
     "autoattack": attacks.AutoAttack(epsilon=0.03, budget=0.02),
     "feature_scatter": attacks.FeatureScatter(epsilon=0.1, iterations=10),
     "transfer": attacks.Transfer(attack=attacks.LinfPGD(epsilon=0.1, steps=3), source=SOURCE),
+    "targeted": attacks.Targeted(attack=attacks.LinfPGD(epsilon=0.1, steps=3), target="random"),
+    "8bit_l2": attacks.EightBit(attack=attacks.L2PGD(epsilon=0.5, steps=3)),
+    "8bit_fab_t": attacks.EightBit(attack=attacks.FABT(epsilon=0.04, steps=2, targets=3)),
+    "8bit_square": attacks.EightBit(attack=attacks.Square(norm="l2", epsilon=0.8, queries=20)),
 }
 # They draw nothing; or, as FAB here, only for examples that no other start finds either.
-SAME_FOR_ANY_SEED = {"fgsm", "mim", "mim_l2", "cw_tanh", "cw_l2", "fab_t", "fab_t_l2"}
+SAME_FOR_ANY_SEED = {"fgsm", "mim", "mim_l2", "cw_tanh", "cw_l2", "fab_t", "fab_t_l2", "8bit_fab_t"}
 COUPLES_THE_BATCH = {"feature_scatter"}
 READS_NO_LABELS = {"feature_scatter", "transfer", "pgd_kl"}  # transfer cannot tell the classes
 
@@ -99,6 +106,8 @@ def test_ball_and_range(case):
         size = size_of(case.attack.norm, found - IMAGES)
         reach = getattr(case.attack, "reach", case.attack.epsilon)  # of N-FGSM 3 epsilon
         assert size.max() <= reach + 1e-6 and size.max() > 0.3 * reach
+    if is_on_grid(case.attack):
+        assert off_grid(found) < 1e-3
     # And it is not for nothing.
     assert np.any(np.argmax(NET(found), -1) != np.argmax(NET(IMAGES), -1))
     if isinstance(case.attack, Search):

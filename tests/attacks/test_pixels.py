@@ -16,6 +16,7 @@ IMAGES = (np.round(255 * BETWEEN_LEVELS) / 255).astype(np.float32)
 LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
 SMALL = np.random.default_rng(0)
 ORIGIN = SMALL.integers(0, 256, (5, 2, 2, 3))
+CLEAN = (ORIGIN / 255).astype(np.float32)
 
 
 def levels(images):
@@ -33,7 +34,7 @@ def points_at(delta):
 @pytest.mark.parametrize("epsilon, most", [(8 / 255, 8), (0.03, 7), (0.5 / 255, 0), (1.0, 255)])
 def test_rounding_in_the_maximum_norm(epsilon, most):
     points, delta = points_at(SMALL.uniform(-1, 1, ORIGIN.shape) * 255 * epsilon)
-    found = levels(rounded_inside(ORIGIN / 255, points, "linf", epsilon)) - ORIGIN
+    found = levels(rounded_inside(CLEAN, points, "linf", epsilon)) - ORIGIN
     np.testing.assert_array_equal(found, np.clip(np.rint(delta), -most, most))
     assert radius_on_grid("linf", epsilon, 12) == most / 255
 
@@ -57,7 +58,7 @@ def test_rounding_in_the_euclidean_norm(radius):
     delta *= radius / np.sqrt((delta**2).sum((1, 2, 3), keepdims=True))
     points, delta = points_at(delta)
     delta *= 1 - 1e-6  # what float32 leaves of the radius
-    found = levels(rounded_inside(ORIGIN / 255, points, "l2", radius / 255)) - ORIGIN
+    found = levels(rounded_inside(CLEAN, points, "l2", radius / 255)) - ORIGIN
     for one, exact in zip(found, delta):
         np.testing.assert_array_equal(one, thresholded(exact, radius))
     assert np.any(found != np.rint(delta))  # or it would say nothing of thresholds

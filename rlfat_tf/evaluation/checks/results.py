@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rlfat_tf.attacks import Attack, Fast
+from rlfat_tf.attacks.wrapping import innermost
 from rlfat_tf.core import norms
 from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.data import Pixels
@@ -123,9 +124,9 @@ def check_attacks(attacks: Mapping[str, Attack]) -> list[Finding]:
             "hidden. Rank networks by it; report autoattack.",
         )
         for name, attack in attacks.items()
-        if isinstance(attack, Fast)
+        if isinstance(innermost(attack), Fast)
     ]
-    budgets = {name: getattr(attack, "budget", 1.0) for name, attack in attacks.items()}
+    budgets = {name: getattr(innermost(attack), "budget", 1.0) for name, attack in attacks.items()}
     return quick + [
         finding(
             "reduced-budget",
@@ -226,8 +227,12 @@ def _rises(curve: Sequence[Record]) -> Iterator[Case]:
 
 
 def _kind(name: str, record: Record) -> str:
-    """Returns the class of an attack in lower case, which its ``repr`` begins with."""
-    return str(record.get("attack", name)).split("(")[0].lower()
+    """Returns the class of an attack in lower case, which its ``repr`` begins with.
+
+    Of an attack on 8-bit pixels, that of the attack which runs there.
+    """
+    described = str(record.get("attack", name)).removeprefix("EightBit(attack=")
+    return described.split("(")[0].lower()
 
 
 def _is_black_box(name: str, record: Record) -> bool:

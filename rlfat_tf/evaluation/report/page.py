@@ -31,6 +31,7 @@ from rlfat_tf.evaluation.report.table import (
     percent_text,
     radius_text,
     table_rows,
+    targeted_rows,
 )
 
 NORMS = {"linf": "L<sub>∞</sub>", "l2": "L<sub>2</sub>"}
@@ -54,6 +55,10 @@ CAPTIONS = {
     "shuffled": "Accuracy on test images whose blocks are shuffled.",
     "sensitivity": "Loss sensitivity for each strength of the transformation.",
 }
+PIXELS = {
+    "float": "untargeted, pixels in [0, 1]",
+    "8bit": "untargeted, 8-bit pixels",
+}
 OF_ONE_ATTACK = ("adversarial", "sensitivity")
 ABOUT_ATTACKS = (
     "An example is robust under an attack if it is classified correctly both before and after the "
@@ -69,6 +74,11 @@ ABOUT_CASCADE = (
     "that those before it had left. Its accuracy is cumulative, the share of all examples that are "
     "still robust after it, and does not compare with that of the attack alone. The worst case is "
     "the same either way."
+)
+ABOUT_TARGETED = (
+    "A targeted attack succeeds where an example is taken for its target. The success rate is of "
+    "the examples whose label is another class, those misclassified as they are included. It is no "
+    "robust accuracy: where a targeted attack fails, an untargeted one may well succeed."
 )
 ABOUT_INFERENCE = (
     "A non-adaptive attack attacks the classifier alone, and the inference transform is applied to "
@@ -99,6 +109,7 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
         _warnings(report),
         judged_section(report.get("judged", {})),
         section(f"Attacks{at}", about, placed["attacks"], *_attacks(report)),
+        section("Targeted attacks", ABOUT_TARGETED, _targeted(report)),
         class_section(report, placed["classes"], placed["confusion"]),
         against_section(report, placed["against"]),
         section("Inference transform", ABOUT_INFERENCE, _inference(report.get("inference", {}))),
@@ -138,7 +149,7 @@ def _cards(report: Report, radius: str) -> str:
             percent_text(report["worst_case_accuracy"]) or dash,
             interval_text(worst),
         ),
-        ("", "Threat model", f"{norm} {radius}", "untargeted, pixels in [0, 1]"),
+        ("", "Threat model", f"{norm} {radius}", PIXELS[report.get("pixels", "float")]),
         ("", "Examples", f"{report['examples']:,}", escaped(report.get("dataset", ""))),
     ]
     filled = [
@@ -184,6 +195,13 @@ def _attacks(report: Report) -> Iterator[str]:
         if row.attack
     ]
     yield table(["attack", "configuration"], settings, "text")
+
+
+def _targeted(report: Report) -> str:
+    """Returns the table of the targeted attacks; nothing if there are none."""
+    head = ["attack", "success rate", "95% interval", "examples", "left out"]
+    rows = [("", escaped(name), *figures) for name, *figures in targeted_rows(report)]
+    return table([*head, "median L<sub>2</sub>", "seconds"], rows)
 
 
 def _curve(report: Report) -> str:

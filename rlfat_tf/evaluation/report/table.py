@@ -72,6 +72,27 @@ def broken_by(result: Mapping[str, Any]) -> int | None:
     return sum(part["broken"] for part in parts) if parts else result.get("broken")
 
 
+def targeted_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yields the targeted attacks of every radius, in words.
+
+    Of each its name, success rate, interval, examples, those left out, median length and seconds.
+    """
+    points = report.get("curve", [report])
+    for point in points:
+        at = f", ε = {radius_text(point['epsilon'], report['norm'])}"
+        for name, result in point.get("targeted", {}).items():
+            target = "a given class" if result["target"] is None else f"{result['target']}"
+            yield (
+                f"{name} to {target.replace('_', ' ')}{at if len(points) > 1 else ''}",
+                percent_text(result["success_rate"]),
+                interval_text(result["interval"] or (), "-"),
+                number_text(result["examples"], ",d"),
+                number_text(result["left_out"], ",d"),
+                number_text(result["median_l2"], ".3f"),
+                number_text(result["seconds"], ",.1f"),
+            )
+
+
 def number_text(value: float | None, form: str) -> str:
     """Returns a number in a format, or nothing for None."""
     return "" if value is None else format(value, form)

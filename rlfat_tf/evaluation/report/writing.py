@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rlfat_tf.evaluation.report.table import (
     percent_text,
     radius_text,
     table_rows,
+    targeted_rows,
     worst_class_text,
 )
 from rlfat_tf.storage.files import replacing, write_text
@@ -141,11 +142,12 @@ def show(report: Report) -> str:
         name = f"worst case, epsilon {radius_text(point['epsilon'], report['norm'])}"
         ends = interval_text(point["worst_case_interval"], "-")
         lines.append((name, percent_text(point["worst_case_accuracy"]), ends, ""))
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    table = [
-        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip()
-        for first, *rest in lines
-    ]
+    table = _aligned(lines)
+    aimed = list(targeted_rows(report))
+    if aimed:
+        head = ("towards a class", "reached", "95% interval", "examples", "seconds")
+        texts = [(name, *figures[:3], figures[-1]) for name, *figures in aimed]
+        table += ["", *_aligned([head, *texts])]
     data = f" of {report['dataset']}" if "dataset" in report else ""
     norm = report["norm"] or "several norms"
     title = (
@@ -156,6 +158,15 @@ def show(report: Report) -> str:
     found = [f"warning: {w['message']} See {w['page']}." for w in report["warnings"]]
     extra = ["", corruptions.show(report["corruptions"])] if "corruptions" in report else []
     return "\n".join([title, *table, *classes, *found, *extra])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Returns lines of a table, of which all columns but the first are set to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return [
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip()
+        for first, *rest in lines
+    ]
 
 
 def _strict(value: Any) -> Any:
