@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf.core.types import Report
+from rlfat_tf.data.view import View
 from rlfat_tf.run.config import TrainConfig
 
 
@@ -22,6 +23,7 @@ def model_card(config: TrainConfig, summary: Report, perturbation: str | None) -
         "method": config.method,
         "regularizer": config.regularizer,
         "dataset": config.dataset,
+        "view": View(config.image_size, config.view).describe(),
         "norm": config.attack_norm,
         "epsilon": config.epsilon,
         "training_attack": perturbation,

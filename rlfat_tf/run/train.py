@@ -24,6 +24,8 @@ from rlfat_tf.attacks.pgd import PGD_IN_NORM
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Strategy
 from rlfat_tf.data.reading import unreadable
+from rlfat_tf.data.serving import image_of_bytes
+from rlfat_tf.data.view import View
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
@@ -170,6 +172,7 @@ def _run_until_told(
             checkpoint.load(workdir, "best").model,
             export,
             class_names=data_set.class_names,
+            from_bytes=_from_bytes(config, data_set),
             card=card(summarise(config, robust, progress)),
         )
     if not trained or summary["test_examples"] != len(data_set.test):
@@ -183,6 +186,13 @@ def _run_until_told(
     if is_chief(strategy):
         show(config, summary)
     return summary
+
+
+def _from_bytes(config: TrainConfig, data_set: data.DataSet) -> Any:
+    """Returns what a served model does with image files; None of data that are no photos."""
+    if config.image_size is None and not config.dataset.startswith("folder:"):
+        return None
+    return image_of_bytes(View(config.image_size, config.view), data_set.image_shape)
 
 
 def export_is_due(workdir: Path) -> bool:

@@ -3,8 +3,9 @@
     loaded = tf.saved_model.load("runs/digits_rlfat_p/export")
     loaded.signatures["serving_default"](images=images)   # float images in [0, 1]
     loaded.signatures["serving_uint8"](images=bytes)      # 8-bit images, divided by 255 inside
+    loaded.signatures["serving_bytes"](files=contents)    # of image files; of runs on files only
 
-Both return ``logits`` [batch, classes], ``probabilities`` [batch, classes] and ``label`` [batch].
+All return ``logits`` [batch, classes], ``probabilities`` [batch, classes] and ``label`` [batch].
 The names of the classes are the asset ``assets/class_names.txt``, one a line in the order of the
 labels; ``loaded.class_names.asset_path`` says where it lies. What the model is and what it was
 measured to withstand is told by ``assets.extra/model_card.json``, which servers leave alone.
@@ -18,6 +19,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Callable
 
 import tensorflow as tf
 
@@ -47,6 +49,7 @@ def export_saved_model(
     *,
     class_names: Sequence[str] | None = None,
     card: Report | None = None,
+    from_bytes: Callable[[Tensor], Tensor] | None = None,
     verbose: bool = False,
 ) -> None:
     """Writes a SavedModel with a float and an 8-bit signature, for any batch size.
@@ -60,6 +63,9 @@ def export_saved_model(
         class_names: The name of every class, kept as an asset. White space within a name becomes
             one space, so that each has a line of its own.
         card: What a user of the model should know, kept as JSON beside it; see :func:`model_card`.
+        from_bytes: From the content of an image file, a string tensor [], to the image that the
+            model gets, uint8 [H, W, C]; adds the signature ``serving_bytes``, which takes
+            ``files``, strings [batch]. See :func:`rlfat_tf.data.serving.image_of_bytes`.
         verbose: Whether Keras prints what it wrote.
 
     Raises:
@@ -99,6 +105,11 @@ def export_saved_model(
         _refuse_unless(tf.reduce_any(images > 1) | tf.equal(tf.size(images), 0), NOT_BYTES)
         return predict(tf.cast(images, tf.float32) / 255.0)
 
+    def serve_bytes(files: Tensor) -> dict[str, Tensor]:
+        spec = tf.TensorSpec(shape[1:], tf.uint8)
+        images = tf.map_fn(from_bytes, files, fn_output_signature=spec)
+        return predict(tf.cast(images, tf.float32) / 255.0)
+
     archive, root = compat.serving_archive(model)
     for name, function, dtype in (
         ("serving_default", serve, tf.float32),
@@ -106,6 +117,9 @@ def export_saved_model(
     ):
         signature = [tf.TensorSpec(shape, dtype, name="images")]
         archive.add_endpoint(name, function, input_signature=signature)
+    if from_bytes is not None:
+        files = [tf.TensorSpec([None], tf.string, name="files")]
+        archive.add_endpoint("serving_bytes", serve_bytes, input_signature=files)
     with tempfile.TemporaryDirectory() as scratch, replacing_folder(path) as written:
         if class_names is not None:
             names = Path(scratch) / CLASS_NAMES
