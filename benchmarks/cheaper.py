@@ -24,7 +24,7 @@ from rlfat_tf.evaluation.classifier import Classifier, load_classifier
 from rlfat_tf.evaluation.step import AttackStep
 from rlfat_tf.run.workdir import read_config
 
-ATTACKS, EPSILON, BATCH, NEVER = "pgd,apgd_ce,autoattack", 8 / 255, 64, 10**6
+ATTACKS, EPSILON, BATCH, NEVER = "pgd,apgd_ce,autoattack", 8 / 255, 48, 10**6
 APGD = "Cheaper: shrinking batches, apgd_ce"
 CASCADE = f"Cheaper: cascade and shrinking batches, {ATTACKS}"
 FAST = "Cheaper: fast against AutoAttack"
