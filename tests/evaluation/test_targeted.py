@@ -16,7 +16,15 @@ from tests import reference
 
 BETWEEN_LEVELS, _, _ = reference.images_and_labels(30, seed=1)
 IMAGES = (np.round(255 * BETWEEN_LEVELS) / 255).astype(np.float32)
-NET = reference.keras_net(seed=4)
+RAW = reference.keras_net(seed=4)
+MEAN = tf.reduce_mean(RAW(IMAGES), 0)
+
+
+def NET(images):  # noqa: N802
+    """A classifier that takes no class for most others."""
+    return RAW(images) - MEAN
+
+
 LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
 LABELS[::7] = (LABELS[::7] + 1) % 3
 AWAY = attacks.LinfPGD(epsilon=0.04, steps=2, random_start="none")
@@ -101,13 +109,12 @@ def test_by_names_with_8_bit_pixels():
         "steps": 2,
         "budget": 0.01,
     }
-    found = evaluated("pgd,fab_t", **settings)
+    found = evaluated("pgd", **settings)
     assert found["pixels"] == "8bit" and found["worst_case_accuracy"] is None
     assert not found["attacks"] and found["targeted"] == found["curve"][0]["targeted"]
     assert all("EightBit" in r["attack"] for r in found["targeted"].values())
-    for name in ("pgd", "fab_t"):
-        near, far = (point["targeted"][name]["success_rate"] for point in found["curve"])
-        assert near <= far
+    near, far = (point["targeted"]["pgd"]["success_rate"] for point in found["curve"])
+    assert near <= far
     assert "8-bit pixels" in page(found, {})
     with pytest.raises(ValueError, match="8-bit pixels, n / 255.* off by"):
         evaluation.evaluate(NET, (BETWEEN_LEVELS, LABELS), attacks="pgd", pixels="8bit")
