@@ -120,7 +120,7 @@ def test_what_is_wrong_is_said(argument, message):
     [
         (
             ("--method=standard", "--eta=3", "--num_blocks=9"),
-            "--num_blocks, --eta: --method=standard or",
+            "--num_blocks, --eta: --method=standard, --attack=pgd or",
         ),
         (("--method=atld", "--attack_steps=5"), "--attack_steps: --method=atld"),
         (("--method=pgdat", "--lsp_weight=2"), "--lsp_weight: .*--regularizer"),
