@@ -20,60 +20,16 @@ from rlfat_tf.data.view import VIEWS, View
 from rlfat_tf.methods import METHODS, regularizers
 from rlfat_tf.methods.average import STATISTICS
 from rlfat_tf.methods.batch_norm import ATTACK_BN
-from rlfat_tf.methods.options import flags_of, options_of
-from rlfat_tf.methods.regularizers import REGULARIZERS
 from rlfat_tf.models import normalize
 from rlfat_tf.models.adapted.applications import trainable_of
 from rlfat_tf.run import epsilon_warmup, schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
+from rlfat_tf.run.fields import check_type, method_option, option, regularizer_option
 from rlfat_tf.run.guard import ACTIONS
 from rlfat_tf.run.training_attack import TRAINING_ATTACKS, check_attack
 
 PRECISIONS = ("float32", "bfloat16")
 LIMIT = 2**31  # of integers, which TensorFlow holds in 32 bits
-
-
-def option(default: Any, help: str, *, choices: Any = None, identity: bool = True) -> Any:
-    """A field with its help; ``identity`` tells whether it decides what the run computes."""
-    metadata = {"help": help, "choices": choices, "identity": identity}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def method_option(flag: str, default: Any = None) -> Any:
-    """A field for an option of methods, described and checked as they declare it.
-
-    Args:
-        flag: Its name on the command line.
-        default: None: each method's own.
-    """
-    declared = {
-        name: options_of(method)[flags_of(method)[flag]]
-        for name, method in METHODS.items()
-        if flag in flags_of(method)
-    }
-    one = next(iter(declared.values()))
-    text = one.metadata["help"][:-1]
-    if len(declared) < len(METHODS):
-        text += f"; of {', '.join(declared)}"
-    if default is None and one.default is not None:
-        defaults = dict.fromkeys(str(each.default) for each in declared.values())
-        text += f"; default {', '.join(defaults)}"
-    metadata = {"help": f"{text}.", "choices": one.metadata["choices"], "identity": True}
-    return dataclasses.field(default=default, metadata={**metadata, "check": one.metadata["check"]})
-
-
-def regularizer_option(flag: str) -> Any:
-    """A field for an argument of a regulariser, described and checked as it declares it."""
-    name, declared = next(
-        (name, regularizers.flags_of(name)[flag])
-        for name in REGULARIZERS
-        if flag in regularizers.flags_of(name)
-    )
-    found = {key: declared.metadata[key] for key in ("choices", "check")}
-    text = f"{declared.metadata['help'][:-1]}; of the regulariser {name}."
-    return dataclasses.field(
-        default=declared.default, metadata={**found, "help": text, "identity": True}
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +184,9 @@ class TrainConfig:
     score_beta: float | None = method_option("score_beta")
     score_c: float | None = method_option("score_c")
     regularizer: str | None = option(
-        None, f"Terms that compose with every method, joined by +: {', '.join(REGULARIZERS)}."
+        None,
+        "Terms that compose with every method, joined by +: "
+        f"{', '.join(regularizers.REGULARIZERS)}.",
     )
     lsp_weight: float = regularizer_option("lsp_weight")
     lsp_neighbors: int = regularizer_option("lsp_neighbors")
@@ -294,7 +252,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
-            _check_type(field, value)
+            check_type(field, value)
             check = field.metadata.get("check")
             if check and not choices and value is not None:
                 check(self, f"--{field.name}", value)
@@ -416,14 +374,3 @@ class TrainConfig:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             lines.append(f"--{field.name}={text}")
         return "\n".join(lines) + "\n"
-
-
-def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
-    expected = str(field.type).split(" | ")  # a string, since annotations are not evaluated
-    kinds = ["bool"] if isinstance(value, bool) else [c.__name__ for c in type(value).__mro__]
-    if value is None:
-        kinds = ["None"]
-    elif "int" in kinds:
-        kinds.append("float")
-    if not set(kinds) & set(expected):
-        raise ValueError(f"Expected --{field.name} to be of type {field.type}; received {value!r}.")

@@ -21,7 +21,7 @@ from rlfat_tf.data.view import VIEWS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
 from rlfat_tf.models import zoo
-from rlfat_tf.run.config import option
+from rlfat_tf.run.fields import option
 from rlfat_tf.run.workdir import read_config
 from rlfat_tf.storage import checkpoint
 
