@@ -42,7 +42,7 @@ def test_an_example_is_done_when_it_is_misclassified():
     seen = []
     found = run(APGD(epsilon=0.1, steps=100), spy(logits, seen), images, np.ones(8), seed=1)
     assert len(seen) < 8  # the corner is two steps away
-    path = path_of(seen, images, 1)
+    path = path_of(seen, images, 0)
     wrong_at_once = path[0] @ W + bias <= 0
     assert 0 < wrong_at_once.sum() < 8
     np.testing.assert_array_equal(found.reshape(8, -1)[wrong_at_once], path[0][wrong_at_once])

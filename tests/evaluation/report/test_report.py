@@ -125,7 +125,10 @@ FULL = {
 def figures():
     """A figure for every place, as bytes but for one, and one that has no place."""
     found = {}
-    for number, name in enumerate([*CAPTIONS, "another_one"]):
+    with_table = {"corruptions"}  # whose picture stands by its table, which FULL has not
+    for number, name in enumerate(
+        [name for name in (*CAPTIONS, "another_one") if name not in with_table]
+    ):
         figure = Figure(figsize=(1 + number / 10, 1), dpi=150)
         found[name] = figure if name == "curve" else png_bytes(figure)
     return found
@@ -200,7 +203,7 @@ def test_figures_are_files_and_within_the_page(folder):
     for name, picture in figures().items():
         if name != "curve":
             assert files[name] == picture
-    assert all(caption in page.text for caption in [*CAPTIONS.values(), "another_one"])
+    assert all(CAPTIONS.get(name, name) in page.text for name in files)
     widths = [int(attrs["width"]) for tag, attrs in page.tags if tag == "img"]
     assert widths[0] == 96, "an inch"
 
