@@ -32,6 +32,7 @@ def window(draw: Tensor, sides: Tensor) -> Tensor:
     Returns:
         int32 [4]: row and column of the first pixel, height and width; within the image.
     """
+    draw = tf.convert_to_tensor(draw, tf.float32)
     height, width = tf.unstack(tf.cast(sides, tf.float32))
     area = height * width * (AREA[0] + (AREA[1] - AREA[0]) * draw[0])
     low, high = map(math.log, RATIO)
