@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import struct
 import zipfile
@@ -157,7 +158,7 @@ def mapped(path: str | os.PathLike[str], member: str | None = None) -> Array:
         file.seek(begin)
         shape, dtype = _header(path, file)
         offset = file.tell()
-    needed = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    needed = offset + math.prod(shape) * dtype.itemsize
     if path.stat().st_size < needed:
         raise Unreadable(
             f"{str(path)!r} is cut off: it has {path.stat().st_size} bytes, and an array "

@@ -275,6 +275,10 @@ def test_arrays_that_cannot_be_mapped(tmp_path):
     np.save(tmp_path / "columns.npy", np.asfortranarray(images))
     np.save(tmp_path / "whole.npy", images)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-1])
+    # More bytes than 63 bits can count.
+    vast = {"descr": "|u1", "fortran_order": False, "shape": (2**61, 8, 8, 3)}
+    with open(tmp_path / "vast.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, vast)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:-9])
     for name, message in {
         "small.npz": "compressed, so .* numpy.savez",
@@ -284,6 +288,7 @@ def test_arrays_that_cannot_be_mapped(tmp_path):
         "columns.npy": "stored column by column.*ascontiguousarray",
         "cut.npy": r"cut off: it has 1087 bytes, and an array \[5, 8, 8, 3\] of uint8 .* 1088",
         "cut.npz": "is no .npz file",
+        "vast.npy": r"cut off: it has 128 bytes, .* would end at byte 442721857769029238912",
         "nothing.npy": "there is no",
     }.items():
         with pytest.raises((ValueError, FileNotFoundError), match=message):
