@@ -116,7 +116,7 @@ def quick(monkeypatch, tmp_path, trained):
     """Little data, two devices, no checks of evaluations, a trained run where pages have one."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    for name in ("digits_rlfat_p", "folder_photos_pgdat"):
+    for name in ("digits_rlfat_p", "digits_pgdat", "folder_photos_pgdat"):
         (tmp_path / "runs" / name).symlink_to(trained.folder)
     few = functools.partial(rlfat_tf.data.load, train_examples=128, test_examples=12)
     monkeypatch.setattr(rlfat_tf.data, "load", few)

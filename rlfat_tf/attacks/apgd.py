@@ -128,11 +128,16 @@ class _APGD(Averaging, Search):
     """The restarts; a subclass names the losses."""
 
     aims = True
-    steps: int = count(100, "N, for every loss; every step is one pass forward and back.")
-    restarts: int = count(1, "Random starts, each for the examples that still stand.")
+    steps: int = count(
+        100, "Number of gradient steps for every loss; each is one pass forward and back."
+    )
+    restarts: int = count(
+        1, "Number of random starts; each runs on the images that no earlier start has broken."
+    )
     rho: float = number(
         0.75,
-        "Share of steps that must increase the loss between two checkpoints.",
+        "Share of the steps between two checkpoints that must increase the loss; otherwise the "
+        "step size is halved.",
         above=0,
         at_most=1,
     )
@@ -200,7 +205,8 @@ class APGD(_APGD):
     loss: str = choice(
         "ce",
         LOSSES,
-        "'ce', 'dlr' or 'margin', the difference between the best wrong logit and the true one.",
+        "Loss that the attack ascends: 'ce', 'dlr', or 'margin', the best wrong logit minus the "
+        "true one.",
     )
 
     def _objective(self, labels: Labels, aim: Labels) -> Objective:
@@ -217,13 +223,13 @@ class APGDT(_APGD):
     classes, where that loss has no meaning, the plain difference of logits stands in.
     """
 
-    targets: int = count(9, "How many; at most the number of classes less one.")
+    targets: int = count(9, "Number of target classes, at most the number of classes minus one.")
     order: str = choice(
         "logits",
         ORDERS,
-        "Which classes come first: 'logits', those with the greatest; 'malt', those whose border "
-        "is nearest if the network were linear, for one gradient for each of the 100 greatest "
-        "logits.",
+        "Order of the target classes: 'logits' starts with the greatest logits; 'malt' with the "
+        "classes whose border would be nearest if the network were linear, which costs one "
+        "gradient for each of the 100 greatest logits.",
     )
 
     def _aims(self, logits_fn: LogitsFn, images: Images, labels: Labels) -> Tensor:

@@ -117,7 +117,8 @@ def radius() -> Any:
     """The radius of the ball of an attack that has a norm."""
     return argument(
         None,
-        "Radius of the ball, in units of pixels in [0, 1]; default 8 / 255, in 'l2' 0.5.",
+        "Greatest perturbation, in the norm, for pixels in [0, 1]. Default: 8 / 255 in 'linf', "
+        "0.5 in 'l2'.",
         lambda attack, name, value: check_epsilon(value, attack.norm),
         derive=lambda attack: check_epsilon(None, attack.norm),
         length=True,

@@ -62,20 +62,23 @@ class AutoAttack(Ensemble):
     to the plain difference of logits, and there are at most K - 1 targets.
     """
 
-    version: str = choice("standard", VERSIONS, "'standard', 'rand' or 'custom'.")
+    version: str = choice(
+        "standard", VERSIONS, "Version of AutoAttack: 'standard', 'rand' or 'custom'."
+    )
     attacks: tuple[str, ...] | None = argument(
-        None, "For 'custom': names of COMPONENTS, in order.", _check_names
+        None, "Parts of the version 'custom', in their order: names of COMPONENTS.", _check_names
     )
     budget: float = number(
         1.0,
-        "Factor on all numbers of steps and queries; below 1 for a quick look, which is then not "
-        "AutoAttack as the literature means it.",
+        "Factor on all numbers of steps and queries. Below 1 the attack is faster, but it is no "
+        "longer AutoAttack as defined in the literature.",
         above=0,
     )
     eot: int | None = count(
         None,
-        "Passes over a randomised classifier that the parts by APGD take the mean of; not for "
-        "'standard', which is for deterministic ones. Default: 20 with 'rand', else 1.",
+        "For randomised classifiers: number of passes over which the APGD parts average every "
+        "loss and gradient. Not for 'standard', which is for deterministic classifiers. "
+        "Default: 20 with 'rand', otherwise 1.",
     )
 
     def __post_init__(self) -> None:

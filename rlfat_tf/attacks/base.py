@@ -142,7 +142,9 @@ class Attack(Declared):
 class Bounded(Attack):
     """Base of the attacks that stay within a ball around the image."""
 
-    norm: str = choice("linf", norms.NORMS, "'linf' or 'l2'.")
+    norm: str = choice(
+        "linf", norms.NORMS, "Norm in which epsilon bounds the perturbation: 'linf' or 'l2'."
+    )
     epsilon: float = radius()
 
 
@@ -151,8 +153,8 @@ class Averaging(Bounded):
 
     eot: int = count(
         1,
-        "For randomised classifiers: passes that every loss and gradient is a mean of. What is "
-        "misclassified is then what is so in every pass.",
+        "For randomised classifiers: number of passes over which every loss and gradient is "
+        "averaged. An image then counts as misclassified if every pass misclassifies it.",
     )
 
 

@@ -45,14 +45,16 @@ class _CarliniWagner(Search):
     _distance = staticmethod(squared_l2)
 
     confidence: float = number(
-        0.0, "By how much the wrong logit is to exceed the true one.", at_least=0
+        0.0, "Margin by which the wrong logit is to exceed the true one.", at_least=0
     )
-    steps: int = count(1000, "Of Adam, for one c.")
-    binary_search_steps: int = count(9, "How many c are tried.")
+    steps: int = count(1000, "Number of Adam's steps for each constant c.")
+    binary_search_steps: int = count(9, "Number of constants c that are tried.")
     learning_rate: float = size(
-        0.01, "Of Adam, in units of w: a pixel at the border starts at |w| = 7.25."
+        0.01,
+        "Learning rate of Adam, in units of w: a pixel at the border of [0, 1] starts at |w| = "
+        "7.25.",
     )
-    initial_const: float = size(1e-3, "The first c.")
+    initial_const: float = size(1e-3, "First constant c.")
 
     def _box(self, images: Images) -> tuple[Tensor, Tensor]:
         """Returns the least and the greatest value of every pixel."""
@@ -165,10 +167,10 @@ class CWTanh(_CarliniWagner, Bounded):
     _distance = staticmethod(l2)
 
     norm: str = fixed("linf")
-    steps: int = count(100, "Of Adam, for one c.")
-    binary_search_steps: int = count(5, "How many c are tried.")
-    learning_rate: float = size(0.1, "Of Adam.")
-    initial_const: float = size(1.0, "The first c.")
+    steps: int = count(100, "Number of Adam's steps for each constant c.")
+    binary_search_steps: int = count(5, "Number of constants c that are tried.")
+    learning_rate: float = size(0.1, "Learning rate of Adam.")
+    initial_const: float = size(1.0, "First constant c.")
 
     def _box(self, images: Images) -> tuple[Tensor, Tensor]:
         lower, upper = images - self.epsilon, images + self.epsilon

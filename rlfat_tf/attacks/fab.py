@@ -86,20 +86,23 @@ class FABT(Bounded, Search):
     """
 
     aims = True
-    steps: int = count(100, "For every target and restart.")
+    steps: int = count(100, "Number of steps for every target and start.")
     restarts: int = count(
         1,
-        "Starts for every target: the clean image first, later ones at random, at half the "
-        "distance of the best point or of epsilon, whichever is less.",
+        "Number of starts for every target: first the clean image, then random points at half "
+        "the distance of the best point found or at half of epsilon, whichever is less.",
     )
-    targets: int = count(9, "How many; at most the number of classes less one.")
+    targets: int = count(9, "Number of target classes, at most the number of classes minus one.")
     alpha_max: float = number(
         0.1, "Greatest weight of the step from the clean image.", at_least=0, at_most=1
     )
-    eta: float = number(1.05, "How far to go beyond the plane.", at_least=1)
+    eta: float = number(
+        1.05, "Factor by which a step goes beyond the linearised decision boundary.", at_least=1
+    )
     beta: float = number(
         0.9,
-        "Where to go on from a misclassified point, between the clean image (0) and it (1).",
+        "Where the search continues after a misclassified point: between the clean image (0) "
+        "and that point (1).",
         at_least=0,
         at_most=1,
     )

@@ -26,10 +26,12 @@ class Fast(Ensemble):
     settings by it; report AutoAttack.
     """
 
-    steps: int = count(50, "Of APGD, and of APGD-T for every target.")
-    targets: int = count(3, "How many of the classes, in the order of MALT.")
+    steps: int = count(50, "Number of steps of APGD, and of APGD-T for every target.")
+    targets: int = count(3, "Number of target classes, in the order of MALT.")
     eot: int = count(
-        1, "For randomised classifiers: passes that every loss and gradient is a mean of."
+        1,
+        "For randomised classifiers: number of passes over which every loss and gradient is "
+        "averaged.",
     )
 
     @property

@@ -37,16 +37,20 @@ class MIM(Averaging, Search):
     aims = True
     steps: int = count(20, "Number of gradient steps.")
     step_size: float = step_length(
-        "Length of a step; default 2.5 * epsilon / steps.",
+        "Length of a step. Default: 2.5 * epsilon / steps.",
         derive=lambda attack: 2.5 * attack.epsilon / attack.steps,
     )
     decay: float = number(
         1.0,
-        "How much of the average is kept from step to step; 0 is PGD, 1 forgets nothing.",
+        "Share of the accumulated gradient that is kept from step to step: 0 is PGD, 1 keeps "
+        "all of it.",
         at_least=0,
     )
     loss: str = choice(
-        "ce", LOSSES, "'ce', 'dlr' or 'margin', see rlfat_tf.core.losses.attack_loss."
+        "ce",
+        LOSSES,
+        "Loss that the attack ascends: 'ce', 'dlr' or 'margin', see "
+        "rlfat_tf.core.losses.attack_loss.",
     )
 
     def search(

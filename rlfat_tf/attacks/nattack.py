@@ -43,15 +43,15 @@ class NAttack(Bounded, Search):
 
     aims = True
     norm: str = fixed("linf")
-    population: int = count(300, "How many points are drawn in an iteration.")
-    sigma: float = size(0.1, "Their standard deviation, in the space of atanh.")
-    learning_rate: float = size(0.008, "Of the mean.")
+    population: int = count(300, "Number of points drawn in an iteration.")
+    sigma: float = size(0.1, "Standard deviation of these points, in the space of atanh.")
+    learning_rate: float = size(0.008, "Learning rate of the distribution's mean.")
     iterations: int = count(200, "How many at most.")
-    test_every: int = count(10, "Iterations from test to test.")
+    test_every: int = count(10, "Number of iterations between two tests of success.")
     chunk: int = count(
         10,
-        "How many members of a population are in memory at once, rounded up to tens, which draw "
-        "together; changes speed and memory, and the result by rounding only.",
+        "Number of points of the population that are in memory at once, rounded up to tens. It "
+        "changes speed and memory, and the result by rounding only.",
     )
 
     def search(

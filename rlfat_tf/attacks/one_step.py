@@ -23,9 +23,9 @@ class FGSM(PGD):
 
     steps: int = fixed(1)
     step_size: float = step_length(
-        "Length of the step; default epsilon.", derive=lambda attack: attack.epsilon
+        "Length of the step. Default: epsilon.", derive=lambda attack: attack.epsilon
     )
-    random_start: str | None = start_kind("none", "Where the step starts, as in PGD.")
+    random_start: str | None = start_kind("none", "Where the step starts, with the names of PGD.")
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -40,7 +40,7 @@ class FGSMRS(PGD):
     norm: str = fixed("linf")
     steps: int = fixed(1)
     step_size: float = step_length(
-        "Length of the step; default 1.25 epsilon.", derive=lambda attack: 1.25 * attack.epsilon
+        "Length of the step. Default: 1.25 * epsilon.", derive=lambda attack: 1.25 * attack.epsilon
     )
     random_start: str | None = fixed("uniform")
     clip_start: bool = fixed(True)
@@ -58,12 +58,12 @@ class NFGSM(PGD):
     norm: str = fixed("linf")
     steps: int = fixed(1)
     step_size: float = step_length(
-        "Length of the step; default epsilon.", derive=lambda attack: attack.epsilon
+        "Length of the step. Default: epsilon.", derive=lambda attack: attack.epsilon
     )
     random_start: str | None = fixed("uniform")
     clip_start: bool = fixed(True)
     start_radius: float = step_length(
-        "Greatest noise of a pixel of the start; default 2 epsilon.",
+        "Greatest noise added to a pixel at the start. Default: 2 * epsilon.",
         derive=lambda attack: 2 * attack.epsilon,
     )
     # No example leaves the ball of this radius: projected on it, each stays as it is.

@@ -40,34 +40,36 @@ class PGD(Averaging):
 
     steps: int = count(10, "Number of gradient steps.")
     step_size: float = step_length(
-        "Length of a step; default 2.5 * epsilon / steps.",
+        "Length of a step. Default: 2.5 * epsilon / steps.",
         derive=lambda attack: 2.5 * attack.epsilon / attack.steps,
     )
     random_start: str | None = start_kind(
         None,
-        "'uniform' in the ball, 'gaussian' (0.001 N(0, 1)), 'none', or in the norm 'l2' 'radial': "
-        "of a length uniform in [0, epsilon]. Default: what the training method asks for, else "
-        "'uniform'.",
+        "Random start: 'uniform' in the ball, 'gaussian' (0.001 N(0, 1)), 'none', or in the "
+        "norm 'l2' 'radial', a random direction with a length uniform in [0, epsilon]. Default: "
+        "that of the training method, otherwise 'uniform'.",
     )
     clip_start: bool = switch(
         False, "Whether the start is clipped to [0, 1] before the first gradient."
     )
     restarts: int = count(
         1,
-        "How many times to start; of each example the point with the greatest loss is kept, a "
-        "misclassified one before any other.",
+        "Number of random starts. For each image the result with the greatest loss is kept, and "
+        "a misclassified one before any other.",
     )
     keep: str = choice(
         "last",
         KEEPS,
-        "Of one start: 'last' returns its last point, as training wants it; 'best' the one of the "
-        "greatest loss, a misclassified one before any other, for one more pass.",
+        "Which point of a start is its result: 'last' the last one, as in training; 'best' the "
+        "one with the greatest loss, and a misclassified one before any other, which costs one "
+        "more pass.",
     )
     loss: str | None = choice(
         None,
         losses.ATTACK_LOSSES,
-        "'ce', 'kl', 'margin', 'dlr' or 'lse', see rlfat_tf.core.losses.attack_loss. Default: what "
-        "the training method asks for, else 'ce'.",
+        "Loss that the attack ascends: 'ce', 'kl', 'margin', 'dlr' or 'lse', see "
+        "rlfat_tf.core.losses.attack_loss. Default: that of the training method, otherwise "
+        "'ce'.",
     )
 
     scales = True

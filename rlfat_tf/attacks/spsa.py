@@ -35,13 +35,13 @@ class SPSA(Bounded, Search):
     aims = True
     norm: str = fixed("linf")
     steps: int = count(100, "How many at most.")
-    samples: int = count(128, "Directions in a step; two queries each.")
-    delta: float = size(0.01, "How far from the point it queries, in every pixel.")
-    learning_rate: float = size(0.01, "Of Adam, in units of pixels.")
+    samples: int = count(128, "Number of directions in a step; each takes two queries.")
+    delta: float = size(0.01, "Distance of the queries from the current point, in every pixel.")
+    learning_rate: float = size(0.01, "Learning rate of Adam, for pixels in [0, 1].")
     chunk: int = count(
         8,
-        "How many directions are in memory at once; changes speed and memory, and the result by "
-        "rounding only.",
+        "Number of directions that are in memory at once. It changes speed and memory, and the "
+        "result by rounding only.",
     )
 
     def search(

@@ -38,17 +38,17 @@ class Square(Bounded, Search):
 
     aims = True
     queries: int = count(
-        5000, "Points looked at for every start, at most, apart from the clean image."
+        5000, "Greatest number of queries for every start, without the one of the clean image."
     )
-    p_init: float = number(
-        0.8, "Share of the pixels that a window has at first.", above=0, at_most=1
+    p_init: float = number(0.8, "Share of the pixels in the first window.", above=0, at_most=1)
+    restarts: int = count(
+        1, "Number of random starts; each runs on the images that no earlier start has broken."
     )
-    restarts: int = count(1, "Random starts, each for the examples that still stand.")
     rescale_schedule: bool = switch(
         True,
-        "Stretch the schedule of window sizes to the number of queries, as in the paper. "
-        "AutoAttack's standard version does not: it breaks off the schedule of 10,000 after its "
-        "5,000 queries.",
+        "Whether the schedule of window sizes is stretched to the number of queries, as in the "
+        "paper. AutoAttack's standard version does not stretch it: it runs the first 5,000 "
+        "queries of a schedule for 10,000.",
     )
 
     def share(self, query: int) -> float:

@@ -46,26 +46,29 @@ class Settings:
         ValueError: If a setting is out of its range.
     """
 
-    norm: str = choice("linf", NORMS, "Norm of the ball.")
+    norm: str = choice("linf", NORMS, "Norm in which epsilon bounds the perturbation.")
     epsilon: float = radius()
-    steps: int = count(20, "Steps of pgd, cw and mim.")
+    steps: int = count(20, "Number of steps of pgd, cw, mim and transfer.")
     step_size: float = step_length(
-        "Their step size; default epsilon / 10.", derive=lambda settings: settings.epsilon / 10
+        "Length of these steps. Default: epsilon / 10.",
+        derive=lambda settings: settings.epsilon / 10,
     )
-    restarts: int = count(1, "Random starts of pgd and cw.")
-    loss: str = choice("ce", ATTACK_LOSSES, "Loss of pgd.")
+    restarts: int = count(1, "Number of random starts of pgd and cw.")
+    loss: str = choice("ce", ATTACK_LOSSES, "Loss that pgd ascends.")
     budget: float = number(
         1.0,
-        "Factor on the steps and queries of autoattack, its parts, fast, nattack and spsa.",
+        "Factor on the numbers of steps and queries of autoattack, its parts, fast, nattack and "
+        "spsa.",
         above=0,
     )
     eot: int | None = count(
         None,
-        "For randomised classifiers: passes that every gradient of fgsm, mim, pgd, cw, transfer, "
-        "fast and APGD is a mean of; default 1, with the version rand of autoattack 20.",
+        "For randomised classifiers: number of passes over which fgsm, mim, pgd, cw, transfer, "
+        "fast and APGD average every loss and gradient. Default: 1, and 20 with the version "
+        "rand of autoattack.",
     )
     version: str = choice("standard", VERSIONS, "Version of autoattack.")
-    custom: tuple[str, ...] = argument((), "Of the version custom: its parts.")
+    custom: tuple[str, ...] = argument((), "Parts of the version custom.")
     source: Any = argument(None, "The classifier on which transfer makes its examples.")
     targeted: Any = argument(
         None,
@@ -76,7 +79,8 @@ class Settings:
     pixels: str = choice(
         "float",
         PIXELS,
-        "Of adversarial images: float, or 8bit for values n / 255, as files hold them.",
+        "Pixels of adversarial images: float for any value in [0, 1], or 8bit for the values n "
+        "/ 255 that image files hold.",
     )
 
     def __post_init__(self) -> None:

@@ -65,19 +65,23 @@ class ATLD(AdversarialModel):
     instead_of_an_attack = "its examples are one step, of length epsilon, against the discriminator"
     epsilon: float = argument(
         8 / 255,
-        "Radius of the L-inf ball, in units of pixels in [0, 1].",
+        "Greatest perturbation in the maximum norm, for pixels in [0, 1].",
         lambda method, name, value: check_epsilon(value, "linf"),
     )
     divergence_weight: float = number(
-        0.5, "Weight of the divergence term, 0.1 in the authors' code for CIFAR-100.", at_least=0
+        0.5, "Weight of the divergence term; 0.1 in the authors' code for CIFAR-100.", at_least=0
     )
-    discriminator_steps: int = flag_of(None, count(2, "Updates of the discriminator per step."))
+    discriminator_steps: int = flag_of(
+        None, count(2, "Number of updates of the discriminator in every step.")
+    )
     discriminator_learning_rate: float = flag_of(
         None, size(1e-3, "Learning rate of the discriminator's optimizer.")
     )
     objective_form: str = flag_of(
         "atld_objective",
-        choice("code", FORMS, "The objective of the authors' code or the game of the paper."),
+        choice(
+            "code", FORMS, "Objective: code is that of the authors' code, game that of the paper."
+        ),
     )
 
     def __init__(self, model: Model, *, discriminator: Model | None = None, **kwargs: Any):

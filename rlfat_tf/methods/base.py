@@ -103,8 +103,8 @@ class AdversarialModel(AdversarialSteps):
     decay_exclude: str = choice(
         "none",
         DECAY_EXCLUDE,
-        "What the weight decay leaves out: nothing, the scales and offsets of batch normalisation, "
-        "or all vectors.",
+        "Variables without weight decay: none, batch_norm (the scales and offsets of batch "
+        "normalisation), or vectors (these and all biases).",
     )
     epsilon_warmup: int = epsilon_warmup()
 

@@ -40,10 +40,13 @@ class HAT(AdversarialModel):
     terms = ("clean_loss", "kl_loss", "helper_loss")
     beta: float = flag_of("hat_beta", number(2.5, "Weight of HAT's KL term.", at_least=0))
     gamma: float = flag_of("hat_gamma", number(0.5, "Weight of HAT's helper term.", at_least=0))
-    h: float = flag_of("hat_h", size(2.0, "How far HAT's helper examples lie: x + h (x' - x)."))
+    h: float = flag_of("hat_h", size(2.0, "Position of HAT's helper examples: x + h (x' - x)."))
     helper_model: Any = flag_of(
         None,
-        argument(None, "A classifier trained without an adversary, for instance by Standard."),
+        argument(
+            None,
+            "Classifier that was trained without adversarial examples, for instance by Standard.",
+        ),
     )
 
     def __init__(self, model: Model, *, helper_model: Model | None = None, **kwargs: Any):

@@ -40,15 +40,21 @@ class IKL(AdversarialModel):
     attack_loss = "kl"
     attack_start = "gaussian"
     terms = ("clean_loss", "soft_loss", "wmse_loss")
-    alpha: float = flag_of("ikl_alpha", number(4.0, "Weight of IKL's soft CE.", at_least=0))
+    alpha: float = flag_of(
+        "ikl_alpha", number(4.0, "Weight of IKL's soft cross entropy.", at_least=0)
+    )
     beta: float = flag_of(
         "ikl_beta", number(20.0, "Weight of IKL's squared differences of logits.", at_least=0)
     )
-    temperature: float = flag_of("ikl_temperature", size(4.0, "Of IKL's class means."))
+    temperature: float = flag_of(
+        "ikl_temperature", size(4.0, "Temperature of the softmax in IKL's class means.")
+    )
     epoch_steps: int = flag_of(
         None,
         count(
-            391, "Steps after which the class means are renewed; train.py gives those of an epoch."
+            391,
+            "Number of steps between two updates of the class means; train.py sets it to the steps "
+            "of an epoch.",
         ),
     )
 

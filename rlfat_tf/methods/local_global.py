@@ -44,10 +44,17 @@ class LocalGlobal(AdversarialModel):
     local_weight: float = number(1.0, "Weight of the local term.", at_least=0)
     global_weight: float = number(1.0, "Weight of the global term.", at_least=0)
     local_radius: float | None = number(
-        None, "Radius of the local balls, in [0, 1] pixels; default: half of epsilon.", at_least=0
+        None,
+        "Radius of the local balls, for pixels in [0, 1]; half of epsilon unless it is given.",
+        at_least=0,
     )
     variant: str = flag_of(
-        "local_variant", choice("inner", VARIANTS, "How the local term is computed.")
+        "local_variant",
+        choice(
+            "inner",
+            VARIANTS,
+            "How the local term is computed: inner by an attack step, first_order by the gradient.",
+        ),
     )
 
     @property

@@ -36,9 +36,9 @@ def label_smoothing() -> Any:
         raise ValueError(f"Expected {name.lstrip('-')} in [0, 1); received {value!r}.")
 
     text = (
-        "Label smoothing s of the objective's cross entropies, never of the attack: every class "
-        "has s / K, the true one 1 - s more. Default: 0; feature_scattering and atld give the "
-        "wrong classes 0.5 together, as their code does."
+        "Label smoothing s in the cross entropies of the objective, never in the attack: each "
+        "of the K classes gets s / K, and the true one 1 - s more. Default: 0; for "
+        "feature_scattering and atld the wrong classes share 0.5, as in their code."
     )
     return argument(None, text, check)
 
@@ -53,9 +53,10 @@ def epsilon_warmup() -> Any:
         return 0 if value == 0 else check_count(method, name, value)
 
     text = (
-        "Steps of the optimizer over which the radius, the start and the steps of the training "
-        "attack grow linearly: in step t, from 0 on, they are multiplied by min(1, (t + 1) / "
-        "epsilon_warmup). 0: not at all. evaluate and validation always have the whole radius."
+        "Number of optimizer steps over which epsilon, the random start and the steps of the "
+        "training attack grow linearly: in step t, counted from 0, they are multiplied by "
+        "min(1, (t + 1) / epsilon_warmup). With 0 they do not grow. evaluate and validation "
+        "always use the whole epsilon."
     )
     return flag_of(None, argument(0, text, check))
 

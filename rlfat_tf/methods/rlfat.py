@@ -27,11 +27,12 @@ from rlfat_tf.methods.trades import TRADES
 class BlockShuffled(AdversarialModel):
     """A method that block-shuffles its adversarial images."""
 
-    num_blocks: int = count(2, "k of Random Block Shuffle.")
+    num_blocks: int = count(2, "Number of blocks per axis in Random Block Shuffle.")
     block_shuffle: str = choice(
         "batch",
         transforms.BLOCK_SHUFFLES,
-        "One draw per batch, per image, or equal blocks.",
+        "How Random Block Shuffle draws: batch once for the whole batch, image for every image, "
+        "equal once and with blocks of equal length.",
     )
 
     def shuffle(self, images: Images, seed: random.SeedLike) -> Images:

@@ -31,10 +31,11 @@ class SCORE(AdversarialModel):
     attack_loss = "lse"
     terms = ("clean_loss", "lse_loss")
     beta: float = flag_of(
-        "score_beta", number(4.0, "Weight of SCORE's distance term, 3 or 4.", at_least=0)
+        "score_beta",
+        number(4.0, "Weight of SCORE's distance term; 3 or 4 in the paper.", at_least=0),
     )
     c: float = flag_of(
-        "score_c", number(0.0, "Distance that SCORE does not punish.", at_least=0, at_most=2)
+        "score_c", number(0.0, "Distance below which SCORE adds no penalty.", at_least=0, at_most=2)
     )
 
     def objective(self, logits: LogitsFn, batch: Batch) -> Objective:

@@ -22,7 +22,7 @@ class TRADES(AdversarialModel):
     attack_start = "gaussian"
     terms: tuple[str, ...] = ("clean_loss", "kl_loss")
     trades_lambda: float = number(
-        6.0, "Weight of the KL term (beta in the TRADES code).", at_least=0
+        6.0, "Weight of the KL term, which is called beta in the TRADES code.", at_least=0
     )
 
     def objective(self, logits: LogitsFn, batch: Batch) -> Objective:

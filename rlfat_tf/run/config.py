@@ -43,118 +43,155 @@ class TrainConfig:
     # What is trained on what.
     recipe: str | None = option(
         None,
-        "Recipe beneath all other flags, a file of flags/; list: show them. Default: "
-        "<dataset>_<method>, where there is one.",
+        "Recipe: the name of a file of flags/, which all other flags override; list shows all "
+        "recipes. Default: <dataset>_<method>, if there is such a recipe.",
         identity=False,
     )
     dataset: str = option(
-        "digits", "Data set: a name, tfds:<builder>, folder:<path> or arrays:<path>."
+        "digits", "Data set: its name, tfds:<name>, folder:<path> or arrays:<path>."
     )
     method: str = option("rlfat_p", "Training method.", choices=tuple(METHODS))
     model: str = option(
         "wrn-16-2",
-        "Network, for instance w32-10, wrn-34-10, small_cnn, or keras:MobileNetV2 of "
-        "keras.applications.",
+        "Network, for instance w32-10, wrn-34-10 or small_cnn; keras:MobileNetV2 is the network "
+        "of that name in keras.applications.",
     )
     weights: str | None = option(
         None,
-        "Of a keras: network: imagenet, none (random), or a .h5 file of its weights without the "
-        "classification layer; default imagenet.",
+        "Initial weights of a keras: network: imagenet, none (random), or a .h5 file of its "
+        "weights without the classification layer. Default: imagenet.",
     )
     freeze: str = option(
         "none",
-        "What stays as it is of a keras: network: none (everything is trained), backbone (all but "
-        "the new classification layer), or but_last:<n> (all but it and n layers before it).",
+        "Layers of a keras: network that are not trained: none (all are trained), backbone (all "
+        "but the new classification layer), or but_last:<n> (all but that layer and the n "
+        "layers before it).",
     )
     normalize: str = option(
         "none",
-        "What the network does to the channels of its images first: none, cifar10, cifar100 or "
-        "<means>/<standard deviations>, numbers with commas between.",
+        "Normalisation of the image channels as the first layer of the network: none, cifar10, "
+        "cifar100 or <means>/<deviations>, each as numbers separated by commas.",
     )
     # Where things are.
     workdir: str | None = option(
-        None, "Folder of the run; default runs/<recipe> or runs/<dataset>_<method>.", identity=False
+        None,
+        "Folder of the run. Default: runs/<recipe> or runs/<dataset>_<method>.",
+        identity=False,
     )
     data_dir: str | None = option(
-        None, "Folder of prepared TFDS data sets; default TFDS's own.", identity=False
+        None,
+        "Folder of prepared data sets of TensorFlow Datasets. Default: TensorFlow Datasets' own.",
+        identity=False,
     )
     download: bool = option(True, "Whether a missing data set may be downloaded.", identity=False)
     # Data.
     memory: str = option(
         "auto",
-        "Whether all images are held in memory, or read from disk when they are needed; auto: what "
-        "fits into half of the free memory. Changes no result.",
+        "Whether all images are held in memory, or each is read from disk when it is needed; "
+        "auto holds them if they take at most half of the free memory. The results are the "
+        "same.",
         choices=MEMORY,
         identity=False,
     )
     cache_dir: str | None = option(
-        None, "Folder for what makes the next start faster: indices of TFRecords.", identity=False
+        None,
+        "Folder for indices of TFRecord files, which make the next start faster.",
+        identity=False,
     )
     skip_unreadable: bool = option(
-        False, "Leave out images of a folder that cannot be read, with a warning."
+        False,
+        "Leave out image files of a folder that cannot be read, with a warning, instead of "
+        "stopping.",
     )
-    image_size: int | None = option(None, "Resize images to this many pixels a side.")
+    image_size: int | None = option(
+        None, "Resize images to squares with sides of this many pixels."
+    )
     view: str = option(
         "squash",
-        "How images become squares: squash resizes the whole image; centre scales the short side "
-        "to image_size * 256/224 and cuts out the centre.",
+        "How images become squares: squash resizes the whole image; centre resizes the shorter "
+        "side to image_size * 256/224 and cuts out the centre.",
         choices=VIEWS,
     )
     background: str = option(
-        "white", "Colour behind transparent pixels of a folder's images.", choices=BACKGROUNDS
+        "white", "Colour behind the transparent pixels of images in a folder.", choices=BACKGROUNDS
     )
-    train_examples: int | None = option(None, "Use the first N training examples only.")
-    test_examples: int | None = option(None, "Use the first N test examples only.", identity=False)
+    train_examples: int | None = option(None, "Train on the first N training images only.")
+    test_examples: int | None = option(
+        None, "Test on the first N test images only.", identity=False
+    )
     validation_fraction: float = option(
         0.1,
-        "Part of the training data kept for choosing the best checkpoint; 0: none, and the last "
-        "counts as the best.",
+        "Fraction of the training images that is kept as a validation set for choosing the best "
+        "checkpoint. With 0 there is no validation set, and the last checkpoint counts as the "
+        "best.",
     )
     validation_examples: int | None = option(
         None,
-        "Instead of a fraction: keep the N examples that follow the training examples, the same "
-        "ones for every seed.",
+        "Size of the validation set, instead of a fraction: the N images that follow the "
+        "training images, the same for every seed.",
     )
     validation_every: int = option(1, "Validate after every N-th epoch.")
     augment: str = option(
-        "flip", f"Augmentation: {', '.join(AUGMENTATIONS)}; chain with +, cutmix last."
+        "flip",
+        f"Augmentations of training images: {', '.join(AUGMENTATIONS)}. Several are joined by + "
+        "and applied from left to right, with cutmix last.",
     )
     extra_data: str | None = option(
         None,
-        "Further training examples, generated ones for instance: .npz files with image and label, "
-        "or .npy files with <name>_labels.npy beside them, joined by commas.",
+        "Additional training images, for instance generated ones: .npz files with image and "
+        "label, or .npy files with <name>_labels.npy beside them, separated by commas.",
     )
-    extra_share: float = option(0.7, "Part of every batch that is extra data.")
-    extra_label_smoothing: float = option(0.0, "s in the labels of extra data, (1 - s) y + s / K.")
+    extra_share: float = option(0.7, "Fraction of every batch that is extra data.")
+    extra_label_smoothing: float = option(
+        0.0,
+        "Label smoothing s of the extra data: with K classes a label y becomes (1 - s) y + s / K.",
+    )
     # Length.
-    epochs: int | None = option(50, "Epochs; replaces --train_steps.", identity=False)
-    train_steps: int | None = option(None, "Optimisation steps; replaces --epochs.", identity=False)
-    batch_size: int = option(128, "Global batch size, over all replicas.")
+    epochs: int | None = option(50, "Number of epochs; replaces --train_steps.", identity=False)
+    train_steps: int | None = option(
+        None, "Number of optimizer steps; replaces --epochs.", identity=False
+    )
+    batch_size: int = option(128, "Number of images in a batch, over all replicas together.")
     # The attack of training.
-    attack: str = option("pgd", "Kind of the attack.", choices=tuple(TRAINING_ATTACKS))
-    attack_norm: str = option("linf", "Norm of the ball.", choices=tuple(NORMS))
+    attack: str = option(
+        "pgd", "Attack that makes the training examples.", choices=tuple(TRAINING_ATTACKS)
+    )
+    attack_norm: str = option(
+        "linf", "Norm in which epsilon bounds the perturbation.", choices=tuple(NORMS)
+    )
     epsilon: float = option(
-        8 / 255, "Radius of the ball: 0.03 or 8/255 in [0, 1] pixels; in l2 a length, such as 0.5."
+        8 / 255,
+        "Greatest perturbation, for pixels in [0, 1]: 0.03 or 8/255; in the norm l2 a length, "
+        "such as 0.5.",
     )
     epsilon_warmup: str = option(
-        "0", "Epochs over which epsilon, start and steps grow linearly; full: the whole run."
+        "0",
+        "Number of epochs over which epsilon, the random start and the attack steps grow "
+        "linearly; full: the whole run.",
     )
-    attack_steps: int = option(10, "Gradient steps of the training attack.")
+    attack_steps: int = option(10, "Number of gradient steps of the attack.")
     attack_step_size: float | None = option(
         None,
-        "Length of an attack step; default 2.5 * epsilon / attack_steps; 1.25 * epsilon of "
-        "fgsm_rs, epsilon of n_fgsm.",
+        "Length of an attack step. Default: 2.5 * epsilon / attack_steps for pgd, 1.25 * "
+        "epsilon for fgsm_rs, epsilon for n_fgsm.",
     )
     attack_random_start: str | None = option(
         None,
-        "Start of the attack, radial in l2 only; default: the method's, uniform with 1 step.",
+        "Random start of the attack; radial is for the norm l2 only. Default: that of the "
+        "method, or uniform for an attack of one step.",
         choices=STARTS,
     )
-    attack_bn: str = option("eval", "Batch normalisation during the attack.", choices=ATTACK_BN)
+    attack_bn: str = option(
+        "eval",
+        "What batch normalisation uses during the attack: eval the moving statistics; batch "
+        "those of the batch; train those of the batch, and updates the moving ones.",
+        choices=ATTACK_BN,
+    )
     guard: str | None = option(
         None,
-        "What to do when training overfits its one-step attack: off, stop with the last good "
-        "weights, or rollback to them and go on; default: stop for attacks of one step, else off.",
+        "What to do when training overfits its one-step attack (catastrophic overfitting): off "
+        "does nothing, stop ends training with the last good weights, rollback restores these "
+        "and goes on. Default: stop for an attack of one step, otherwise off.",
         choices=("off", *ACTIONS),
     )
     # The method; what each flag means and which values it takes is declared by the methods.
@@ -175,7 +212,8 @@ class TrainConfig:
     hat_h: float | None = method_option("hat_h")
     helper_model: str | None = option(
         None,
-        "A classifier trained without an adversary: a .keras file or the folder of a run; of hat.",
+        "Classifier that was trained without adversarial examples, a .keras file or the folder "
+        "of a run; for hat.",
         identity=False,
     )
     ikl_alpha: float | None = method_option("ikl_alpha")
@@ -185,7 +223,7 @@ class TrainConfig:
     score_c: float | None = method_option("score_c")
     regularizer: str | None = option(
         None,
-        "Terms that compose with every method, joined by +: "
+        "Regularisers, which are added to the objective of any method, joined by +: "
         f"{', '.join(regularizers.REGULARIZERS)}.",
     )
     lsp_weight: float = regularizer_option("lsp_weight")
@@ -195,55 +233,79 @@ class TrainConfig:
     grad_align_weight: float = regularizer_option("grad_align_weight")
     grad_align_start: str = regularizer_option("grad_align_start")
     # The optimizer.
-    optimizer: str = option("adam", "adam, adamw, sgd; tfa:<Name> on the addons stack.")
-    learning_rate: float = option(1e-3, "Learning rate at the start.")
+    optimizer: str = option(
+        "adam", "Optimizer: adam, adamw or sgd; on the addons stack also tfa:<Name>."
+    )
+    learning_rate: float = option(1e-3, "Learning rate; with a schedule, the greatest one.")
     lr_schedule: str = option(
         "constant",
-        "constant; cosine or cosine:warmup=<epochs>; step:<epoch>,<epoch>,...: times 0.1 at each; "
-        "onecycle:<part of the run up to the peak>[,by=epoch]; cyclic:<part>: a triangle.",
+        "Learning rate schedule: constant; cosine or cosine:warmup=<epochs>; "
+        "step:<epoch>,<epoch> and so on (times 0.1 at each of these epochs); "
+        "onecycle:<fraction>, with the part of the run before the peak, or "
+        "onecycle:<fraction>,by=epoch, constant within an epoch; cyclic:<fraction> (a triangle).",
     )
     weight_decay: float = option(
-        0.0, "Coupled L2 penalty, as in the papers; for adamw its decoupled decay."
+        0.0,
+        "Factor of the weight decay: an L2 penalty on the weights, as in the papers; with adamw "
+        "its decoupled weight decay.",
     )
     momentum: float = option(0.9, "Momentum of sgd.")
-    nesterov: bool = option(False, "Nesterov's momentum in sgd.")
+    nesterov: bool = option(False, "Use Nesterov momentum in sgd.")
     decay_exclude: str = method_option("decay_exclude", "none")
     # The frame: what composes with every method.
     ema: float = option(
-        0.0, "Decay of a moving average of the weights, which is evaluated; 0: off."
+        0.0,
+        "Decay of a moving average of the weights; if it is above 0, the averaged weights are "
+        "validated, tested and exported.",
     )
-    ema_ramp: bool = option(True, "Let that decay grow: min(ema, (1 + t) / (10 + t)) in step t.")
-    ema_warmup: float = option(0.0, "First epochs in which the average only copies the weights.")
+    ema_ramp: bool = option(
+        True, "Use a smaller decay in the first steps: min(ema, (1 + t) / (10 + t)) in step t."
+    )
+    ema_warmup: float = option(
+        0.0, "Number of epochs at the beginning in which the average is a copy of the weights."
+    )
     ema_statistics: str = option(
         "average",
-        "Batch statistics of the average: averaged too, those of the weights, or measured anew.",
+        "Moving statistics of batch normalisation in the averaged network: average averages "
+        "them too, raw takes those of the trained network, refresh measures them on training "
+        "images.",
         choices=STATISTICS,
     )
     awp: float = option(
-        0.0, "Relative length of an adversarial weight perturbation, 0.01 or 0.005; 0: off."
+        0.0,
+        "Size of the adversarial weight perturbation (AWP) relative to the weights, usually "
+        "0.01 or 0.005; 0: no perturbation.",
     )
-    awp_warmup: float = option(0.0, "First epochs in which the weights are not perturbed.")
+    awp_warmup: float = option(0.0, "Number of epochs at the beginning without AWP.")
     # The run.
     mixed_precision: str = option(
-        "float32", "Precision of the network's layers.", choices=PRECISIONS
+        "float32",
+        "Floating-point precision in which the network's layers compute.",
+        choices=PRECISIONS,
     )
     jit_compile: bool = option(
-        False, "Compile the step with XLA: for GPUs; drops checks of values, draws other numbers."
+        False,
+        "Compile the training step with XLA, for GPUs. This drops the checks of values, and "
+        "changes the random draws.",
     )
-    seed: int = option(0, "All randomness of the run follows from it.")
+    seed: int = option(0, "Seed of all random draws of the run.")
     distribution: str | None = option(
         None,
-        "mirrored (all GPUs of this machine), multi_worker, tpu or none; default: by TF_CONFIG and "
-        "the devices.",
+        "Devices to train on: mirrored (all GPUs of this machine), multi_worker, tpu, or none "
+        "(one device). Default: according to TF_CONFIG and the available devices.",
         choices=DISTRIBUTIONS,
         identity=False,
     )
     checkpoint_every: int = option(
-        1000, "Backup every N steps, beside one after every epoch; 0: none.", identity=False
+        1000,
+        "Write a backup every N steps, in addition to the one after every epoch; 0: only after "
+        "epochs.",
+        identity=False,
     )
     picture_every: int = option(
         0,
-        "Show adversarial validation examples in TensorBoard after every N-th epoch; 0: never.",
+        "Write adversarial examples of validation images to TensorBoard after every N-th epoch; "
+        "0: never.",
         identity=False,
     )
     export: bool = option(True, "Write a SavedModel of the best checkpoint.", identity=False)

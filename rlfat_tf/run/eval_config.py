@@ -52,59 +52,81 @@ class EvalConfig:
     workdir: str | None = option(None, "Folder of the run to evaluate.")
     model_path: str | None = option(
         None,
-        "Instead of a run: a .keras file, a SavedModel, or pretrained:<name> for a network that "
-        "comes with the library.",
+        "Model to evaluate instead of a run: a .keras file, a SavedModel, or pretrained:<name> "
+        "for a network that comes with the library.",
     )
-    checkpoint: str = option("best", "Of a run: best or last.", choices=checkpoint.CHECKPOINTS)
-    dataset: str | None = option(None, "Data set; default: the run's.")
-    data_dir: str | None = option(None, "Folder of prepared TFDS data sets.")
+    checkpoint: str = option(
+        "best", "Which checkpoint of the run to evaluate.", choices=checkpoint.CHECKPOINTS
+    )
+    dataset: str | None = option(None, "Data set. Default: that of the run.")
+    data_dir: str | None = option(
+        None, "Folder of prepared data sets of TensorFlow Datasets. Default: that of the run."
+    )
     download: bool = option(True, "Whether a missing data set may be downloaded.")
-    image_size: int | None = option(None, "Resize images to this many pixels a side.")
+    image_size: int | None = option(
+        None, "Resize images to squares with sides of this many pixels. Default: as in the run."
+    )
     view: str | None = option(
-        None, "How images become squares; default: as in the run, or squash.", choices=VIEWS
+        None, "How images become squares. Default: as in the run, otherwise squash.", choices=VIEWS
     )
     memory: str = option(
         "auto",
-        "Whether all images are held in memory, or read from disk when they are needed; auto: what "
-        "fits into half of the free memory. Changes no result.",
+        "Whether all images are held in memory, or each is read from disk when it is needed; "
+        "auto holds them if they take at most half of the free memory. The results are the "
+        "same.",
         choices=MEMORY,
     )
     cache_dir: str | None = option(
-        None, "Folder for what makes the next start faster: indices of TFRecords."
+        None, "Folder for indices of TFRecord files, which make the next start faster."
     )
     skip_unreadable: bool | None = option(
-        None, "Leave out images of a folder that cannot be read; default: as the run, or refuse."
+        None,
+        "Leave out image files of a folder that cannot be read. Default: as in the run, "
+        "otherwise they are an error.",
     )
     background: str | None = option(
         None,
-        "Colour behind transparent pixels of a folder's images; default: the run's, or white.",
+        "Colour behind the transparent pixels of images in a folder. Default: as in the run, "
+        "otherwise white.",
         choices=BACKGROUNDS,
     )
-    test_examples: int | None = option(None, "Use N test examples only, see --test_subset.")
+    test_examples: int | None = option(
+        None, "Evaluate on N test images only; --test_subset says which."
+    )
     test_subset: str = option(
         "first",
-        "Which: the first, or a sample that holds every class in proportion.",
+        "Which N test images: the first ones, or a stratified sample, in which every class has "
+        "its share.",
         choices=SUBSETS,
     )
     subset_seed: int = option(
-        0, "Seed of the stratified sample, not of the run: it stays the same."
+        0,
+        "Seed of the stratified sample. It does not depend on the run, so that several models "
+        "are evaluated on the same images.",
     )
-    batch_size: int = option(128, "Examples attacked at once; changes speed, not results.")
-    seed: int | None = option(None, "Seed of the attacks; default: the run's.")
+    batch_size: int = option(
+        128, "Number of images that are attacked at once; this changes the speed, not the results."
+    )
+    seed: int | None = option(None, "Seed of the attacks. Default: that of the run.")
     # By what.
     attacks: str = option(
-        "clean,pgd,autoattack", f"Joined by commas: clean, {', '.join(suite.EVALUATION_ATTACKS)}."
+        "clean,pgd,autoattack",
+        f"Attacks, separated by commas: clean, {', '.join(suite.EVALUATION_ATTACKS)}.",
     )
     protocol: str | None = option(
-        None, "Preset of attacks and steps: the paper's own evaluation.", choices=PROTOCOLS
+        None,
+        "Preset of attacks and their steps: paper is the evaluation of the RLFAT paper's code.",
+        choices=PROTOCOLS,
     )
     epsilon: tuple[float, ...] | None = option(
         None,
-        "Radius of the ball in [0, 1] pixels, or several joined by commas: 4/255,8/255. "
-        "Default: the run's, in the norm of the run only.",
+        "Greatest perturbation, for pixels in [0, 1], or several separated by commas: "
+        "4/255,8/255. Default: that of the run, if --norm is the norm of the run.",
     )
     norm: str | None = option(
-        None, "Norm of the ball; default: the run's, or linf.", choices=tuple(NORMS)
+        None,
+        "Norm in which epsilon bounds the perturbation. Default: that of the run, otherwise linf.",
+        choices=tuple(NORMS),
     )
     steps: int = setting("steps")
     step_size: float | None = setting("step_size")
@@ -114,61 +136,82 @@ class EvalConfig:
     eot: int | None = setting("eot")
     targeted: str | None = option(
         None,
-        "Run the attacks towards a class: its name or number, least_likely or random; their "
-        "success rates have a table of their own.",
+        "Run targeted attacks, towards this class: its name or number, least_likely or random. "
+        "Their success rates are reported in a separate table.",
     )
     pixels: str = setting("pixels")
     autoattack: str = setting("version")
     autoattack_parts: str | None = option(
-        None, f"Of the version custom, joined by commas: {', '.join(COMPONENTS)}."
+        None,
+        f"Parts of AutoAttack's version custom, separated by commas: {', '.join(COMPONENTS)}.",
     )
     source_model: str | None = option(
         None,
-        "Of transfer: the model on which examples are made (run, .keras or SavedModel); of "
-        "several, joined by commas, the mean of their logits.",
+        "For the attack transfer, the model on which adversarial examples are made: a run, a "
+        ".keras file or a SavedModel. Of several, separated by commas, the mean of the logits "
+        "is attacked.",
     )
     cascade: bool = option(
         False,
-        "Give each attack only what the bounded ones before it have left: the same worst case for "
-        "less; the attacks' accuracies are then cumulative.",
+        "Run each attack only on the images that no earlier attack within epsilon has broken. The "
+        "worst case is the same and costs less; the accuracies of the single attacks are then "
+        "cumulative.",
     )
     inference: str | None = option(
         None,
-        "Of an ATLD run: its inference transform, attacked with and without knowing of it.",
+        "For a run of atld: evaluate its inference transform, under attacks that know the "
+        "transform and attacks that do not.",
         choices=("all", *FORMS),
     )
     inference_backward: str = option(
-        "bpda", "What attacks that know of the transform differentiate.", choices=BACKWARDS
+        "bpda",
+        "What attacks that know the inference transform differentiate in its place.",
+        choices=BACKWARDS,
     )
     corruptions: str | None = option(
         None,
-        "Accuracy on corrupted images: benchmark (15), extra (4), all, names or name:severity, "
-        "joined by commas.",
+        "Also measure accuracy on corrupted images: benchmark (15 corruptions), extra (4), all, "
+        "or names and name:severity separated by commas.",
     )
     corruption_dir: str | None = option(
         None,
-        "Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C; default: the test images are corrupted "
-        "here.",
+        "Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C. Default: the corruptions are computed "
+        "from the test images.",
     )
     corruption_baseline: str | None = option(
-        None, "Whose errors mCE divides by: the folder of a report, or alexnet for ImageNet-C."
+        None,
+        "Model whose errors the mCE is relative to: the folder of its report, or alexnet for "
+        "ImageNet-C.",
     )
     # What is reported.
-    report_dir: str | None = option(None, "Folder of the report; default: evaluation/ of the run.")
-    overwrite: bool = option(False, "Write over the report of another configuration.")
-    checks: bool = option(True, "Whether to check the evaluation itself.")
-    pictures: bool = option(True, "Whether to draw pictures and measure what they show.")
+    report_dir: str | None = option(
+        None, "Folder of the report. Default: evaluation/ in the folder of the run."
+    )
+    overwrite: bool = option(
+        False, "Replace the report of another configuration in the same folder."
+    )
+    checks: bool = option(
+        True, "Whether the evaluation is checked for reasons to doubt it, such as masked gradients."
+    )
+    pictures: bool = option(
+        True, "Whether the report gets pictures, and the measurements that they show."
+    )
     compare: str | None = option(
-        None, "Further models (runs, .keras, SavedModels; joined by commas) in salience maps."
+        None,
+        "Further models for the salience maps: runs, .keras files or SavedModels, separated by "
+        "commas.",
     )
     against: str | None = option(
-        None, "Folder of another report, which this one is compared with, example by example."
+        None,
+        "Folder of another report of the same images and attacks, with which this one is "
+        "compared image by image.",
     )
     brightness: tuple[float, ...] = option(
-        (-0.3, -0.15, 0.15, 0.3), "Brightness shifts at which loss sensitivity is measured."
+        (-0.3, -0.15, 0.15, 0.3),
+        "Changes of brightness for which the sensitivity of the loss is measured.",
     )
     gamma: tuple[float, ...] = option(
-        (0.5, 0.75, 1.5, 2.0), "Gamma exponents at which loss sensitivity is measured."
+        (0.5, 0.75, 1.5, 2.0), "Gamma exponents for which the sensitivity of the loss is measured."
     )
 
     def __post_init__(self) -> None:

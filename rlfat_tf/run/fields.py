@@ -29,13 +29,13 @@ def method_option(flag: str, default: Any = None) -> Any:
         if flag in flags_of(method)
     }
     one = next(iter(declared.values()))
-    text = one.metadata["help"][:-1]
+    text = one.metadata["help"]
     if len(declared) < len(METHODS):
-        text += f"; of {', '.join(declared)}"
+        text += f" For {', '.join(declared)}."
     if default is None and one.default is not None:
         defaults = dict.fromkeys(str(each.default) for each in declared.values())
-        text += f"; default {', '.join(defaults)}"
-    metadata = {"help": f"{text}.", "choices": one.metadata["choices"], "identity": True}
+        text += f" Default: {', '.join(defaults)}."
+    metadata = {"help": text, "choices": one.metadata["choices"], "identity": True}
     return dataclasses.field(default=default, metadata={**metadata, "check": one.metadata["check"]})
 
 
@@ -47,7 +47,7 @@ def regularizer_option(flag: str) -> Any:
         if flag in regularizers.flags_of(name)
     )
     found = {key: declared.metadata[key] for key in ("choices", "check")}
-    text = f"{declared.metadata['help'][:-1]}; of the regulariser {name}."
+    text = f"{declared.metadata['help']} For the regulariser {name}."
     return dataclasses.field(
         default=declared.default, metadata={**found, "help": text, "identity": True}
     )

@@ -13,24 +13,25 @@ from rlfat_tf.run.eval_config import EvalConfig
 # For each command what it does, and the first flag of every group in the order of the fields.
 COMMANDS: dict[type, tuple[str, dict[str, str]]] = {
     TrainConfig: (
-        "Trains a robust image classifier, exports it and tests it. The same command again goes on "
-        "where a run was stopped. rlfat-train --dataset=cifar10 --method=rlfat_p",
+        "Trains a robust image classifier, exports it and tests it. If a run was interrupted, the "
+        "same command continues it. Example: rlfat-train --dataset=cifar10 --method=rlfat_p",
         {
-            "recipe": "What is trained, and where it lies",
+            "recipe": "Data set, method, network and folders",
             "train_examples": "Data",
             "epochs": "Length",
-            "attack": "The attack of training",
-            "num_blocks": "What single methods take, and regularisers",
+            "attack": "The attack during training",
+            "num_blocks": "Options of single methods and regularisers",
             "optimizer": "The optimizer",
-            "ema": "What composes with every method",
+            "ema": "Weight averaging and adversarial weight perturbation, for every method",
             "mixed_precision": "The run",
         },
     ),
     EvalConfig: (
-        "Evaluates how robust a classifier is, and writes a report. The same command again goes on "
-        "where it was stopped. rlfat-eval --workdir=runs/digits_rlfat_p",
+        "Evaluates how robust a classifier is, and writes a report. If an evaluation was "
+        "interrupted, the same command continues it. Example: rlfat-eval "
+        "--workdir=runs/digits_rlfat_p",
         {
-            "workdir": "What is evaluated, on what",
+            "workdir": "Model and images",
             "attacks": "The attacks",
             "corruptions": "Corruptions",
             "report_dir": "The report",
@@ -38,9 +39,10 @@ COMMANDS: dict[type, tuple[str, dict[str, str]]] = {
     ),
 }
 END = (
-    "Flags are --name=value, switches --name and --noname. --flagfile=<file> reads flags from a "
-    "file, one a line. --verbosity=1 shows what TensorFlow says of itself, --help this text. Exit "
-    "codes: 0 finished, 1 an error, 130 stopped by Ctrl-C, 143 by SIGTERM."
+    "Flags are given as --name=value, switches as --name or --noname. --flagfile=<file> reads "
+    "flags from a file, one per line. --verbosity=1 also shows TensorFlow's own messages, --help "
+    "shows this text. Exit codes: 0 finished, 1 error, 130 stopped by Ctrl-C, 143 stopped by "
+    "SIGTERM."
 )
 
 
@@ -57,16 +59,25 @@ def help_text(config: type) -> str:
 
 
 def _flag(field: dataclasses.Field[object], width: int) -> str:
+    shown, indent = default_text(field), " " * 6
+    body = textwrap.fill(flag_text(field), width, initial_indent=indent, subsequent_indent=indent)
+    return f"  --{field.name}={shown}\n{body}" if shown else f"  --{field.name}\n{body}"
+
+
+def default_text(field: dataclasses.Field[object]) -> str:
+    """Returns the default of a flag as it is written on a command line; empty if there is none."""
     default = field.default
     if isinstance(default, tuple):
-        shown = ",".join(map(number_text, default))
-    elif isinstance(default, float):
-        shown = number_text(default)
-    else:
-        shown = str(default).lower() if isinstance(default, bool) else str(default or "")
+        return ",".join(map(number_text, default))
+    if isinstance(default, float):
+        return number_text(default)
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
+
+
+def flag_text(field: dataclasses.Field[object]) -> str:
+    """Returns what a flag means, with the values that it takes."""
+    choices = field.metadata["choices"]
     text = str(field.metadata["help"])
-    if field.metadata["choices"]:
-        text += f" One of: {', '.join(field.metadata['choices'])}."
-    indent = " " * 6
-    body = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
-    return f"  --{field.name}={shown}\n{body}" if shown else f"  --{field.name}\n{body}"
+    return f"{text} One of: {', '.join(choices)}." if choices else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -182,9 +183,11 @@ def test_eval_flags():
 
 @pytest.mark.parametrize("config, page", [(TrainConfig, "training"), (EvalConfig, "evaluation")])
 def test_the_documentation_names_every_flag(config, page):
-    text = (ROOT / "docs" / f"{page}.md").read_text()
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     missing = [f.name for f in dataclasses.fields(config) if f"| `--{f.name}` |" not in text]
     assert not missing
+    written = runpy.run_path(str(ROOT / "tools" / "write_flags.py"))
+    assert written["page_of"](text, config) == text, "python tools/write_flags.py"
 
 
 @pytest.mark.parametrize(

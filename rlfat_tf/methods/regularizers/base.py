@@ -30,7 +30,7 @@ class Regularizer(Declared):
 
     term = "regularizer_loss"
 
-    weight: float = number(1.0, "Of the term in the objective.", at_least=0)
+    weight: float = number(1.0, "Weight of the regulariser in the objective.", at_least=0)
     norm: str = choice("linf", norms.NORMS, "Of the ball from which it draws points, or 'l2'.")
     epsilon: float = radius()
 

@@ -33,8 +33,18 @@ class GradAlign(Regularizer):
 
     term = "grad_align_loss"
 
-    weight: float = number(0.2, "Of the term, lambda; the paper's for 8/255.", at_least=0)
-    start: str = choice("none", STARTS, "Where g1 is taken: at x, or at a 'uniform' point.")
+    weight: float = number(
+        0.2,
+        "Weight of the regulariser in the objective, lambda; the default is the paper's for "
+        "epsilon 8/255.",
+        at_least=0,
+    )
+    start: str = choice(
+        "none",
+        STARTS,
+        "Where the first of the two gradients is taken: none at the image itself, uniform at a "
+        "random point of the ball.",
+    )
 
     def __call__(self, model: Model, batch: Batch, *, training: bool) -> Tensor:
         """See :meth:`Regularizer.__call__`."""

@@ -39,10 +39,13 @@ class LSP(Regularizer):
 
     term = "lsp_loss"
 
-    neighbors: int = count(5, "k; at most one less than the batch holds are used.")
-    reading: str = choice("neighborhood", READINGS, "Which of our readings.")
+    neighbors: int = count(5, "Number of nearest neighbours, k; at most the batch size minus one.")
+    reading: str = choice(
+        "neighborhood", READINGS, "Which of our readings of the paper is computed."
+    )
     layer: str | None = argument(
-        None, "Layer whose output is the embedding; default: the one that feeds the logits."
+        None,
+        "Layer whose output is the embedding; the one that feeds the logits unless it is given.",
     )
 
     def __call__(self, model: Model, batch: Batch, *, training: bool) -> Tensor:
