@@ -96,8 +96,8 @@ def _warn_of_twins(listing: Listing, contents: Mapping[str, Mapping[File, bytes]
             warn(
                 f"{len(twins)} of the {len(listing.parts[part])} files of the {part} part are "
                 f"identical to files of the training part, for instance {one.path!r} and "
-                f"{other.path!r}. Remove one of each pair: an image that was trained on tests "
-                "nothing."
+                f"{other.path!r}. Remove one of each pair: accuracy on images that were trained "
+                "on is too high."
             )
     tracks, name = straddling_tracks(listing) if listing.flat else (0, "")
     if tracks:

@@ -242,7 +242,7 @@ def make(name: str, settings: Settings) -> Attack:
     if settings.passes > 1 and getattr(attack, "eot", None) != settings.eot:
         hint = " Its version rand does (--autoattack=rand)." if name == "autoattack" else ""
         warn(
-            f"The attack {name} does not average over passes: eot={settings.eot} changes nothing "
-            f"of it.{hint}"
+            f"The attack {name} does not average over several passes: eot={settings.eot} changes "
+            f"nothing.{hint}"
         )
     return attack

@@ -70,9 +70,9 @@ def warn_of_random_layers(model: Model) -> None:
     found = [kind for kind in kinds if kind.startswith("Rand")]
     if found:
         warn(
-            f"{model.name!r} augments within itself ({', '.join(found)}): every forward pass of an "
-            "objective draws anew, so that it compares different images, and the attack is not on "
-            "any of them. Augment the data instead: --augment, "
+            f"{model.name!r} contains random augmentation ({', '.join(found)}). Every forward pass "
+            "then sees another image, so the terms of an objective compare different images, and "
+            "the attack is made for none of them. Augment the data instead: --augment, "
             f"data.training_batches(augment=...) or a map over tf.data. See {RANDOM_LAYERS_PAGE}."
         )
 

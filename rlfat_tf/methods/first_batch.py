@@ -130,7 +130,6 @@ def warn_of_range(x: Any) -> None:
     if not dtype.is_floating or greatest > MUCH_ABOVE_ONE:
         received = f"values up to {greatest:g}" if dtype.is_floating else dtype.name
         warn(
-            f"predict expects float images in [0, 1]; received {received}, of which the classifier "
-            "makes other logits than of the images that it was trained on. Divide 8-bit images by "
-            "255: images / 255."
+            f"predict expects float images in [0, 1], as in training; received {received}. The "
+            "predictions are probably wrong. Divide 8-bit images by 255: images / 255."
         )

@@ -76,8 +76,10 @@ def show_header(
         "network": f"{config.model}, {robust.model.count_params():,} parameters",
         "attack": describe_attack(robust.attack),
         "device": f"{device}, {used} replica{'s' * (used > 1)}, {config.mixed_precision}",
-        "length": f"{-(-steps[1] // steps[0])} epochs of {steps[0]} steps of {config.batch_size}",
+        "length": f"{-(-steps[1] // steps[0])} epochs of {steps[0]} steps with "
+        f"{config.batch_size} images each",
         "run": config.run_dir,
+        "accuracy": "clean / under attack, on training batches (train) and validation images (val)",
     }
     print(f"{config.method} on {config.dataset}")
     print("\n".join(f"  {name:<8} {text}" for name, text in lines.items()), flush=True)

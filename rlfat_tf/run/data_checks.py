@@ -19,8 +19,8 @@ def warn_of_flip(dataset: str, augment: str) -> None:
     if dataset.startswith("folder:") and data.augment.parse(augment).mirrors:
         warn(
             f"--augment={augment} mirrors images left to right, which changes the meaning of text "
-            "and of signs that point to a side. If the images have such, use --augment=none or "
-            "--augment=cutout."
+            "and of signs that point to one side. If the images show such things, use "
+            "--augment=none or --augment=cutout."
         )
 
 
@@ -70,7 +70,7 @@ def warn_of_classes(data_set: data.DataSet) -> None:
     if missing:
         warn(
             f"There is no test image of {len(missing)} of the {size} classes: "
-            f"{shortened(missing)}. The test accuracy says nothing of them."
+            f"{shortened(missing)}. The test accuracy does not cover them."
         )
     counts = np.bincount(data_set.train.labels, minlength=size)
     present = np.where(counts, counts, counts.max())
@@ -78,8 +78,8 @@ def warn_of_classes(data_set: data.DataSet) -> None:
     if counts[most] > IMBALANCE * counts[fewest]:
         warn(
             f"The class {names[most]!r} has {counts[most]} training images and {names[fewest]!r} "
-            f"{counts[fewest]}, more than {IMBALANCE} to 1: accuracy is mostly that of the large "
-            "classes, and small ones may never be predicted."
+            f"{counts[fewest]}, more than {IMBALANCE} to 1. The accuracy is mostly that of the "
+            "large classes, and small classes may never be predicted."
         )
 
 

@@ -317,7 +317,8 @@ def chosen_examples(
         missing = [data_set.class_names[label] for label in np.flatnonzero(~held)]
         warn(
             f"The first {len(test)} test examples hold none of the classes {shortened(missing)}. "
-            "Are the examples sorted by class? --test_subset=stratified takes of every class."
+            "Are the examples sorted by class? --test_subset=stratified takes examples of every "
+            "class."
         )
     return test, np.arange(len(test)), {"test_subset": {"how": "first"}}
 

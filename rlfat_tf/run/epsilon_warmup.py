@@ -41,7 +41,7 @@ def steps_of(text: str, steps_per_epoch: int, total_steps: int) -> int:
     steps = round(epochs * steps_per_epoch)
     if steps > total_steps:
         warn(
-            f"The warm-up of --epsilon_warmup={text}, {steps} steps, is longer than the run of "
-            f"{total_steps}: its attack never has the whole epsilon."
+            f"--epsilon_warmup={text} takes {steps} steps, more than the {total_steps} of the run: "
+            "the attack never reaches the whole epsilon."
         )
     return steps

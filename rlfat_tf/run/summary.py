@@ -60,7 +60,7 @@ def show(config: TrainConfig, summary: dict[str, Any]) -> None:
         f"of {summary['test_examples']} test images\n"
         f"  PGD-20 accuracy  {summary['test_adv_accuracy']:.2%} ({summary['test_attack']})\n"
         + "".join(f"  guard            {text}\n" for text in summary.get("overfitted", ()))
-        + f"  everything in    {workdir}"
-        + (f"\n  SavedModel in    {served}" if served.is_dir() else ""),
+        + f"  folder           {workdir}"
+        + (f"\n  SavedModel       {served}" if served.is_dir() else ""),
         flush=True,
     )

@@ -101,7 +101,7 @@ def warn_of_short_steps(attack: Any) -> None:
     """Warns of steps that cannot lead to the border of the ball, as those of another radius."""
     if hasattr(attack, "step_size") and attack.steps * attack.step_size < attack.epsilon / 2:
         warn(
-            f"All steps of the attack together, {attack.steps} of {attack.step_size:g}, are less "
-            f"than half of epsilon={attack.epsilon:g}. Do --attack_steps and --attack_step_size, "
-            "of the command line or of a recipe, belong to another radius?"
+            f"The {attack.steps} attack steps of length {attack.step_size:g} together are shorter "
+            f"than half of epsilon={attack.epsilon:g}. Are --attack_steps and --attack_step_size, "
+            "on the command line or in the recipe, meant for another epsilon?"
         )

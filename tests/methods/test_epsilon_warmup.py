@@ -102,7 +102,7 @@ def test_what_cannot_grow(tmp_path):
 def test_from_the_command_line(tmp_path):
     assert epsilon_warmup.steps_of("2.5", 10, 100) == 25
     assert epsilon_warmup.steps_of("full", 10, 100) == 100
-    with pytest.warns(UserWarning, match="150 steps, is longer than the run of 100"):
+    with pytest.warns(UserWarning, match="150 steps, more than the 100 of the run"):
         assert epsilon_warmup.steps_of("15", 10, 100) == 150
     for text in ("nan", "inf", "-1"):
         with pytest.raises(ValueError, match="or full for the whole run"):

@@ -254,7 +254,7 @@ def test_augmentation_inside_of_the_model():
         inputs = keras.Input(SHAPE)
         return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(flip(inputs))))
 
-    match = r"augments within itself \(RandomFlip, RandomTranslation\).*--augment"
+    match = r"contains random augmentation \(RandomFlip, RandomTranslation\).*--augment"
     with pytest.warns(UserWarning, match=match):
         RLFATP(model())
     with warnings.catch_warnings():

@@ -149,7 +149,7 @@ def few_examples_text(report: Mapping[str, Any]) -> str:
     if not counts or min(counts) >= FEW_EXAMPLES:
         return ""
     return (
-        f"Some classes have only {min(counts):,} examples, fewer than {FEW_EXAMPLES}: the lowest "
-        "of so many uncertain shares lies below the true one. Look at the intervals, and evaluate "
-        "more examples before telling classes apart."
+        f"Some classes have only {min(counts):,} examples, fewer than {FEW_EXAMPLES}. Their "
+        "accuracies are uncertain, and the lowest of them is probably too low. Compare the "
+        "intervals, or evaluate more examples."
     )
