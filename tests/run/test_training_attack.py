@@ -77,9 +77,7 @@ def test_what_does_not_go_together(tmp_path):
             config(tmp_path, **{"method": "pgdat", "epsilon": 0.5, **flags})
     with pytest.warns(UserWarning, match="makes no use of --attack_steps: .*--attack=n_fgsm"):
         builders.warn_of_ignored_flags(config(tmp_path, method="pgdat", attack="n_fgsm"))
-    with pytest.warns(
-        UserWarning, match=r"10 attack steps of length 0\.0075 .*epsilon=0\.5"
-    ):
+    with pytest.warns(UserWarning, match=r"10 attack steps of length 0\.0075 .*epsilon=0\.5"):
         warn_of_short_steps(attacks.L2PGD(epsilon=0.5, step_size=0.0075))
 
 
