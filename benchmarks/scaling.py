@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 import rlfat_tf
-from benchmarks import measure
+from benchmarks import measure, streaming
 from rlfat_tf import data
 from rlfat_tf.core.compat import keras
 from rlfat_tf.data import from_arrays
@@ -205,4 +205,5 @@ def jobs(args: argparse.Namespace) -> measure.Jobs:
             name: functools.partial(compared, what, pairs, target)
             for name, (what, target) in sizes.items()
         },
+        **streaming.jobs(args),
     }

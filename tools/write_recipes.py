@@ -12,9 +12,9 @@ import textwrap
 from pathlib import Path
 
 from recipe_datasets import Recipe
-from recipe_finetuning import finetuning
 from recipe_frames import frames
 from recipe_pairs import pairs
+from recipe_photos import photos
 
 from rlfat_tf.run import cli
 from rlfat_tf.run.config import TrainConfig
@@ -54,7 +54,7 @@ def text_of(recipe: Recipe) -> str:
 
 def files() -> dict[Path, str]:
     """Returns the content of every file in flags/."""
-    recipes = (*pairs(), *frames(), *finetuning())
+    recipes = (*pairs(), *frames(), *photos())
     return {FLAGS / f"{recipe.name}.cfg": text_of(recipe) for recipe in recipes}
 
 

@@ -6,7 +6,7 @@ import concurrent.futures
 import functools
 import itertools
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Callable
 
 import numpy as np
@@ -17,7 +17,7 @@ from rlfat_tf.core.types import Array, Tensor
 from rlfat_tf.data import content
 from rlfat_tf.data.arrays import Arrays, DataSet
 from rlfat_tf.data.decode import decode
-from rlfat_tf.data.files import Files, is_grey
+from rlfat_tf.data.files import Files, is_grey, others_of_class
 from rlfat_tf.data.layout import list_folder
 from rlfat_tf.data.listing import File, Listing, straddling_tracks
 from rlfat_tf.data.memory import holds
@@ -115,7 +115,9 @@ def _open_parts(
 ) -> tuple[dict[str, Source], bool]:
     """Reads the parts, or looks at their first files where the images stay on disk.
 
-    The files of all parts that cannot be read are named at once.
+    The files of all parts that cannot be read are named at once. If they need not be, the next one
+    of its class stands in for a training image, so that the others stay where they are in the
+    order; an image that is evaluated must not count twice, and is left out.
 
     Returns:
         The parts, and whether all images that were looked at are grey.
@@ -127,13 +129,17 @@ def _open_parts(
         in_memory = _fits(parts, options)
         for part, files in parts.items():
             wanted = options.number(part, len(files))
-            found[part] = (_read if in_memory else _look)(files, wanted, options, faults)
+            fill = options.skip_unreadable and part == "train"
+            found[part] = (_read if in_memory else _look)(files, wanted, options, faults, fill)
     if faults and not options.skip_unreadable:
         raise ValueError(
-            f"{_listed(faults)} Repair or remove them, or leave them out with --skip_unreadable."
+            f"{_listed(faults)} Repair or remove them, or do without them: --skip_unreadable."
         )
     if faults:
-        warn(f"{_listed(faults)} Left out.")
+        warn(
+            f"{_listed(faults)} They are left out; the next image of its class takes the place of a "
+            "training image."
+        )
     for part, (_, files) in found.items():
         if parts[part] and not files:
             raise ValueError(
@@ -161,6 +167,7 @@ def _open_parts(
                 view=options.look,
                 shape=images.shape[1:3],
                 background=options.background,
+                substitute=options.skip_unreadable and part == "train",
             )
     return sources, grey
 
@@ -177,35 +184,68 @@ def _fits(parts: Mapping[str, Sequence[File]], options: Options) -> bool:
 
 
 def _read(
-    files: Sequence[File], wanted: int, options: Options, faults: dict[str, str]
-) -> tuple[Array, list[File]]:
-    """Returns the first images that can be read, [N, H, W, 3], and the files they are of."""
+    files: Sequence[File], wanted: int, options: Options, faults: dict[str, str], fill: bool
+) -> tuple[Array, Sequence[File]]:
+    """Returns images, [N, H, W, 3], and the files they are of.
+
+    Args:
+        files: Of a part.
+        wanted: How many images.
+        options: How to read them.
+        faults: Of the files that cannot be read; some are added.
+        fill: Whether the images are those of the first files, and others of the class stand in for
+            what cannot be read; else they are the first that can be read.
+    """
     images = np.empty((0, 1, 1, 3), np.uint8)
     good: list[File] = []
+    places: dict[str, int] = {}
+    if fill:
+        files = files[:wanted]
+        places = {file.path: place for place, file in enumerate(files)}
     for file, image in _decoded(files, wanted, options, faults):
         if not good:
             images = np.empty((wanted, *image.shape), np.uint8)
-        images[len(good)] = image
+        images[places.get(file.path, len(good))] = image
         good.append(file)
-    return images[: len(good)], good
+    if not fill or not good:
+        return images[: len(good)], good
+    _stand_in(images, files, {places[file.path] for file in good})
+    return images, files
+
+
+def _stand_in(images: Array, files: Sequence[File], good: Container[int]) -> None:
+    """Fills the places that are not good with the next good image of their class."""
+    classes = np.array([file.class_name for file in files])
+    for place, name in enumerate(classes):
+        if place in good:
+            continue
+        other = next((other for other in others_of_class(classes, place) if other in good), None)
+        if other is None:
+            raise ValueError(
+                f"None of the training images of the class {str(name)!r} can be read. Repair them, "
+                "or remove the folder of this class."
+            )
+        images[place] = images[other]
 
 
 def _look(
-    files: Sequence[File], wanted: int, options: Options, faults: dict[str, str]
-) -> tuple[Array, list[File]]:
-    """Returns some first images, and the files of which the part then is.
+    files: Sequence[File], wanted: int, options: Options, faults: dict[str, str], fill: bool
+) -> tuple[Array, Sequence[File]]:
+    """Returns some first images, and the files of which the part then is; arguments as in _read.
 
-    If unreadable files are to be left out, every one is tried: what is read later must be there.
+    If unreadable files are to be left out, every one is tried: what is read later must be there. If
+    others stand in for them, each is named when it is read.
     """
-    probed = wanted if options.skip_unreadable else min(PROBED, wanted)
+    all_tried = options.skip_unreadable and not fill
+    probed = wanted if all_tried else min(PROBED, wanted)
     some: list[Array] = []
     good: list[File] = []
-    for file, image in _decoded(files, probed, options, faults):
+    for file, image in _decoded(files, probed, options, {} if fill else faults):
         good.append(file)
         if len(some) < PROBED:
             some.append(image)
     images = np.stack(some) if some else np.empty((0, 1, 1, 3), np.uint8)
-    return images, good if options.skip_unreadable or not some else list(files[:wanted])
+    return images, good if all_tried or not some else files[:wanted]
 
 
 def _listed(faults: Mapping[str, str]) -> str:

@@ -30,7 +30,9 @@ def load(name: str, options: Options) -> DataSet:
     """Loads a TFDS data set.
 
     The test part is the split ``test``, or else ``validation``, or else the last fifth of
-    ``train``. A set without ``train``, such as ``cifar10_corrupted``, has a test part only.
+    ``train``. Where there are both, ``validation`` is the validation part; but where the labels of
+    ``test`` were never published, as those of ImageNet, ``test`` is not used. A set without
+    ``train``, such as ``cifar10_corrupted``, has a test part only.
 
     Args:
         name: ``"<name>"`` or ``"<name>/<config>"``. Of a set of corrupted images the config says
@@ -57,7 +59,7 @@ def load(name: str, options: Options) -> DataSet:
     def finish(image: Tensor) -> Tensor:
         return tf.ensure_shape(options.look(image), shape)
 
-    splits = _splits(name, builder.info, options.test_only)
+    splits = _splits(name, builder, label_key, options.test_only)
     pairs = {
         part: _pairs(builder, split_name, (image_key, label_key), finish)
         for part, split_name in splits.items()
@@ -77,7 +79,12 @@ def load(name: str, options: Options) -> DataSet:
         content[part] = f"{available} examples of {builder.info.full_name}, {split_name}"
     label = features[label_key]
     return DataSet(
-        parts["train"], parts["test"], label.num_classes, tuple(label.names), content=content
+        parts["train"],
+        parts["test"],
+        label.num_classes,
+        tuple(label.names),
+        parts.get("validation"),
+        content,
     )
 
 
@@ -236,9 +243,11 @@ def _image_shape(name: str, feature: Any, size: int | None) -> tuple[int, int, i
     return height, width, channels
 
 
-def _splits(name: str, info: Any, test_only: bool) -> dict[str, str]:
+def _splits(name: str, builder: Any, label: str, test_only: bool) -> dict[str, str]:
     """Returns the split of each part that is read."""
-    names = list(info.splits) or ["train", "test"]  # TFDS's mock data name no splits
+    names = list(builder.info.splits) or ["train", "test"]  # TFDS's mock data name no splits
+    if {"test", "validation"} <= {*names} and not _is_labelled(builder, "test", label):
+        names.remove("test")
     test = next((split for split in ("test", "validation") if split in names), None)
     if "train" not in names and (test is None or not test_only):
         raise ValueError(
@@ -251,7 +260,23 @@ def _splits(name: str, info: Any, test_only: bool) -> dict[str, str]:
             )
         )
     parts = {"train": "train" if test else "train[:80%]", "test": test or "train[80%:]"}
+    if test == "test" and "validation" in names:
+        parts["validation"] = "validation"
     return {part: split for part, split in parts.items() if part == "test" or not test_only}
+
+
+def _is_labelled(builder: Any, split_name: str, label: str) -> bool:
+    """Tells whether the first example of a split has a label: TFDS writes -1 for a secret one."""
+    tfds = _import_tfds()
+    first = builder.as_dataset(
+        split=f"{split_name}[:1]",
+        shuffle_files=False,
+        decoders=tfds.decode.PartialDecoding({label: True}),
+    )
+    try:
+        return all(row[label] >= 0 for row in first.as_numpy_iterator())
+    except tf.errors.OpError:  # told where the split is read
+        return True
 
 
 def _pairs(

@@ -100,8 +100,9 @@ class TrainConfig:
     )
     skip_unreadable: bool = option(
         False,
-        "Leave out image files of a folder that cannot be read, with a warning, instead of "
-        "stopping.",
+        "Continue with a warning if image files of a folder cannot be read: another image of the "
+        "class takes the place of one for training, others are left out.",
+        identity=False,
     )
     image_size: int | None = option(
         None, "Resize images to squares with sides of this many pixels."

@@ -23,6 +23,7 @@ from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Strategy
+from rlfat_tf.data.files import UNREADABLE
 from rlfat_tf.data.reading import unreadable
 from rlfat_tf.data.serving import image_of_bytes
 from rlfat_tf.data.view import View
@@ -355,9 +356,10 @@ def explain(error: Exception, config: TrainConfig) -> str:
         )
     unread = unreadable(error)
     if unread is not None:
+        without = " Or do without it: --skip_unreadable." if UNREADABLE in unread else ""
         return (
             f"{unread} Bring back what was there when the run began, and give the same command "
-            f"again: it goes on from the last backup in {config.run_dir}."
+            f"again: it goes on from the last backup in {config.run_dir}.{without}"
         )
     if isinstance(error, tf.errors.InvalidArgumentError):
         raise error

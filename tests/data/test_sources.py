@@ -192,19 +192,61 @@ def test_a_file_that_is_damaged_after_the_start_is_named(homes, tmp_path):
     assert train.images[:].shape == (N, SIDE, SIDE, 3)
 
 
-def test_files_that_are_damaged_at_the_start_are_left_out_as_in_memory(homes, tmp_path):
+def test_a_stand_in_for_a_damaged_file_moves_nothing(homes, tmp_path):
     copied(homes, tmp_path, "folder")
-    (tmp_path / "folder" / "train" / "b" / "7.png").write_bytes(b"<html>")
-    with pytest.raises(ValueError, match="1 file cannot be read as images: '.*7.png' .*--skip"):
+    policy = {"batch_size": 4, "seed": 5, "augment": "none"}
+
+    def batches(source, start_step=0):
+        found = take(
+            data.training_batches(source, start_step=start_step, **policy), 10 - start_step
+        )
+        return tuple(np.concatenate(part) for part in zip(*found))
+
+    whole = load(tmp_path, "folder", memory="never", skip_unreadable=True).train
+    assert len(whole) // 4 == 5  # two epochs
+    images, labels = batches(whole)
+    # The first and the last of a class: what stands in for the latter is the first that is good.
+    of_class = np.flatnonzero(whole.labels == 1)
+    damaged, stand_in = of_class[[0, -1]], of_class[1]
+    before = [whole.images[place] / np.float32(255) for place in (*damaged, stand_in)]
+    for place in damaged:
+        with open(whole._paths[place], "wb") as file:
+            file.write(b"<html>")
+    with pytest.raises(ValueError, match="2 files cannot be read as images: .*--skip_unreadable"):
         load(tmp_path, "folder", memory="never")
-    with pytest.warns(UserWarning, match="'.*7.png'.* Left out"):
+    with pytest.warns(UserWarning, match="2 files cannot .* the next image of its class takes"):
+        held = load(tmp_path, "folder", memory="always", skip_unreadable=True).train
+    changed = [(images == image).all((1, 2, 3)) for image in before[:2]]
+    expected = np.where(sum(changed)[:, None, None, None], before[2], images)
+    assert sum(changed).sum() >= 2
+    with pytest.warns(UserWarning, match="cannot be read as an image .* takes its place") as warned:
+        found = batches(whole)  # damaged in the middle of a run
+    assert sorted(str(one.message).split("'")[1] for one in warned) == sorted(
+        whole._paths[place] for place in damaged
+    )
+    later = tuple(part[4 * 7 :] for part in found)
+    assert_equal([(expected, labels)] * 2, [found, batches(held)])
+    assert_equal([later], [batches(whole.take(slice(None)), start_step=7)])
+    for place in of_class:
+        with open(whole._paths[place], "wb"):
+            pass
+    with pytest.raises(Unreadable, match=f"'{whole._paths[damaged[0]]}' cannot be read"):
+        whole.images[damaged[:1]]
+    with pytest.raises(ValueError, match="None of the training images of the class 'b' can be"):
+        load(tmp_path, "folder", memory="always", skip_unreadable=True)
+
+
+def test_damaged_test_files_are_left_out(homes, tmp_path):
+    copied(homes, tmp_path, "folder")
+    (tmp_path / "folder" / "test" / "b" / "3.png").write_bytes(b"<html>")
+    with pytest.warns(UserWarning, match="'.*3.png'.* left out"):
         held, stored = (
             load(tmp_path, "folder", memory=how, skip_unreadable=True)
             for how in ("always", "never")
         )
-    assert len(stored.train) == N - 1
-    np.testing.assert_array_equal(stored.train.images[:], held.train.images)
-    np.testing.assert_array_equal(stored.train.labels, held.train.labels)
+    assert len(stored.test) == TEST - 1 and len(stored.train) == N
+    np.testing.assert_array_equal(stored.test.images[:], held.test.images)
+    np.testing.assert_array_equal(stored.test.labels, held.test.labels)
 
 
 def test_files_that_the_first_ones_did_not_announce(tmp_path, monkeypatch):

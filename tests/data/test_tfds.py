@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow_datasets as tfds
+from tensorflow_datasets.testing.mocking import RandomFakeGenerator
 
 from rlfat_tf import data
 from rlfat_tf.data import tfds as tfds_of_ours
@@ -151,6 +152,45 @@ def test_mock_data(name, shape, tmp_path, no_network):
         dataset = data.load(name, data_dir=str(tmp_path), train_examples=5)
     assert dataset.image_shape == shape
     assert len(dataset.train) == 5 and len(dataset.test) == 7
+
+
+@pytest.mark.parametrize(
+    "name, classes",
+    [
+        ("imagenet2012", 1000),
+        ("imagenette/320px-v2", 10),
+        ("oxford_flowers102", 102),
+        ("food101", 101),
+    ],
+)
+def test_photos_of_tfds_as_its_fake_generator_makes_them(name, classes, tmp_path, no_network):
+    builder = tfds.builder(name, data_dir=str(tmp_path / "nothing"))
+    fakes = [*RandomFakeGenerator(builder.info.features, 4)]
+    splits = {"train": fakes, "validation": fakes[:3]}
+    if name in ("imagenet2012", "oxford_flowers102"):
+        splits["test"] = fakes[1:3]
+    if name == "imagenet2012":  # its labels are a secret
+        splits["test"] = [{**fake, "label": -1} for fake in splits["test"]]
+    store(
+        tmp_path,
+        name.partition("/")[0],
+        features=builder.info.features,
+        config=name.partition("/")[2] or None,
+        **splits,
+    )
+    how = {"data_dir": str(tmp_path), "download": False, "image_size": 4, "view": "centre"}
+    stored = data.load(f"tfds:{name}", memory="never", **how)
+    assert stored.num_classes == classes and stored.image_shape == (4, 4, 3)
+    held = data.load(f"tfds:{name}", memory="always", **how)
+    labels = [fake["label"] for fake in fakes]
+    parts = {"train": labels, "test": labels[:3], "validation": None}
+    if name == "oxford_flowers102":
+        parts = {"train": labels, "test": labels[1:3], "validation": labels[:3]}
+    for part, expected in parts.items():
+        of_disk, of_memory = getattr(stored, part), getattr(held, part)
+        assert (None if of_disk is None else of_disk.labels.tolist()) == expected
+        if expected is not None:
+            np.testing.assert_array_equal(of_disk.images[:], of_memory.images)
 
 
 # Other sets

@@ -161,7 +161,7 @@ def test_eval_reads_no_training_image_and_skips_as_its_run(run, capfd):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="^1 file cannot be read .*--skip_unreadable"):
         evaluate.run(evaluation(run))
-    with pytest.warns(UserWarning, match="Left out"):
+    with pytest.warns(UserWarning, match="left out"):
         report = evaluate.run(evaluation(run, skip_unreadable=True))
     assert report["examples"] == 11
     path = run / "run" / "config.json"
