@@ -72,8 +72,8 @@ def load(
         image_size: Resize to squares of this side (bilinear, antialiased, by default without
             keeping the aspect ratio); None leaves the images as they are.
         skip_unreadable: Do without images of a folder that cannot be read, with a warning, instead
-            of refusing the folder: the next one of its class takes the place of a training image, so
-            that the order of the others stays; others are left out.
+            of refusing the folder: the next one of its class takes the place of one for training,
+            so that the order of the others stays; others are left out.
         background: Of a folder's images that have transparent pixels, the colour behind them:
             ``"white"`` or ``"black"``.
         channels: Of a folder's images: 3, or 1 for grey ones; None means 1 where all are grey.
