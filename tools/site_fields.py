@@ -27,6 +27,7 @@ ARGUMENTS = (
     "switch",
 )
 FIXED = ("fixed", "fixed_length")
+SECTION = re.compile(r"^Args:\n(?:(?: {4}.*)?\n|(?: {4}.+)\Z)+", re.M)
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`[~.]?([^`]+)`")  # Sphinx's, no Markdown
 
 
@@ -126,10 +127,14 @@ def _name(call: ast.Call) -> str:
 
 
 def _document(cls: griffe.Class, arguments: dict[str, Declared]) -> None:
-    """Adds the arguments to the docstring of a class."""
-    head = "" if cls.docstring is None else cls.docstring.value
-    lines = [f"    {name}: {found.text}" for name, found in arguments.items()]
-    text = "\n".join([head, "", "Args:", *lines])
+    """Adds the arguments to the docstring of a class, after those that it describes itself."""
+    text = "" if cls.docstring is None else cls.docstring.value
+    lines = "".join(f"    {name}: {found.text}\n" for name, found in arguments.items())
+    written = SECTION.search(text)
+    if written is None:
+        text = f"{text}\n\nArgs:\n{lines}"
+    else:
+        text = f"{text[: written.end()].rstrip()}\n{lines}\n{text[written.end() :]}"
     cls.docstring = griffe.Docstring(text, parent=cls, parser="google")
 
 
