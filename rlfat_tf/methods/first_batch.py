@@ -130,6 +130,7 @@ def warn_of_range(x: Any) -> None:
     if not dtype.is_floating or greatest > MUCH_ABOVE_ONE:
         received = f"values up to {greatest:g}" if dtype.is_floating else dtype.name
         warn(
-            f"predict expects float images in [0, 1], as in training; received {received}. The "
-            "predictions are probably wrong. Divide 8-bit images by 255: images / 255."
+            f"predict expects float images in [0, 1]; received {received}. The classifier was "
+            "trained on images in [0, 1], so its predictions are probably wrong. Divide 8-bit "
+            "images by 255: images / 255."
         )
