@@ -14,10 +14,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import Attack
-from rlfat_tf.attacks.points import wide
+from rlfat_tf.attacks.base import Attack, is_correct
+from rlfat_tf.attacks.points import choose
 from rlfat_tf.attacks.transfer import Transfer
 from rlfat_tf.attacks.wrapping import Wrapping
 from rlfat_tf.core import random
@@ -25,8 +26,10 @@ from rlfat_tf.core.checks import guarded
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 LEVELS = 255
+GOLDEN = (math.sqrt(5) - 1) / 2  # whose multiples, less whole numbers, are spread evenly
 SAME = 1e-3  # of a level: how far from it an image in float32 may be
-HALVINGS = 16  # of the interval in which the threshold of rounding is looked for
+HALVINGS = 24  # of the interval in which the scale of a perturbation is looked for: float32's bits
+TIES = 1e-3  # by how much, of its size, a value may be taken before another of the same size
 OFF_GRID = (
     "Expected images of 8-bit pixels, n / 255, to make adversarial images of 8-bit pixels of; "
     "those resized or augmented are none. Round them first, np.round(255 * images) / 255. Received "
@@ -74,9 +77,7 @@ def rounded_inside(images: Images, points: Images, norm: str | None, epsilon: fl
     """Rounds points to n / 255, without leaving the ball that they are in.
 
     Every value goes to the nearest level; in the maximum norm where that is inside. In the
-    Euclidean norm, of points that would leave the ball, those values are rounded towards the image
-    that are the nearest to half a level, for they lose the least: all of which the fraction is up
-    to a threshold, the least that leads inside. Rounding all of them towards the image always does.
+    Euclidean norm points that would leave the ball are rounded by :func:`farthest_inside`.
 
     Args:
         images: Of values n / 255, [n, ...].
@@ -88,37 +89,58 @@ def rounded_inside(images: Images, points: Images, norm: str | None, epsilon: fl
         Of the shape of the points; a value of the image that does not move stays exactly as it is.
     """
     origin = tf.round(LEVELS * images)
-    delta = LEVELS * points - origin
     levels = LEVELS * epsilon if norm else math.inf
     moved = tf.round(LEVELS * points) - origin
     if norm == "linf":
         moved = tf.clip_by_value(moved, -math.floor(levels + SAME), math.floor(levels + SAME))
-    elif norm == "l2":
-        moved = _within(moved, delta, levels)
+    found = tf.where(moved == 0, images, (origin + moved) / LEVELS)
+    if norm != "l2":
+        return found
+    outside = _square(moved) > levels**2 * (1 + 1e-6)
+    return tf.where(outside, farthest_inside(images, points, epsilon), found)
+
+
+def farthest_inside(images: Images, points: Images, epsilon: float) -> Images:
+    """Rounds points to n / 255 as far from their images as the Euclidean ball allows.
+
+    The perturbation is scaled, up or down, and rounded to the nearest levels, by the greatest scale
+    at which it is inside. No perturbation on the grid that is as short has a greater product with
+    it, so that along a gradient none gains more: raising a value from m to m + 1 levels adds
+    2 m + 1 to the square of the length, and scaling takes the steps that gain most for it first.
+
+    Args:
+        images: Of values n / 255, [n, ...].
+        points: In [0, 1], [n, ...].
+        epsilon: The radius of the ball.
+
+    Returns:
+        Of the shape of the points. Of values of the same size, where there is room for some of them
+        only, it is always the same places that move.
+    """
+    origin = tf.round(LEVELS * images)
+    most = (LEVELS * epsilon) ** 2 * (1 + 1e-6)
+    places = np.arange(math.prod(images.shape[1:])).reshape(images.shape[1:])
+    order = tf.constant(places * GOLDEN % 1, tf.float32)
+    delta = (LEVELS * points - origin) * (1 + TIES * order)
+
+    def scaled(scale: Tensor) -> Tensor:
+        return tf.clip_by_value(tf.round(scale * delta), -origin, LEVELS - origin)
+
+    # At the greatest scale that is looked at, the greatest value alone is longer than the radius.
+    largest = tf.reduce_max(tf.abs(delta), list(range(1, delta.shape.rank)), keepdims=True)
+    high = tf.math.divide_no_nan(LEVELS * epsilon + 1, largest)
+    low = tf.zeros_like(high)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        outside = _square(scaled(middle)) > most
+        low, high = tf.where(outside, low, middle), tf.where(outside, middle, high)
+    moved = scaled(low)
     return tf.where(moved == 0, images, (origin + moved) / LEVELS)
 
 
-def _within(moved: Tensor, delta: Tensor, radius: float) -> Tensor:
-    """Returns ``moved``; where that is too long, ``delta`` rounded by the least fit threshold."""
-    axes, most = list(range(1, delta.shape.rank)), radius**2 * (1 + 1e-6)
-
-    def too_long(steps: Tensor) -> Tensor:
-        return tf.reduce_sum(tf.square(steps), axes, keepdims=True) > most
-
-    length = tf.sqrt(tf.reduce_sum(tf.square(delta), axes, keepdims=True))
-    size = tf.abs(delta) * tf.minimum(1.0, tf.math.divide_no_nan(radius, length))
-    whole = tf.floor(size + SAME)
-
-    def rounded(threshold: Tensor) -> Tensor:
-        return tf.sign(delta) * (whole + tf.cast(size - whole > threshold, tf.float32))
-
-    low = wide(tf.fill([tf.shape(delta)[0]], 0.5), delta)
-    high = tf.ones_like(low)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        outside = too_long(rounded(middle))
-        low, high = tf.where(outside, middle, low), tf.where(outside, high, middle)
-    return tf.where(too_long(moved), rounded(high), moved)
+def _square(moved: Tensor) -> Tensor:
+    """Returns the square of the length of each perturbation, [n, 1, ...]."""
+    return tf.reduce_sum(tf.square(moved), list(range(1, moved.shape.rank)), keepdims=True)
 
 
 class EightBit(Wrapping):
@@ -126,7 +148,8 @@ class EightBit(Wrapping):
 
     The images that it is called with must be of 8-bit pixels themselves. In the maximum norm an
     epsilon between two levels counts as the lower one, below 1 / 255 nothing can move; in the
-    Euclidean norm the attack runs in a slightly smaller ball, see :func:`radius_on_grid`.
+    Euclidean norm the attack runs in a slightly smaller ball, see :func:`radius_on_grid`, and where
+    it has failed goes on in its direction to the border of the whole one.
 
     Around a transfer it goes inside, Transfer(attack=EightBit(...), ...), because there the attack
     looks at the source.
@@ -158,7 +181,11 @@ class EightBit(Wrapping):
             attack = attack.replace(epsilon=radius_on_grid(norm, epsilon, pixels))
         look = tf.grad_pass_through(nearest)
         found = attack.run(lambda points: logits_fn(look(points)), images, labels, seed, unroll)
-        return rounded_inside(images, found, norm, epsilon)
+        inside = rounded_inside(images, found, norm, epsilon)
+        if norm != "l2":
+            return inside
+        failed = is_correct(logits_fn(inside), labels)
+        return choose(failed, farthest_inside(images, found, epsilon), inside)
 
 
 def on_grid(attack: Attack) -> Attack:

@@ -11,6 +11,7 @@ from rlfat_tf.evaluation.autoattack import AutoAttack
 from rlfat_tf.evaluation.classes import confusion
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier, load_classifier
 from rlfat_tf.evaluation.comparison import compare
+from rlfat_tf.evaluation.corrupted_records import Corrupted, read_corrupted
 from rlfat_tf.evaluation.corruptions import evaluate_corruptions
 from rlfat_tf.evaluation.ensemble import ensemble
 from rlfat_tf.evaluation.evaluate import evaluate
@@ -18,7 +19,7 @@ from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
 from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
 from rlfat_tf.evaluation.paired import holm, mcnemar
-from rlfat_tf.evaluation.records import Examples, Outcomes, read_examples
+from rlfat_tf.evaluation.records import Examples, Outcomes, TargetedOutcomes, read_examples
 from rlfat_tf.evaluation.sample_size import examples_for_difference, examples_for_interval
 from rlfat_tf.evaluation.suite import EVALUATION_ATTACKS
 from rlfat_tf.evaluation.transfer_matrix import transfer_matrix
@@ -27,8 +28,10 @@ __all__ = [
     "EVALUATION_ATTACKS",
     "AutoAttack",
     "Classifier",
+    "Corrupted",
     "Examples",
     "Outcomes",
+    "TargetedOutcomes",
     "as_classifier",
     "clean_and_adversarial_accuracy",
     "compare",
@@ -42,6 +45,7 @@ __all__ = [
     "load_classifier",
     "loss_sensitivity",
     "mcnemar",
+    "read_corrupted",
     "read_examples",
     "shuffled_accuracy",
     "smooth_grad",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.base import norm_of
 from rlfat_tf.core.types import Array
 from rlfat_tf.evaluation.intervals import wilson
@@ -32,12 +33,7 @@ def attack_examples(
     records: list[dict[str, Any]] = [{} for _ in plan]
     shape = len(plan), len(numbers)
     for name, attack in plan[0][1].items():
-        outcomes[name] = Outcomes(
-            norm=norm_of(attack),
-            bounded=is_bounded(attack),
-            examples=min(limits.get(name, len(numbers)), len(numbers)),
-            **{field: np.zeros(shape, kind) for field, kind in EACH.items()},
-        )
+        outcomes[name] = Outcomes(**blank(attack, shape, limits.get(name)))
     for row, (_, attacks) in enumerate(plan):
         left = clean
         for name, attack in attacks.items():
@@ -59,6 +55,22 @@ def attack_examples(
         data=runner.progress.identity.get("data", ""),
     )
     return examples, records
+
+
+def blank(attack: Attack, shape: tuple[int, int], limit: int | None) -> dict[str, Any]:
+    """Returns the fields of what an attack did before it ran.
+
+    Args:
+        attack: The attack.
+        shape: How many radii and examples there are.
+        limit: On how many of the first examples it runs; None: on all.
+    """
+    return {
+        "norm": norm_of(attack),
+        "bounded": is_bounded(attack),
+        "examples": shape[1] if limit is None else min(limit, shape[1]),
+        **{field: np.zeros(shape, kind) for field, kind in EACH.items()},
+    }
 
 
 def under_attacks(

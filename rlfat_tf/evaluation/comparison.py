@@ -19,11 +19,13 @@ from rlfat_tf.core.errors import unknown
 from rlfat_tf.evaluation import over_seeds
 from rlfat_tf.evaluation.evaluated import (
     CLEAN,
+    CORRUPTED,
     WORST_CASE,
     Conditions,
     Evaluated,
     PathLike,
     conditions_of,
+    conditions_of_corruptions,
     read_evaluated,
     refuse_unlike,
 )
@@ -31,6 +33,7 @@ from rlfat_tf.evaluation.paired import mcnemar
 from rlfat_tf.evaluation.sample_size import examples_for_difference
 
 FEW = 25  # disagreements, below which the interval is rough
+LEAST = 2  # examples, of which something can be said
 
 
 def compare(
@@ -45,16 +48,20 @@ def compare(
     Args:
         a: The folder of a report, or several of one method.
         b: The same of what it is compared with.
-        under: What is compared: ``"worst_case"``, ``"clean"``, or an attack by its name; of several
-            epsilons the first.
+        under: What is compared: ``"worst_case"``, ``"clean"``, an attack by its name (of several
+            epsilons the first), or ``"corruptions"``, the mean corruption accuracy. Of a targeted
+            attack, the share that is not taken for its target, of the examples whose label is the
+            target for none of the classifiers.
 
     Returns:
         ``difference`` (the accuracy of ``a`` minus that of ``b``), ``interval`` of 95 %,
         ``only_a`` and ``only_b`` (how many examples only one of them classifies correctly, of
-        several seeds the mean over pairs of networks), ``p_value``, ``examples``; further
+        several seeds the mean over pairs of networks; None of corruptions, where an example may be
+        right in part), ``p_value`` (of corruptions that of the mean), ``examples``; further
         ``accuracy_a``, ``accuracy_b``, ``seeds`` (how many reports each), ``under``,
         ``examples_for_one_point`` (how many examples would show a difference of one point where two
-        networks disagree as often as these, with a probability of 80 %) and ``caveats``, sentences.
+        networks disagree as often as these, with a probability of 80 %; None of corruptions) and
+        ``caveats``, sentences.
 
     Raises:
         FileNotFoundError: If a report is not there.
@@ -83,29 +90,33 @@ def compare_evaluated(
     first = _counted(a[0], under)
     for evaluated in [*a[1:], *b]:
         refuse_unlike(first, _counted(evaluated, under), (a[0].name, evaluated.name))
-    one, other = (np.stack([e.correct(under) for e in side]).astype(float) for side in (a, b))
+    counted = np.logical_and.reduce([evaluated.counted(under) for evaluated in [*a, *b]])
+    one, other = (
+        np.stack([evaluated.correct(under)[counted] for evaluated in side]).astype(float)
+        for side in (a, b)
+    )
     found = over_seeds.difference(one, other)
+    single, examples = len(a) == len(b) == 1, one.shape[1]
+    whole = under != CORRUPTED  # an example is right or wrong
     shares = one.mean(0), other.mean(0)
     only_a, only_b = float(shares[0] @ (1 - shares[1])), float(shares[1] @ (1 - shares[0]))
-    single = len(a) == len(b) == 1
-    examples = one.shape[1]
+    exact = single and whole
+    disagreement = min(1.0, max(0.01, (only_a + only_b) / examples))
     return {
         "under": under,
         "difference": found.mean,
         "interval": [found.low, found.high],
-        "only_a": round(only_a) if single else only_a,
-        "only_b": round(only_b) if single else only_b,
+        "only_a": (round(only_a) if single else only_a) if whole else None,
+        "only_b": (round(only_b) if single else only_b) if whole else None,
         "p_value": mcnemar(round(only_a), round(only_b))
-        if single
+        if exact
         else over_seeds.p_value(one, other),
         "examples": examples,
         "accuracy_a": float(one.mean()),
         "accuracy_b": float(other.mean()),
         "seeds": [len(a), len(b)],
-        "examples_for_one_point": examples_for_difference(
-            0.01, min(1.0, max(0.01, (only_a + only_b) / examples))
-        ),
-        "caveats": _caveats([len(a), len(b)], only_a + only_b, under),
+        "examples_for_one_point": examples_for_difference(0.01, disagreement) if whole else None,
+        "caveats": _caveats([len(a), len(b)], only_a + only_b if whole else None, under),
     }
 
 
@@ -114,6 +125,10 @@ def _counted(evaluated: Evaluated, under: str) -> Conditions:
     attacks = evaluated.examples.attacks
     if under == CLEAN:
         return Conditions(evaluated.examples.data, None, None, {})
+    if under == CORRUPTED:
+        return conditions_of_corruptions(evaluated)
+    if under in evaluated.examples.targeted:
+        return conditions_of(evaluated, [under])
     if under == WORST_CASE and any(outcomes.bounded for outcomes in attacks.values()):
         return conditions_of(evaluated, [n for n, outcomes in attacks.items() if outcomes.bounded])
     if under in attacks and not _cumulative(evaluated, under):
@@ -123,7 +138,8 @@ def _counted(evaluated: Evaluated, under: str) -> Conditions:
             f"{under} of {evaluated.name} was given only what the attacks before it had left, so "
             "that it says nothing by itself. Compare the worst case, or evaluate without --cascade."
         )
-    raise unknown(f"result of {evaluated.name}:", under, [CLEAN, WORST_CASE, *attacks])
+    known = [CLEAN, CORRUPTED, WORST_CASE, *attacks, *evaluated.examples.targeted]
+    raise unknown(f"result of {evaluated.name}:", under, known)
 
 
 def _cumulative(evaluated: Evaluated, attack: str) -> bool:
@@ -131,7 +147,7 @@ def _cumulative(evaluated: Evaluated, attack: str) -> bool:
     return bool(evaluated.report["attacks"][attack].get("cumulative"))
 
 
-def _caveats(seeds: Sequence[int], disagreements: float, under: str) -> list[str]:
+def _caveats(seeds: Sequence[int], disagreements: float | None, under: str) -> list[str]:
     """Says what a comparison does not tell."""
     found = []
     if min(seeds) == 1:
@@ -142,13 +158,13 @@ def _caveats(seeds: Sequence[int], disagreements: float, under: str) -> list[str
         )
     else:
         found.append(f"The interval is over {seeds[0]} and {seeds[1]} seeds of training.")
-    if under != CLEAN:
+    if under not in (CLEAN, CORRUPTED):
         found.append(
             "It is under these attacks: where they are too weak for one of the two, a stronger one "
             "changes the difference. Compare under AutoAttack and read the warnings of both "
             "reports."
         )
-    if disagreements < FEW:
+    if disagreements is not None and disagreements < FEW:
         found.append(
             f"Fewer than {FEW} examples tell the two apart: the interval is rough, trust the "
             "p-value, and use more examples."
@@ -172,10 +188,31 @@ def against(this: Evaluated, other: Evaluated) -> dict[str, Any]:
         if name in other.examples.attacks
         and not (_cumulative(this, name) or _cumulative(other, name))
     ]
+    aimed = [
+        name
+        for name in this.examples.targeted
+        if name in other.examples.targeted
+        and np.sum(this.counted(name) & other.counted(name)) >= LEAST
+    ]
+    corrupted, unlike = _corrupted_alike(this, other)
     bounded = any(outcomes.bounded for outcomes in this.examples.attacks.values())
-    names = [CLEAN, *shared, *([WORST_CASE] if bounded else [])]
+    names = [CLEAN, *corrupted, *aimed, *shared, *([WORST_CASE] if bounded else [])]
     found = {name: compare_evaluated([this], [other], under=name) for name in names}
-    caveats = found[names[-1]]["caveats"]
+    caveats = [*found[names[-1]]["caveats"], *unlike]
     for comparison in found.values():
         del comparison["caveats"]
+    for name in aimed:
+        found[name]["targeted"] = True
     return {"report": other.name, "model": other.report["model"], "by": found, "caveats": caveats}
+
+
+def _corrupted_alike(this: Evaluated, other: Evaluated) -> tuple[list[str], list[str]]:
+    """Returns what can be compared of corruptions, and a sentence on what cannot."""
+    try:
+        conditions = [conditions_of_corruptions(evaluated) for evaluated in (this, other)]
+    except ValueError:
+        return [], []
+    if conditions[0] == conditions[1]:
+        return [CORRUPTED], []
+    unlike = [n for n, text in conditions[0].said(()).items() if conditions[1].said(())[n] != text]
+    return [], [f"Corruptions are not compared: {' and '.join(unlike)} differ."]

@@ -20,7 +20,7 @@ class Cell(NamedTuple):
     """The examples of one corruption at one severity.
 
     Attributes:
-        key: Tells them from all others of the same clean images, model and seed.
+        key: Tells them from all others of the same clean images.
         labels: Integers [n].
         pixels: From a slice of them to uint8 images [m, H, W, C].
     """
@@ -64,7 +64,7 @@ class MadeHere:
             numbers = range(*part.indices(len(self._labels)))
             return corrupt(clean, name, severity, seed=self._seed, examples=numbers, threads=1)
 
-        return Cell(f"made {name}:{severity}", self._labels, pixels)
+        return Cell(f"made {name}:{severity}, seed {self._seed}", self._labels, pixels)
 
 
 class AuthorsFiles:

@@ -9,32 +9,35 @@ Corruptions are no attacks: they know nothing of the model, and never count for 
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.attacks.base import predicted_class
 from rlfat_tf.core.types import Array, Report
 from rlfat_tf.data.corruptions import BENCHMARK, SEVERITIES, parse
 from rlfat_tf.evaluation.classifier import as_classifier
 from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, Cell, MadeHere
+from rlfat_tf.evaluation.corrupted_records import Corrupted, write_corrupted
 from rlfat_tf.evaluation.evaluate import make_runner
 from rlfat_tf.evaluation.examples import as_arrays
 from rlfat_tf.evaluation.intervals import Z_95, wilson
 from rlfat_tf.evaluation.mce import mean_corruption_error
 from rlfat_tf.evaluation.recognition import advice_for
+from rlfat_tf.evaluation.records import check_arrays
 from rlfat_tf.evaluation.runner import AttackRunner
 from rlfat_tf.evaluation.watching import OnProgress, Standing
-from rlfat_tf.storage.files import write_text
-from rlfat_tf.storage.reading import as_written, read_json
+from rlfat_tf.storage.files import replacing
+from rlfat_tf.storage.reading import as_written, read_arrays, read_json
 
-FILE = "corruptions.json"
+FILE = "corruptions.npz"
 SAVED_EVERY = 5.0  # seconds
 
 
@@ -62,7 +65,8 @@ def evaluate_corruptions(
             ``"alexnet"`` for ImageNet-C itself.
         batch_size: Changes speed and memory, not the result.
         seed: Of the corruptions.
-        report_dir: Where to keep progress, so that a killed evaluation goes on; None: nowhere.
+        report_dir: Where to keep progress, so that a killed evaluation goes on, and to write what
+            happened to each example, see :func:`read_corrupted`; None: nowhere.
 
     Returns:
         What ``report["corruptions"]`` of a report holds, see ``docs/evaluation.md``.
@@ -92,9 +96,12 @@ def evaluate_corruptions(
         report_dir=None if report_dir is None else Path(report_dir),
     )
     reference = None if baseline is None else baseline_of(baseline, examples.kind)
-    return run_corruptions(
+    report, corrupted = run_corruptions(
         runner, examples, cells, baseline=reference, clean=isinstance(examples, MadeHere)
     )
+    if report_dir is not None:
+        write_corrupted(corrupted, Path(report_dir))
+    return report
 
 
 def run_corruptions(
@@ -105,7 +112,7 @@ def run_corruptions(
     baseline: Report | str | None = None,
     clean: bool = True,
     on_progress: OnProgress | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Corrupted]:
     """Evaluates all corruptions and puts their part of a report together.
 
     Args:
@@ -115,30 +122,47 @@ def run_corruptions(
         baseline: From :func:`baseline_of`.
         clean: Whether the examples of the runner are those, clean.
         on_progress: Called after every batch: what runs, examples done, to do, right, seconds.
+
+    Returns:
+        The part of the report, and what happened to each example.
+
+    Raises:
+        ValueError: If the examples of one corruption are not those of another.
     """
-    state = _State(runner.progress.folder)
-    begin = time.perf_counter()
-    correct: dict[tuple[str, int], Array] = {}
-    done = 0
+    state, begin = _State(runner.progress.folder), time.perf_counter()
+    clean_data = runner.progress.identity["data"] if isinstance(examples, MadeHere) else ""
+    predictions: dict[tuple[str, int], Array] = {}
+    data: dict[tuple[str, int], str] = {}
+    labels, done = None, 0
     for name, severity in cells:
-        cell = examples.cell(name, severity)
-        for right in _evaluate(runner, cell, state):
-            correct[name, severity] = right
+        cell, title = examples.cell(name, severity), f"{name}:{severity}"
+        labels = cell.labels if labels is None else labels
+        if not np.array_equal(labels, cell.labels):
+            raise ValueError(
+                f"Expected the same examples under every corruption; the classes of {title} are "
+                f"others than those of {next(iter(data))[0]}:{next(iter(data))[1]}. Are images "
+                "missing, or is the order of the files another one?"
+            )
+        for found in _evaluate(runner, cell, state):
+            predictions[name, severity] = found
             if on_progress is not None:
-                total, seconds = len(cell.labels) * len(cells), time.perf_counter() - begin
-                counts = done + len(right), total, int(right.sum())
-                on_progress(Standing(f"{name}:{severity}", None, *counts, seconds, None))
-        done += len(cell.labels)
-    accuracy = float(runner.clean().mean()) if clean else None
-    report = summary(correct, accuracy)
+                total, seconds = len(labels) * len(cells), time.perf_counter() - begin
+                right = int((found == labels[: len(found)]).sum())
+                counts = done + len(found), total, right
+                on_progress(Standing(title, None, *counts, seconds, None))
+        done += len(labels)
+        decided = json.dumps([examples.kind, clean_data, cell.key])
+        data[name, severity] = hashlib.sha256(decided.encode()).hexdigest()
+    corrupted = Corrupted(np.arange(len(cell.labels)), labels, predictions, data)
+    report = summary(corrupted, float(runner.clean().mean()) if clean else None)
     report.update(examples.description, seconds=round(time.perf_counter() - begin, 3))
     if baseline is not None:
         report["mce"] = mean_corruption_error(report, baseline)
-    return report
+    return report, corrupted
 
 
 def _evaluate(runner: AttackRunner, cell: Cell, state: _State) -> Iterator[Array]:
-    """Yields which examples of a cell are correctly classified, of ever more, at last bool [n].
+    """Yields the classes predicted of the examples of a cell, of ever more, at last int32 [n].
 
     Images are made ahead by as many threads as there are processors, a batch each.
     """
@@ -151,51 +175,46 @@ def _evaluate(runner: AttackRunner, cell: Cell, state: _State) -> Iterator[Array
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         rest = iter(parts)
         ahead = [pool.submit(cell.pixels, p) for p in itertools.islice(rest, workers + 1)]
-        for part in parts:
+        for _ in parts:
             images = ahead.pop(0).result()
             ahead += [pool.submit(cell.pixels, p) for p in itertools.islice(rest, 1)]
             logits = runner.logits(images.astype(np.float32) / np.float32(255))
-            right = is_correct(logits, cell.labels[part]).numpy()
-            found = np.concatenate([found, right])
+            found = np.concatenate([found, predicted_class(logits).numpy()])
             state.note(cell.key, found, last=len(found) == len(cell.labels))
             yield found
 
 
 class _State:
-    """Which examples are known to be right, by cell, on disk."""
+    """The classes that were predicted so far, by cell, on disk."""
 
     def __init__(self, folder: Path | None):
         self._path = None if folder is None else folder / FILE
         self._cells: dict[str, Array] = {}
         self._saved = time.monotonic()
         if self._path is not None and self._path.is_file():
-            stored = read_json(self._path, advice_for(self._path))
-            with as_written(self._path, advice_for(self._path)):
-                for key, (count, bits) in stored.items():
-                    packed = np.frombuffer(bytes.fromhex(bits), np.uint8)
-                    self._cells[key] = np.unpackbits(packed)[: int(count)].astype(bool)
-                    if len(self._cells[key]) != count:
-                        raise ValueError(f"{count} examples, {len(packed)} bytes")
+            advice = advice_for(self._path)
+            self._cells = read_arrays(self._path, advice)
+            with as_written(self._path, advice):
+                for key, found in self._cells.items():
+                    check_arrays({key: found}, {key: (np.int32, (found.size,))})
 
     def of(self, key: str) -> Array:
-        return self._cells.get(key, np.zeros(0, bool))
+        return self._cells.get(key, np.zeros(0, np.int32))
 
-    def note(self, key: str, correct: Array, *, last: bool) -> None:
-        self._cells[key] = correct
+    def note(self, key: str, predictions: Array, *, last: bool) -> None:
+        self._cells[key] = predictions
         if self._path is None or not (last or time.monotonic() - self._saved > SAVED_EVERY):
             return
         self._saved = time.monotonic()
-        cells = {k: (len(c), np.packbits(c).tobytes().hex()) for k, c in self._cells.items()}
-        write_text(self._path, json.dumps(cells))
+        with replacing(self._path) as written:
+            np.savez(written, **self._cells)
 
 
-def summary(
-    correct: Mapping[tuple[str, int], Array], clean_accuracy: float | None = None
-) -> dict[str, Any]:
+def summary(corrupted: Corrupted, clean_accuracy: float | None = None) -> dict[str, Any]:
     """Sums up what was right of every corruption and severity.
 
     Args:
-        correct: By (name, severity), bool [n], of the same examples everywhere.
+        corrupted: What happened to each example.
         clean_accuracy: On the same images as they are; None if that is not known.
 
     Returns:
@@ -204,32 +223,30 @@ def summary(
         every example the mean of its cells counts once, for they are of one image.
     """
     by_corruption: dict[str, Any] = {}
-    for (name, severity), right in correct.items():
+    for name, severity in corrupted.predictions:
         entry = by_corruption.setdefault(
             name, {"benchmark": name in BENCHMARK, "severities": [], "accuracy": [], "interval": []}
         )
+        right = corrupted.right(name, severity)
         low, high = wilson(int(right.sum()), len(right))
         entry["severities"].append(severity)
         entry["accuracy"].append(int(right.sum()) / len(right))
         entry["interval"].append([round(low, 6), round(high, 6)])
     for entry in by_corruption.values():
         entry["mean"] = sum(entry["accuracy"]) / len(entry["accuracy"])
-    of_benchmark = [entry for entry in by_corruption.values() if entry["benchmark"]]
-    shared = {tuple(entry["severities"]) for entry in of_benchmark}
-    whole = len(of_benchmark) == len(BENCHMARK) and len(shared) == 1
+    severities = corrupted.severities
     mean: float | None = None
     interval: list[float] | None = None
-    if whole:
-        rows = np.stack([right for (name, _), right in correct.items() if name in BENCHMARK])
-        by_example = rows.mean(0)
+    if severities:
+        by_example = corrupted.shares()
         mean = float(by_example.mean())
         if len(by_example) > 1:
             spread = Z_95 * float(by_example.std(ddof=1)) / len(by_example) ** 0.5
             interval = [round(max(0.0, mean - spread), 6), round(min(1.0, mean + spread), 6)]
     return {
-        "examples": len(next(iter(correct.values()))),
+        "examples": len(corrupted.label),
         "clean_accuracy": clean_accuracy,
-        "severities": list(shared.pop()) if whole else None,
+        "severities": severities or None,
         "mean_accuracy": mean,
         "mean_interval": interval,
         "mce": None,

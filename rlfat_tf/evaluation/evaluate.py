@@ -11,6 +11,7 @@ worst case is over all attacks that stay within epsilon, example by example, and
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,8 +36,9 @@ from rlfat_tf.evaluation.plan import Plan, balls, make_plan
 from rlfat_tf.evaluation.progress import EvaluationProgress
 from rlfat_tf.evaluation.recognition import KnownClassifiers
 from rlfat_tf.evaluation.records import Examples, write_examples
+from rlfat_tf.evaluation.report.writing import write_report
 from rlfat_tf.evaluation.runner import AttackRunner
-from rlfat_tf.evaluation.targeted import divided, success_rates
+from rlfat_tf.evaluation.targeted import attack_towards, divided
 from rlfat_tf.evaluation.watching import OnProgress
 
 SCHEMA = 2
@@ -71,8 +73,9 @@ def evaluate(
         norm: ``"linf"`` or ``"l2"``.
         batch_size: Changes speed and memory, not the result.
         seed: Of all attacks.
-        report_dir: Where to keep progress, so that a killed evaluation goes on, and to write what
-            happened to each example, see :func:`read_examples`; None: nowhere.
+        report_dir: Where to keep progress, so that a killed evaluation goes on, and to write
+            ``report.json``, ``report.html`` and what happened to each example, see
+            :func:`read_examples`, over those of an earlier evaluation; None: nowhere.
         checked: Whether the evaluation itself is checked, see :mod:`rlfat_tf.evaluation.checks`;
             every finding is a Python warning and stands in the report.
         cascade: Whether each attack is given only what the bounded ones before it have left: the
@@ -108,6 +111,7 @@ def evaluate(
     )
     if report_dir is not None:
         write_examples(found.examples, report_dir)
+        write_report(found.report, report_dir)
     return found.report
 
 
@@ -254,9 +258,11 @@ def run_plan(
         }
         for number, (radius, _) in enumerate(plan)
     ]
-    for point, (_, attacks) in zip(curve, aimed):
-        if attacks:
-            point["targeted"] = success_rates(runner, attacks, limits or {})
+    targeted, rates = attack_towards(runner, aimed, limits or {})
+    examples = dataclasses.replace(examples, targeted=targeted)
+    for point, reached in zip(curve, rates):
+        if reached:
+            point["targeted"] = reached
     if checked:
         findings += checks.check_results(curve)
     for finding in findings:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Union
 
+import numpy as np
+
 from rlfat_tf.core.types import Array, Report
+from rlfat_tf.data.corruptions import BENCHMARK
+from rlfat_tf.evaluation import corrupted_records
+from rlfat_tf.evaluation.corrupted_records import Corrupted
 from rlfat_tf.evaluation.records import Examples, read_examples
 from rlfat_tf.storage.reading import read_json
 
-CLEAN, WORST_CASE = "clean", "worst_case"
+CLEAN, WORST_CASE, CORRUPTED = "clean", "worst_case", "corruptions"
 PathLike = Union[str, os.PathLike[str]]
 
 
@@ -22,23 +28,39 @@ class Evaluated(NamedTuple):
         name: Of the classifier, or the folder.
         report: What ``report.json`` holds.
         examples: What ``examples.npz`` holds.
+        corrupted: What ``corrupted.npz`` holds; None without corruptions.
     """
 
     name: str
     report: Report
     examples: Examples
+    corrupted: Corrupted | None = None
 
     def correct(self, under: str) -> Array:
-        """Returns which examples are correctly classified, bool [n]; of several epsilons the first.
+        """Returns which examples are correctly classified, [n]; of several epsilons the first.
 
         Args:
-            under: ``"clean"``, ``"worst_case"`` or the name of an attack.
+            under: ``"clean"``, ``"worst_case"`` or the name of an attack: bool; of a targeted one,
+                which examples are not taken for their target. ``"corruptions"``: under which share
+                of the benchmark's corruptions and severities an example is right.
         """
         if under == CLEAN:
             return self.examples.clean
         if under == WORST_CASE:
             return self.examples.worst_case()[0]
-        return self.examples.robust(under)[0][: self.examples.attacks[under].examples]
+        if under == CORRUPTED and self.corrupted is not None:
+            return self.corrupted.shares()
+        if under in self.examples.targeted:
+            return ~self.examples.targeted[under].broken[0]
+        return self.examples.robust(under)[0]
+
+    def counted(self, under: str) -> Array:
+        """Returns of which examples that is known, bool [n]: an attack may leave out some."""
+        if under in self.examples.targeted:
+            return self.examples.targeted[under].given[0]
+        count = len(self.correct(under))
+        tried = self.examples.attacks[under].examples if under in self.examples.attacks else count
+        return np.arange(count) < tried
 
 
 def read_evaluated(folder: PathLike) -> Evaluated:
@@ -52,9 +74,12 @@ def read_evaluated(folder: PathLike) -> Evaluated:
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no {path}. Give the folder of a report: eval.py writes one, and so does "
-            "rlfat_tf.evaluation.report.write_report(report, folder)."
+            "rlfat_tf.evaluation.evaluate(..., report_dir=<folder>)."
         )
-    return Evaluated(os.fspath(folder), read_json(path), read_examples(folder))
+    corrupted = None
+    if (path.parent / corrupted_records.FILE).is_file():
+        corrupted = corrupted_records.read_corrupted(folder)
+    return Evaluated(os.fspath(folder), read_json(path), read_examples(folder), corrupted)
 
 
 class Conditions(NamedTuple):
@@ -65,12 +90,14 @@ class Conditions(NamedTuple):
         norm: Of the ball; None if the attacks are of several.
         epsilon: Its radius, of several the first; None if the attacks bring theirs.
         attacks: By name, the full configuration and whether it counts for the worst case.
+        corruptions: What is known of corrupted images, in words.
     """
 
     data: str
     norm: str | None
     epsilon: float | None
     attacks: Mapping[str, tuple[str, bool]]
+    corruptions: Mapping[str, str] = {}
 
     def said(self, shared: Sequence[str]) -> dict[str, str]:
         """Returns the conditions in words, of those attacks that are bounded or shared."""
@@ -83,6 +110,7 @@ class Conditions(NamedTuple):
                 for name, (text, bounded) in self.attacks.items()
                 if bounded or name in shared
             },
+            **self.corruptions,
         }
 
 
@@ -90,14 +118,38 @@ def conditions_of(evaluated: Evaluated, names: Sequence[str] | None = None) -> C
     """Returns the conditions of an evaluation, with those attacks only if names are given."""
     attacks = {
         name: (
-            configured(evaluated.report["attacks"][name]["attack"], outcomes.examples),
-            outcomes.bounded,
+            configured(evaluated.report[kind][name]["attack"], outcomes.examples),
+            kind == "attacks" and outcomes.bounded,
         )
-        for name, outcomes in evaluated.examples.attacks.items()
+        for kind, found in (
+            ("attacks", evaluated.examples.attacks),
+            ("targeted", evaluated.examples.targeted),
+        )
+        for name, outcomes in found.items()
         if names is None or name in names
     }
     report = evaluated.report
     return Conditions(evaluated.examples.data, report["norm"], report["epsilon"], attacks)
+
+
+def conditions_of_corruptions(evaluated: Evaluated) -> Conditions:
+    """Returns the conditions of the mean corruption accuracy of an evaluation.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = evaluated.corrupted
+    if found is None or not found.severities:
+        raise ValueError(
+            f"{evaluated.name} has no mean corruption accuracy, which is over all 15 corruptions "
+            "of the benchmark at the same severities: evaluate with --corruptions=benchmark."
+        )
+    images = [found.data[name, severity] for name in BENCHMARK for severity in found.severities]
+    said = {
+        "the severities of corruptions": ", ".join(map(str, found.severities)),
+        "the checksum of the corrupted images": sha256("".join(images).encode()).hexdigest()[:16],
+    }
+    return Conditions("", None, None, {}, said)
 
 
 def configured(attack: object, examples: int) -> str:

@@ -5,6 +5,7 @@
 
 It holds plain arrays and no objects, so reading it runs nothing, and whatever reads NumPy's format
 can read it: the fields of :class:`Examples`, with those of :class:`Outcomes` stacked by attack.
+Targeted attacks have arrays of their own, whose names begin with ``targeted_``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ VERSION = 1  # of what that file holds
 # Of an attack, one value; one for each example of each epsilon.
 ONE = {"norm": np.str_, "bounded": np.bool_, "examples": np.int64}
 EACH = {"given": np.bool_, "broken": np.bool_, "prediction": np.int32, "size": np.float32}
+TARGETED = "targeted_"
+Expected = tuple[Any, tuple[int, ...]]  # kind and shape of an array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,20 @@ class Outcomes:
 
 
 @dataclasses.dataclass(frozen=True)
+class TargetedOutcomes(Outcomes):
+    """What a targeted attack did to each example.
+
+    ``given`` leaves out the examples whose label is the target and no others, and ``broken`` are
+    those that are taken for their target, be it without any perturbation.
+
+    Attributes:
+        target: The class to which each example was to be taken, int32 [n].
+    """
+
+    target: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class Examples:
     """What happened to each of the n examples of an evaluation.
 
@@ -68,6 +85,7 @@ class Examples:
         attacks: By name, in the order of the report, what each attack did.
         data: SHA-256 of the images and labels as they were attacked, hexadecimal: two evaluations
             with the same one have the same examples in the same order.
+        targeted: By name, in the order of the report, what each targeted attack did.
     """
 
     index: Any
@@ -76,6 +94,7 @@ class Examples:
     epsilons: Any
     attacks: Mapping[str, Outcomes]
     data: str = ""
+    targeted: Mapping[str, TargetedOutcomes] = dataclasses.field(default_factory=dict)
 
     @property
     def clean(self) -> Any:
@@ -99,8 +118,8 @@ class Examples:
 
 def write_examples(examples: Examples, folder: str | Path) -> Path:
     """Writes ``examples.npz`` into a folder, in one step; returns its path."""
-    path, attacks = Path(folder) / FILE, examples.attacks.values()
-    shape = [len(attacks), len(examples.epsilons), len(examples.label)]
+    path = Path(folder) / FILE
+    shape = len(examples.epsilons), len(examples.label)
     arrays: dict[str, Any] = {
         "version": np.array(VERSION),
         "data": np.array(examples.data),
@@ -108,16 +127,29 @@ def write_examples(examples: Examples, folder: str | Path) -> Path:
         "label": np.asarray(examples.label, np.int32),
         "clean_prediction": np.asarray(examples.clean_prediction, np.int32),
         "epsilons": np.asarray(examples.epsilons, np.float64),
-        "attack": np.array(list(examples.attacks), np.str_),
-        **{name: np.array([getattr(a, name) for a in attacks], kind) for name, kind in ONE.items()},
-        **{
-            name: np.array([getattr(a, name) for a in attacks], kind).reshape(shape)
-            for name, kind in EACH.items()
-        },
+        **_stacked(examples.attacks, shape),
     }
+    if examples.targeted:
+        aimed = _stacked(examples.targeted, shape)
+        targets = [outcomes.target for outcomes in examples.targeted.values()]
+        arrays.update({f"{TARGETED}{name}": value for name, value in aimed.items()})
+        arrays[f"{TARGETED}target"] = np.array(targets, np.int32)
     with replacing(path) as written:
         np.savez(written, **arrays)
     return path
+
+
+def _stacked(attacks: Mapping[str, Outcomes], shape: tuple[int, int]) -> dict[str, Any]:
+    """Returns what attacks did as arrays, stacked in the order of their names in ``attack``."""
+    found = attacks.values()
+    return {
+        "attack": np.array(list(attacks), np.str_),
+        **{name: np.array([getattr(a, name) for a in found], kind) for name, kind in ONE.items()},
+        **{
+            name: np.array([getattr(a, name) for a in found], kind).reshape(-1, *shape)
+            for name, kind in EACH.items()
+        },
+    }
 
 
 def read_examples(path: str | os.PathLike[str]) -> Examples:
@@ -147,24 +179,52 @@ def _checked(arrays: Mapping[str, Any]) -> Examples:
     """Returns what the arrays of a file say, if they fit together."""
     if int(arrays["version"]) != VERSION:
         raise ValueError(f"version {arrays['version']} of the file, where {VERSION} is known")
-    names, count, radii = arrays["attack"], len(arrays["label"]), len(arrays["epsilons"])
-    expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+    count, radii = len(arrays["label"]), len(arrays["epsilons"])
+    expected: dict[str, Expected] = {
         "index": (np.int64, (count,)),
         "label": (np.int32, (count,)),
         "clean_prediction": (np.int32, (count,)),
         "epsilons": (np.float64, (radii,)),
-        "attack": (np.str_, (len(names),)),
         "data": (np.str_, ()),
+    }
+    check_arrays(arrays, expected)
+    aimed = {
+        name[len(TARGETED) :]: value for name, value in arrays.items() if name.startswith(TARGETED)
+    }
+    targeted: dict[str, TargetedOutcomes] = {}
+    if aimed:
+        check_arrays(aimed, {"target": (np.int32, (len(aimed["attack"]), count))})
+        targeted = {
+            name: TargetedOutcomes(**fields, target=aimed["target"][number])
+            for number, (name, fields) in enumerate(_unstacked(aimed, radii, count).items())
+        }
+    common = {key: arrays[key] for key in ("index", "label", "clean_prediction", "epsilons")}
+    found = _unstacked(arrays, radii, count)
+    attacks = {name: Outcomes(**fields) for name, fields in found.items()}
+    return Examples(**common, attacks=attacks, data=str(arrays["data"]), targeted=targeted)
+
+
+def _unstacked(arrays: Mapping[str, Any], radii: int, count: int) -> dict[str, dict[str, Any]]:
+    """Returns the fields of the outcomes by name of the attack, if the arrays fit together."""
+    names = arrays["attack"]
+    expected: dict[str, Expected] = {
+        "attack": (np.str_, (len(names),)),
         **{name: (kind, (len(names),)) for name, kind in ONE.items()},
         **{name: (kind, (len(names), radii, count)) for name, kind in EACH.items()},
     }
+    check_arrays(arrays, expected)
+    return {
+        name: {
+            **{key: arrays[key][number].item() for key in ONE},
+            **{key: arrays[key][number] for key in EACH},
+        }
+        for number, name in enumerate(names.tolist())
+    }
+
+
+def check_arrays(arrays: Mapping[str, Any], expected: Mapping[str, Expected]) -> None:
+    """Raises ValueError unless these arrays are there, of that kind and shape."""
     for name, (kind, shape) in expected.items():
         found = arrays[name]
         if found.shape != shape or not np.issubdtype(found.dtype, kind):
             raise ValueError(f"{name} is {found.dtype} {found.shape}, not {kind.__name__} {shape}")
-    attacks = {}
-    for number, name in enumerate(names.tolist()):
-        one = {key: arrays[key][number].item() for key in ONE}
-        attacks[name] = Outcomes(**one, **{key: arrays[key][number] for key in EACH})
-    common = {key: arrays[key] for key in ("index", "label", "clean_prediction", "epsilons")}
-    return Examples(**common, attacks=attacks, data=str(arrays["data"]))

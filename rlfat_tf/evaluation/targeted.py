@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from rlfat_tf.attacks import Attack, Targeted
+from rlfat_tf.attacks import Targeted
+from rlfat_tf.evaluation.attacking import blank
 from rlfat_tf.evaluation.intervals import wilson
-from rlfat_tf.evaluation.plan import Plan, is_bounded
+from rlfat_tf.evaluation.plan import Plan
+from rlfat_tf.evaluation.records import TargetedOutcomes
 from rlfat_tf.evaluation.runner import AttackRunner
 
 
@@ -29,44 +31,59 @@ def divided(plan: Plan) -> tuple[Plan, Plan]:
     return only(False), only(True)
 
 
-def success_rates(
-    runner: AttackRunner, attacks: Mapping[str, Attack], limits: Mapping[str, int]
-) -> dict[str, Any]:
-    """Runs the targeted attacks of one epsilon on all examples whose label is not the target.
+def attack_towards(
+    runner: AttackRunner, plan: Plan, limits: Mapping[str, int]
+) -> tuple[dict[str, TargetedOutcomes], list[dict[str, Any]]]:
+    """Runs the targeted attacks of a plan on all examples whose label is not the target.
 
     Those misclassified when clean are attacked as well; one that is taken for the target as it is
     counts as a success of length 0.
 
     Args:
         runner: Runs them.
-        attacks: Of :class:`rlfat_tf.attacks.Targeted`, by name.
+        plan: Of attacks of :class:`rlfat_tf.attacks.Targeted` alone.
         limits: Of some attacks: on how many of the first examples they run.
 
     Returns:
-        By name, what a report says of them, see ``docs/evaluation.md``.
+        What happened to each example, and for every radius by name what a report says, see
+        ``docs/evaluation.md``.
     """
-    results = {}
+    outcomes: dict[str, TargetedOutcomes] = {}
+    results: list[dict[str, Any]] = [{} for _ in plan]
     numbers = np.arange(len(runner.labels))
-    for name, attack in attacks.items():
-        if not isinstance(attack, Targeted):
-            raise TypeError(f"Expected targeted attacks; received {attack!r}.")
-        targets = runner.targets(attack)
-        first = numbers < limits.get(name, len(numbers))
-        given = first & (targets != runner.labels)
-        aimed = attack.replace(target=None)
-        found = runner.attack(name, aimed, given, keep=False, targets=targets)
-        count, total = int(given.sum() - found.robust.sum()), int(given.sum())
-        interval = [round(end, 6) for end in wilson(count, total)] if total else None
-        results[name] = {
-            "attack": repr(attack),
-            "target": attack.target,
-            "success_rate": count / total if total else None,
-            "interval": interval,
-            "examples": total,
-            "reached": count,
-            "left_out": int(first.sum()) - total,
-            "bounded": is_bounded(attack),
-            "median_l2": found.record["median_l2"],
-            "seconds": found.record["seconds"],
-        }
-    return results
+    for row, (_, attacks) in enumerate(plan):
+        for name, attack in attacks.items():
+            if not isinstance(attack, Targeted):
+                raise TypeError(f"Expected targeted attacks; received {attack!r}.")
+            targets = runner.targets(attack)
+            if name not in outcomes:
+                fields = blank(attack, (len(plan), len(numbers)), limits.get(name))
+                outcomes[name] = TargetedOutcomes(**fields, target=targets)
+            kept = outcomes[name]
+            given = (numbers < kept.examples) & (targets != runner.labels)
+            aimed = attack.replace(target=None)
+            found = runner.attack(name, aimed, given, keep=False, targets=targets)
+            kept.given[row], kept.broken[row] = given, given & ~found.robust
+            kept.prediction[row], kept.size[row] = found.prediction, found.size
+            results[row][name] = _result(attack, kept, row, found.record)
+    return outcomes, results
+
+
+def _result(
+    attack: Targeted, outcomes: TargetedOutcomes, row: int, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what a report says of one targeted attack at one radius."""
+    count, total = int(outcomes.broken[row].sum()), int(outcomes.given[row].sum())
+    interval = [round(end, 6) for end in wilson(count, total)] if total else None
+    return {
+        "attack": repr(attack),
+        "target": attack.target,
+        "success_rate": count / total if total else None,
+        "interval": interval,
+        "examples": total,
+        "reached": count,
+        "left_out": outcomes.examples - total,
+        "bounded": outcomes.bounded,
+        "median_l2": record["median_l2"],
+        "seconds": record["seconds"],
+    }

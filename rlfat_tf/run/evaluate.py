@@ -12,11 +12,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.attacks import Targeted
 from rlfat_tf.data.corruptions import parse
 from rlfat_tf.evaluation import adaptive
 from rlfat_tf.evaluation.classifier import load_classifier
 from rlfat_tf.evaluation.comparison import against
 from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, MadeHere
+from rlfat_tf.evaluation.corrupted_records import FILE as CORRUPTED_FILE
+from rlfat_tf.evaluation.corrupted_records import Corrupted, write_corrupted
 from rlfat_tf.evaluation.corruptions import baseline_of, run_corruptions
 from rlfat_tf.evaluation.ensemble import ensemble
 from rlfat_tf.evaluation.evaluate import make_runner, run_plan
@@ -107,6 +110,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     names = _names(data_set.class_names, runner.classes)
     corrupted: MadeHere | AuthorsFiles | None = None
     reference: Any = None
+    under_corruptions: Corrupted | None = None
     if config.corruptions is not None:
         corrupted = authors or MadeHere(images, labels, config.seed or 0)
         if config.corruption_baseline is not None:
@@ -147,16 +151,19 @@ def run(config: EvalConfig) -> dict[str, Any]:
             seed=config.seed or 0,
             on_progress=ProgressLine(),
         )
-    if other is not None:
-        report["against"] = against(Evaluated(config.path, report, examples), other)
     if corrupted is not None:
-        report["corruptions"] = run_corruptions(
+        report["corruptions"], under_corruptions = run_corruptions(
             runner,
             corrupted,
             parse(str(config.corruptions)),
             baseline=reference,
             on_progress=ProgressLine("right"),
         )
+        if authors is None:
+            under_corruptions = dataclasses.replace(under_corruptions, index=numbers)
+    if other is not None:
+        this = Evaluated(config.path, report, examples, under_corruptions)
+        report["against"] = against(this, other)
     figures = {}
     if config.pictures:
         report.update(
@@ -175,6 +182,10 @@ def run(config: EvalConfig) -> dict[str, Any]:
         if corrupted is not None:
             figures["corruptions"] = evidence.draw_corruptions(corrupted, report["corruptions"])
     write_examples(examples, config.folder)
+    if under_corruptions is not None:
+        write_corrupted(under_corruptions, config.folder)
+    else:  # of a report that is written over
+        (config.folder / CORRUPTED_FILE).unlink(missing_ok=True)
     path = write_report(report, config.folder, figures)
     print(f"\n{show(report)}")
     if "against" in report:
@@ -197,7 +208,7 @@ def _conditions(runner: AttackRunner, plan: Plan, config: EvalConfig) -> Conditi
     found = {
         name: (
             configured(repr(attack), min(config.limits.get(name, examples), examples)),
-            is_bounded(attack),
+            is_bounded(attack) and not isinstance(attack, Targeted),
         )
         for name, attack in attacks.items()
     }

@@ -1,11 +1,20 @@
 """Adversarial images of 8-bit pixels: the rounding against NumPy, and what attacks make of it."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks
-from rlfat_tf.attacks.pixels import EightBit, nearest, off_grid, radius_on_grid, rounded_inside
+from rlfat_tf.attacks.pixels import (
+    EightBit,
+    farthest_inside,
+    nearest,
+    off_grid,
+    radius_on_grid,
+    rounded_inside,
+)
 from rlfat_tf.evaluation.classifier import Classifier
 from tests.attacks.contract import shortened, size_of
 from tests.attacks.recording import IMAGES as BETWEEN_LEVELS
@@ -39,29 +48,69 @@ def test_rounding_in_the_maximum_norm(epsilon, most):
     assert radius_on_grid("linf", epsilon, 12) == most / 255
 
 
-def thresholded(delta, radius):
-    """By trying every threshold at which a value changes sides."""
-    if np.sum(np.rint(delta) ** 2) <= radius**2:
-        return np.rint(delta)
-    size = np.abs(delta)
-    fraction = size - np.floor(size)
-    for threshold in np.sort(fraction[fraction >= 0.5]):
-        steps = np.floor(size) + (fraction > threshold)
-        if np.sum(steps**2) <= radius**2:
-            return np.sign(delta) * steps
-    raise AssertionError("rounding towards the image is inside")
+def scaled(delta, radius):
+    """By trying every scale at which a value changes its level."""
+    steps = np.arange(int(radius) + 1) + 0.5
+    scales = np.sort(np.append(0, (steps / np.abs(delta).reshape(-1, 1)).ravel()))
+    fits = [s for s in scales if np.sum(np.rint((s * (1 + 1e-12)) * delta) ** 2) <= radius**2]
+    return np.rint(max(fits) * (1 + 1e-12) * delta)
 
 
-@pytest.mark.parametrize("radius", [3.0, 7.5, 30.0])
+@pytest.mark.parametrize("radius", [1.5, 3.0, 7.5, 30.0])
 def test_rounding_in_the_euclidean_norm(radius):
+    middle = np.full(ORIGIN.shape, 128)
     delta = SMALL.normal(size=ORIGIN.shape)
-    delta *= radius / np.sqrt((delta**2).sum((1, 2, 3), keepdims=True))
-    points, delta = points_at(delta)
-    delta *= 1 - 1e-6  # what float32 leaves of the radius
-    found = levels(rounded_inside(CLEAN, points, "l2", radius / 255)) - ORIGIN
-    for one, exact in zip(found, delta):
-        np.testing.assert_array_equal(one, thresholded(exact, radius))
-    assert np.any(found != np.rint(delta))  # or it would say nothing of thresholds
+    delta *= radius / np.sqrt((delta**2).sum((1, 2, 3), keepdims=True)) * (1 - 1e-6)
+    clean, points = ((middle + d).astype(np.float32) / np.float32(255) for d in (0, delta))
+    farthest = levels(farthest_inside(clean, points, radius / 255)) - 128
+    found = levels(rounded_inside(clean, points, "l2", radius / 255)) - 128
+    for one, full, exact in zip(found, farthest, delta):
+        np.testing.assert_array_equal(full, scaled(exact, radius))
+        inside = np.sum(np.rint(exact) ** 2) <= radius**2
+        np.testing.assert_array_equal(one, np.rint(exact) if inside else full)
+    nearest_ones = np.rint(delta)
+    assert np.any(farthest != nearest_ones) and np.any(found == nearest_ones)
+
+
+def test_no_point_of_the_grid_has_a_greater_product_with_the_direction():
+    direction = np.array([0.9, -0.5, 0.31, 0.12])
+    clean = np.full((1, 1, 1, 4), 128 / 255, np.float32)
+    points = clean + np.float32(direction / 255).reshape(clean.shape)
+    grid = np.array(list(itertools.product(range(-3, 4), repeat=4)))
+    for radius in (1.0, 1.5, 2.0, 2.5, 3.0):
+        inside = grid[np.sum(grid**2, 1) <= radius**2]
+        found = levels(farthest_inside(clean, points, radius / 255)).ravel() - 128
+        left = radius**2 - np.sum(found**2)
+        # What it leaves of the square is less than its next step would take.
+        better = inside[inside @ direction > found @ direction + 1e-9]
+        assert left >= 0 and np.all(np.sum(better**2, 1) > np.sum(found**2))
+
+
+def test_of_values_of_one_size_as_many_move_as_there_is_room_for():
+    clean = np.full((2, 2, 2, 3), 128 / 255, np.float32)
+    clean[1, 0, 0] = 1.0  # where nothing can move up
+    points = np.minimum(clean + np.float32(0.4 / 255), 1)
+    found = levels(farthest_inside(clean, points, np.sqrt(5) / 255)) - np.round(255 * clean)
+    assert np.sum(found == 1, (1, 2, 3)).tolist() == [5, 5] and np.all(found >= 0)
+    assert np.all(found[1, 0, 0] == 0)
+    unmoved = farthest_inside(clean, clean, 0.5)
+    np.testing.assert_array_equal(unmoved, clean)
+
+
+def test_where_the_attack_failed_it_goes_on_to_the_border():
+    """Of 48 values with one gradient 9 may move by a level; 0.43 of a level rounds to none."""
+    weight = np.float32(np.random.default_rng(3).choice([-1.0, 1.0], 48))
+    images = np.full([2, 4, 4, 3], 128 / 255, np.float32)
+
+    def affine(x):
+        lead = tf.linalg.matvec(tf.reshape(x, [-1, 48]) - 128 / 255, weight)
+        return tf.stack([tf.zeros_like(lead), lead - tf.constant([8.5, 10]) / 255], -1)
+
+    attack = EightBit(attack=attacks.L2PGD(epsilon=3 / 255, steps=3, random_start="none"))
+    found = run(attack, affine, images, np.zeros(2, np.int32))
+    moved = (levels(found) - 128).reshape(2, 48)
+    np.testing.assert_array_equal(np.sum(np.abs(moved), 1), 9)
+    np.testing.assert_array_equal(moved @ weight, 9)
 
 
 def test_the_smaller_ball_has_room_for_its_rounded_points():

@@ -75,7 +75,8 @@ BOUNDED = {
     "pgd": (attacks.PGD, {"steps": 10, "keep": "best"}),
     "cw": (attacks.PGD, {"steps": 10, "keep": "best", "loss": "margin"}),
     "mim": (attacks.MIM, {"steps": 10}),
-    "apgd_t": (attacks.APGDT, {"steps": 10}),
+    # There is no order of one target: whatever is asked for, it is the one that is given.
+    "apgd_t": (attacks.APGDT, {"steps": 10, "targets": 2, "order": "malt"}),
     "square": (attacks.Square, {"queries": 200}),
 }
 

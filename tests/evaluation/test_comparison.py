@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import math
+import shutil
 
 import numpy as np
 import pytest
 
 from rlfat_tf import evaluation
+from rlfat_tf.data.corruptions import parse
 from rlfat_tf.evaluation import comparison, over_seeds
 from rlfat_tf.evaluation import evaluated as kept
+from rlfat_tf.evaluation.corrupted_records import Corrupted, write_corrupted
 from rlfat_tf.evaluation.records import Examples, Outcomes, write_examples
 from rlfat_tf.evaluation.report.against import difference_bars, show_comparison
 
@@ -78,7 +82,7 @@ def test_what_is_compared_may_be_chosen(pair):
     # Under this attack one example more is left, of both.
     assert evaluation.compare(*pair, under="apgd")["accuracy_b"] == pytest.approx(0.126)
     assert evaluation.compare(*pair, under="cw_l2")["accuracy_a"] == 0
-    with pytest.raises(ValueError, match="'fgsm'.*apgd, clean, cw_l2, pgd, worst_case"):
+    with pytest.raises(ValueError, match="'fgsm'.*apgd, clean, corruptions, cw_l2, pgd, w"):
         evaluation.compare(*pair, under="fgsm")
 
 
@@ -122,6 +126,46 @@ def test_an_unbounded_attack_of_one_alone_counts_for_nothing(pair, tmp_path):
     assert list(comparison.against(*reads)["by"]) == ["clean", "pgd", "apgd", "worst_case"]
 
 
+def corrupted(folder, right, cells=None, data="d"):
+    """Writes what happened under corruptions: in ``right[cell]`` these examples are right."""
+    cells = cells or parse("benchmark", (2, 3))
+    wrong = {cell: (~one).astype(np.int32) for cell, one in zip(cells, right)}
+    data = {cell: f"{data} {cell}" for cell in wrong}
+    write_corrupted(Corrupted(np.arange(COUNT), np.zeros(COUNT), wrong, data), folder)
+
+
+def test_corruptions_are_compared_by_the_mean(pair, tmp_path):
+    one, other = (shutil.copytree(folder, tmp_path / folder.name) for folder in pair)
+    with pytest.raises(ValueError, match="a has no mean corruption accuracy, .*=benchmark"):
+        evaluation.compare(one, other, under="corruptions")
+    random = np.random.RandomState(1)
+    right = random.uniform(size=(2, 30, COUNT)) < random.uniform(size=COUNT)
+    right[1] |= random.uniform(size=COUNT) < 0.02
+    corrupted(one, right[0])
+    corrupted(other, right[1])
+    found = evaluation.compare(one, other, under="corruptions")
+    gaps = right[0].mean(0) - right[1].mean(0)
+    error = gaps.std() / COUNT**0.5
+    assert found["difference"] == pytest.approx(gaps.mean()) and found["accuracy_a"] > 0.4
+    expected = gaps.mean() - 1.959964 * error, gaps.mean() + 1.959964 * error
+    assert found["interval"] == pytest.approx(expected, abs=1e-7)
+    assert found["p_value"] == pytest.approx(math.erfc(abs(gaps.mean()) / error / 2**0.5))
+    assert found["only_a"] is found["only_b"] is found["examples_for_one_point"] is None
+    reads = [kept.read_evaluated(folder) for folder in (one, other)]
+    both = comparison.against(*reads)
+    assert list(both["by"])[:2] == ["clean", "corruptions"]
+    assert "only this \N{EN DASH}, only that \N{EN DASH} of 1,000" in show_comparison(both)
+    corrupted(other, right[1], data="e")
+    with pytest.raises(ValueError, match="checksum of the corrupted images is"):
+        evaluation.compare(one, other, under="corruptions")
+    unlike = comparison.against(reads[0], kept.read_evaluated(other))
+    assert "corruptions" not in unlike["by"]
+    assert "the checksum of the corrupted images differ" in unlike["caveats"][-1]
+    corrupted(other, right[1], parse("benchmark", (1, 3)))
+    with pytest.raises(ValueError, match="severities of corruptions is 2, 3 in .*and 1, 3 in"):
+        evaluation.compare(one, other, under="corruptions")
+
+
 def test_several_seeds_of_each(tmp_path):
     random = np.random.RandomState(0)
     ease = random.uniform(size=COUNT)
@@ -144,7 +188,7 @@ def test_several_seeds_of_each(tmp_path):
 
 
 def test_what_is_not_there_is_named(pair, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no .*report.json.*write_report"):
+    with pytest.raises(FileNotFoundError, match="no .*report.json.*report_dir"):
         evaluation.compare(pair[0], tmp_path)
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match="examples.npz"):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from rlfat_tf import evaluation
 from rlfat_tf.data.corruptions import BENCHMARK, EXTRA, corrupt, parse
 from rlfat_tf.evaluation import corruptions
+from rlfat_tf.evaluation.corrupted_records import Corrupted, read_corrupted, write_corrupted
 from rlfat_tf.evaluation.mce import ALEXNET, mean_corruption_error
 from rlfat_tf.evaluation.report import corruptions as shown
 from rlfat_tf.run.eval_config import EvalConfig
@@ -23,15 +24,23 @@ def logits(images):
     return tf.stack([mean, tf.math.reduce_std(images, [1, 2, 3]) * 1.7, 0.48 + 0 * mean], -1)
 
 
+def predictions(images):
+    return np.argmax(logits(tf.constant(images / np.float32(255), tf.float32)), -1)
+
+
 def right(images, labels=LABELS):
-    return np.argmax(logits(tf.constant(images / np.float32(255), tf.float32)), -1) == labels
+    return predictions(images) == labels
 
 
 @pytest.fixture(scope="module")
-def report():
-    return evaluation.evaluate_corruptions(
-        logits, (PIXELS, LABELS), corruptions="all", severities=(1, 4), seed=5, batch_size=3
-    )
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    options = {"corruptions": "all", "severities": (1, 4), "seed": 5, "batch_size": 3}
+    return evaluation.evaluate_corruptions(logits, (PIXELS, LABELS), report_dir=folder, **options)
 
 
 def test_every_cell_is_the_accuracy_on_these_images(report):
@@ -57,10 +66,43 @@ def test_the_mean_is_over_the_fifteen(report):
     assert high - low == pytest.approx(2 * spread, rel=1e-3)
 
 
+def test_the_file_holds_every_prediction(report, folder, tmp_path):
+    found = read_corrupted(folder)
+    assert list(found.predictions) == [(name, s) for name in [*BENCHMARK, *EXTRA] for s in (1, 4)]
+    np.testing.assert_array_equal(found.label, LABELS)
+    np.testing.assert_array_equal(found.index, range(7))
+    for name, severity in (("fog", 4), ("spatter", 1)):
+        expected = predictions(corrupt(PIXELS, name, severity, seed=5))
+        np.testing.assert_array_equal(found.predictions[name, severity], expected)
+        np.testing.assert_array_equal(found.right(name, severity), expected == LABELS)
+    assert found.severities == [1, 4] and found.shares().shape == (7,)
+    assert found.shares().mean() == pytest.approx(report["mean_accuracy"])
+    assert len(set(found.data.values())) == 38
+    again = read_corrupted(write_corrupted(found, tmp_path))
+    assert again.data == found.data and again.predictions.keys() == found.predictions.keys()
+    with pytest.raises(FileNotFoundError, match="no .*corrupted.npz.*--corruptions"):
+        read_corrupted(tmp_path / "elsewhere")
+    with np.load(folder / "corrupted.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    assert arrays["prediction"].dtype == np.int32 and arrays["prediction"].shape == (38, 7)
+    np.savez(tmp_path / "corrupted.npz", **{**arrays, "severity": arrays["severity"][1:]})
+    with pytest.raises(ValueError, match="is damaged, or is not what was written"):
+        read_corrupted(tmp_path)
+
+
+def records(correct):
+    """What happened to examples of class 0 of which these are right, by cell."""
+    wrong = {cell: (~np.asarray(right)).astype(np.int32) for cell, right in correct.items()}
+    count = len(next(iter(wrong.values())))
+    return Corrupted(np.arange(count), np.zeros(count, np.int32), wrong, dict.fromkeys(wrong, "d"))
+
+
 def test_a_part_of_the_fifteen_has_no_mean():
-    few = {cell: np.ones(4, bool) for cell in parse("fog,snow:2")}
+    few = records({cell: np.ones(4, bool) for cell in parse("fog,snow:2")})
     assert corruptions.summary(few)["mean_accuracy"] is None
-    uneven = {cell: np.ones(4, bool) for cell in parse("benchmark:3,fog:4")}
+    with pytest.raises(ValueError, match="over all 15 corruptions"):
+        few.shares()
+    uneven = records({cell: np.ones(4, bool) for cell in parse("benchmark:3,fog:4")})
     assert corruptions.summary(uneven)["mean_accuracy"] is None
     assert "needs all 15" in shown.show({**corruptions.summary(few), "kind": "arrays"})
 
@@ -72,7 +114,7 @@ def summed(shares, severities=(1, 2, 3, 4, 5), clean=0.9):
         for name, share in zip(BENCHMARK, shares)
         for s in severities
     }
-    return corruptions.summary(correct, clean)
+    return corruptions.summary(records(correct), clean)
 
 
 def test_mce():
@@ -160,6 +202,11 @@ def test_the_authors_arrays(tmp_path):
     made = evaluation.evaluate_corruptions(logits, (PIXELS, LABELS), corruptions="fog,snow")
     assert found["by_corruption"] == made["by_corruption"]
     assert found["kind"] == "arrays" and found["clean_accuracy"] is None
+    labels = np.tile(LABELS, 5)
+    labels[9] = 0
+    np.save(tmp_path / "labels.npy", labels)
+    with pytest.raises(ValueError, match="classes of fog:2 are others than those of fog:1"):
+        evaluation.evaluate_corruptions(logits, tmp_path, corruptions="fog")
     with pytest.raises(ValueError, match="Unknown corruption in .*'frost'"):
         evaluation.evaluate_corruptions(logits, tmp_path, corruptions="frost:1")
 

@@ -1,5 +1,7 @@
 """Targeted attacks and 8-bit pixels in an evaluation: their figures, and what they leave alone."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,7 +29,7 @@ def NET(images):  # noqa: N802
 
 LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
 LABELS[::7] = (LABELS[::7] + 1) % 3
-AWAY = attacks.LinfPGD(epsilon=0.04, steps=2, random_start="none")
+AWAY = attacks.LinfPGD(epsilon=0.1, steps=2, random_start="none")
 SOURCE = type("Source", (), {"name": "net", "logits_fn": None})()
 
 
@@ -44,16 +46,15 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(folder):
-    return evaluated(
-        {"away": AWAY, **{str(rule): toward(rule) for rule in TARGETS}}, folder, seed=5
-    )
+    return evaluated(GIVEN, folder, seed=5)
 
 
 def toward(rule):
-    return attacks.Targeted(attack=AWAY.replace(epsilon=0.1, keep="best"), target=rule)
+    return attacks.Targeted(attack=AWAY.replace(keep="best"), target=rule)
 
 
 TARGETS = ("least_likely", "random", 1)
+GIVEN = {"away": AWAY, **{str(rule): toward(rule) for rule in TARGETS}}
 
 
 def test_they_are_no_part_of_robust_accuracy(report):
@@ -69,7 +70,7 @@ def test_they_are_no_part_of_robust_accuracy(report):
 
 
 @pytest.mark.parametrize("rule", TARGETS)
-def test_the_figures_are_those_of_the_attack_itself(report, rule):
+def test_the_figures_are_those_of_the_attack_itself(report, folder, rule):
     attack, found = toward(rule), report["targeted"][str(rule)]
     seed = random.as_seed(5)._replace(examples=tf.range(30))
     targets = attack.targets(NET(IMAGES), LABELS, seed).numpy()
@@ -83,14 +84,43 @@ def test_the_figures_are_those_of_the_attack_itself(report, rule):
     lengths = np.linalg.norm((adversarial - IMAGES).reshape(30, -1), axis=-1)
     assert found["median_l2"] == pytest.approx(np.median(lengths[reached]), abs=1e-4)
     assert (found["left_out"] == 0) == (rule == "random") and found["target"] == rule
+    kept = evaluation.read_examples(folder).targeted[str(rule)]
+    assert (kept.norm, kept.bounded, kept.examples) == ("linf", True, 30)
+    np.testing.assert_array_equal(kept.target, targets)
+    np.testing.assert_array_equal(kept.given, [given])
+    np.testing.assert_array_equal(kept.broken, [reached])
+    clean = np.argmax(NET(IMAGES), -1)
+    np.testing.assert_array_equal(kept.prediction, [np.where(reached, targets, clean)])
+    farthest = np.abs(adversarial - IMAGES).max((1, 2, 3))
+    np.testing.assert_allclose(kept.size, [np.where(reached, farthest, np.nan)], atol=2e-6)
 
 
 def test_they_are_not_run_twice_and_the_batch_does_not_matter(report, folder):
-    given = {str(rule): toward(rule) for rule in TARGETS}
-    again = evaluated(given, folder, seed=5, batch_size=7)
+    again = evaluated(GIVEN, folder, seed=5, batch_size=7)
     assert again["targeted"] == report["targeted"], "seconds included"
     other = evaluated({"random": toward("random")}, seed=5, batch_size=7)["targeted"]["random"]
     assert other["success_rate"] == report["targeted"]["random"]["success_rate"]
+
+
+def test_two_classifiers_are_compared_by_what_is_not_taken_for_its_target(report, folder, tmp_path):
+    rule = {"least_likely": toward("least_likely")}
+    evaluation.evaluate(
+        RAW, (IMAGES, LABELS), attacks=rule, checked=False, report_dir=tmp_path, seed=5
+    )
+    found = evaluation.compare(folder, tmp_path, under="least_likely")
+    kept = [evaluation.read_examples(f).targeted["least_likely"] for f in (folder, tmp_path)]
+    both = kept[0].given[0] & kept[1].given[0]
+    resists = [~one.broken[0][both] for one in kept]
+    assert found["examples"] == both.sum() < 30
+    assert found["only_a"] == (resists[0] & ~resists[1]).sum()
+    assert found["only_b"] == (resists[1] & ~resists[0]).sum() != found["only_a"]
+    assert found["difference"] == pytest.approx((found["only_a"] - found["only_b"]) / both.sum())
+    assert found["p_value"] == evaluation.mcnemar(found["only_a"], found["only_b"])
+    changed = json.loads((tmp_path / "report.json").read_text())
+    changed["targeted"]["least_likely"]["attack"] = "Targeted(...)"
+    (tmp_path / "report.json").write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match=r"attack least_likely is .* and Targeted\(\.\.\.\) on 30"):
+        evaluation.compare(folder, tmp_path, under="least_likely")
 
 
 def test_the_tables(report):

@@ -157,6 +157,29 @@ def test_a_report_is_compared_with_another(net, tmp_path, monkeypatch, capsys):
             command.run(dataclasses.replace(other, **wrong))
 
 
+def test_targeted_attacks_and_corruptions_are_compared_too(net, tmp_path):
+    sample = {"test_subset": "stratified", "test_examples": 20, "targeted": "random"}
+    one = config(net, tmp_path / "one", **sample, attacks="fgsm", corruptions="benchmark:1")
+    command.run(one)
+    again = dataclasses.replace(one, report_dir=str(tmp_path / "two"), against=one.report_dir)
+    report = command.run(again)
+    assert list(report["against"]["by"]) == ["clean", "corruptions", "fgsm"]
+    assert all(found["difference"] == 0 for found in report["against"]["by"].values())
+    assert report["against"]["by"]["fgsm"]["targeted"] is True
+    assert "fgsm (targeted)" in (tmp_path / "two" / "report.html").read_text()
+    corrupted = evaluation.read_corrupted(tmp_path / "two")
+    index = evaluation.read_examples(tmp_path / "two").index
+    np.testing.assert_array_equal(corrupted.index, index)
+    np.testing.assert_array_equal(corrupted.label, data.load("digits").test.labels[index])
+    assert corrupted.shares().mean() == pytest.approx(report["corruptions"]["mean_accuracy"])
+    other = dataclasses.replace(again, report_dir=str(tmp_path / "new"), targeted="3")
+    with pytest.raises(ValueError, match="attack fgsm is .*target=3.* and .*target='random'"):
+        command.run(other)
+    command.run(dataclasses.replace(again, attacks="", corruptions=None, against=None,
+                                    overwrite=True))  # fmt: skip
+    assert not (tmp_path / "two" / "corrupted.npz").exists()
+
+
 def test_the_choice_of_examples(net, tmp_path):
     with pytest.raises(ValueError, match="also needs --test_examples"):
         config(net, tmp_path, test_subset="stratified", test_examples=None)

@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 
 from rlfat_tf.core.types import Report
 from rlfat_tf.evaluation.report.html_parts import escaped, section, table
-from rlfat_tf.evaluation.report.plots import COLOURS, FAINT, INK, chart, new_figure
+from rlfat_tf.evaluation.report.plots import COLOURS, FAINT, INK, WIDTH, chart, new_figure
 
 ABOUT_AGAINST = (
     "The accuracy of this classifier minus that of the other one, on the same images under the "
     "same attacks. Only the images that just one of the two classifies correctly tell of a "
-    "difference; p is that of McNemar's exact test on them, for each line by itself."
+    "difference; p is that of McNemar's exact test on them, for each line by itself. Under a "
+    "targeted attack it is the share that is not taken for its target, and of corruptions the mean "
+    "corruption accuracy, where an image may be right in part."
 )
 
 
@@ -23,25 +25,32 @@ def show_comparison(found: Report) -> str:
     for name, one in found["by"].items():
         low, high = (f"{100 * end:+.1f}" for end in one["interval"])
         lines.append(
-            f"  {measured_text(name):<12}{100 * one['difference']:>+6.1f}  ({low} to {high})  "
-            f"only this {one['only_a']}, only that {one['only_b']} of {one['examples']}, "
-            f"p {one['p_value']:.3g}"
+            f"  {measured_text(name, one):<18}{100 * one['difference']:>+6.1f}  ({low} to {high})  "
+            f"only this {_count(one['only_a'])}, only that {_count(one['only_b'])} of "
+            f"{one['examples']:,}, p {one['p_value']:.3g}"
         )
     return "\n".join([*lines, f"  {plan_text(found)}", *(f"  {c}" for c in found["caveats"])])
 
 
 def plan_text(found: Report) -> str:
     """Returns the sentence on how many examples would show a difference of one point."""
-    last = list(found["by"].values())[-1]
+    last = [one for one in found["by"].values() if one["examples_for_one_point"]][-1]
     return (
         "To see a difference of 1 point you need about "
         f"{last['examples_for_one_point']:,} examples (here {last['examples']:,})."
     )
 
 
-def measured_text(name: str) -> str:
+def measured_text(name: str, comparison: Report) -> str:
     """Returns how people call what a comparison is of: an attack by its name."""
+    if comparison.get("targeted"):
+        return f"{name} (targeted)"
     return "worst case" if name == "worst_case" else name
+
+
+def _count(value: int | None) -> str:
+    """Returns a number of examples; a dash where they are right in part."""
+    return "\N{EN DASH}" if value is None else f"{value:,}"
 
 
 def against_section(report: Report, figure: str) -> str:
@@ -62,11 +71,11 @@ def _parts(found: Report) -> Iterator[str]:
     rows = [
         (
             "worst" if name == "worst_case" else "",
-            escaped(measured_text(name)),
+            escaped(measured_text(name, one)),
             f"{100 * one['difference']:+.1f}",
             " to ".join(f"{100 * end:+.1f}" for end in one["interval"]),
-            f"{one['only_a']:,}",
-            f"{one['only_b']:,}",
+            _count(one["only_a"]),
+            _count(one["only_b"]),
             f"{one['examples']:,}",
             f"{one['p_value']:.3g}",
         )
@@ -88,7 +97,7 @@ def difference_bars(against: Report) -> Figure:
         The figure; whiskers are the intervals.
     """
     found = against["by"]
-    figure = new_figure(6.4, 0.9 + 0.36 * len(found))
+    figure = new_figure(WIDTH, 0.9 + 0.32 * len(found))
     axes = chart(figure.add_subplot(), grid="x")
     for place, one in enumerate(found.values()):
         points, low, high = (100 * value for value in (one["difference"], *one["interval"]))
@@ -98,9 +107,9 @@ def difference_bars(against: Report) -> Figure:
         whisker = [[max(points - low, 0.0)], [max(high - points, 0.0)]]
         axes.errorbar(points, place, xerr=whisker, color=INK, capsize=3, linewidth=1.2)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(found)), [measured_text(name) for name in found])
+    axes.set_yticks(range(len(found)), [measured_text(*item) for item in found.items()])
     axes.set_ylim(len(found) - 0.5, -0.5)
     reach = 1.1 * max(0.5, *(100 * abs(end) for one in found.values() for end in one["interval"]))
     axes.set_xlim(-reach, reach)
-    axes.set_xlabel("points more (right) or fewer (left) than the other")
+    axes.set_xlabel("points more (right) or fewer (left)")
     return figure

@@ -1,7 +1,4 @@
-"""Charts of the classes: accuracy of each, and which is taken for which.
-
-They are narrow, so that a telephone shows them without making their letters small.
-"""
+"""Charts of the classes: accuracy of each, and which is taken for which."""
 
 from __future__ import annotations
 
@@ -11,10 +8,9 @@ from matplotlib.figure import Figure
 
 from rlfat_tf.core.types import Report
 from rlfat_tf.evaluation.report.pictures import shortened
-from rlfat_tf.evaluation.report.plots import COLOURS, INK, chart, new_figure, percent_axis
+from rlfat_tf.evaluation.report.plots import COLOURS, INK, WIDTH, chart, new_figure, percent_axis
 from rlfat_tf.evaluation.report.table import MANY_CLASSES, worst_classes
 
-WIDTH = 4.2  # inches
 NUMBERED = 12  # classes, up to which there is room for numbers in a heat map
 ROOM = 24  # letters of a name beside a chart
 

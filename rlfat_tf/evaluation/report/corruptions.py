@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rlfat_tf.core.types import Array, Report
-from rlfat_tf.evaluation.report.html_parts import escaped, table
+from rlfat_tf.evaluation.report.html_parts import escaped, fact_list, table
 from rlfat_tf.evaluation.report.pictures import SMALL, side_label
 from rlfat_tf.evaluation.report.plots import INK, new_figure
 from rlfat_tf.evaluation.report.table import interval_text, number_text, percent_text
@@ -78,8 +78,8 @@ def html_table(found: Report) -> str:
 
 
 def html_facts(found: Report) -> str:
-    """Returns the table of what sums the corruptions up."""
-    return table(["", ""], [("", escaped(name), escaped(value)) for name, value in facts(found)])
+    """Returns the list of what sums the corruptions up."""
+    return fact_list(dict(facts(found)))
 
 
 def show(found: Report) -> str:

@@ -19,6 +19,7 @@ from rlfat_tf.evaluation.report.plots import DPI
 # The folders of an absolute path: whom a page is sent to has others. Spaces only within quotes.
 FOLDERS = re.compile(r"(?<=[='\"])/(?:[^/=:<>'\"]+/)+(?=[^/'\"]*['\"])"
                      r"|(?<![\w.:/<])/(?:[^\s/,=:<>'\"]+/)+")  # fmt: skip
+SMALLEST = 2 / 3  # of a picture, where its letters can still be read
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --soft: #5c6670; --line: #d9dee3; --page: #fff;
   --card: #f5f7f9; --clean: #00785a; --worst: #c43e00; --warn: #fff6e0; --link: #0060a0; }
@@ -48,7 +49,11 @@ p, figcaption { margin: .4rem 0; max-width: 46rem; color: var(--soft); font-size
 .warnings h2 { margin: 0; padding: 0; border: 0; font-size: 1rem; }
 .warnings ul { margin: .3rem 0 0; padding-left: 1.2rem; }
 .wide { display: inline-block; max-width: 100%; margin: .8rem 2.5rem .8rem 0; overflow-x: auto;
-  vertical-align: top; }
+  vertical-align: top; background: linear-gradient(to right, var(--page) 40%, transparent) local,
+  linear-gradient(to left, var(--page) 40%, transparent) 100% 0 local,
+  linear-gradient(to right, var(--line), transparent), linear-gradient(to left, var(--line),
+  transparent) 100% 0; background-repeat: no-repeat;
+  background-size: 2.5rem 100%, 2.5rem 100%, .9rem 100%, .9rem 100%; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem 0 .35rem 1.4rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: baseline; white-space: nowrap; }
@@ -58,7 +63,7 @@ tr.part th { padding-left: 1.2rem; font-weight: 400; } tr.worst > * { font-weigh
 .text td { text-align: left; white-space: normal; } .text th:last-child { text-align: left; }
 code, pre { font: .8rem/1.45 ui-monospace, Menlo, Consolas, monospace; }
 pre { padding: .7rem 1rem; border-radius: .4rem; background: var(--card); white-space: pre-wrap; }
-figure { margin: 1.2rem 0; }
+figure { margin: 1.2rem 0; } figure .wide { display: block; margin: 0; }
 figure img { display: block; max-width: 100%; height: auto; padding: .5rem; border-radius: .4rem;
   background: #fff; }
 .facts { margin: .8rem 0; columns: 20rem; column-gap: 2.5rem; font-size: .9rem; }
@@ -137,12 +142,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -
 
 
 def picture(name: str, data: bytes, caption: str) -> str:
-    """Returns a figure with a PNG in it, as large as matplotlib meant it."""
+    """Returns a figure with a PNG in it, as large as matplotlib meant it.
+
+    Where there is less room it is made smaller, down to two thirds; from there on it is scrolled,
+    as wide tables are.
+    """
     width = round(struct.unpack(">I", data[16:20])[0] * 96 / DPI)  # 96 pixels: an inch in CSS
+    least = f"min-width: {round(SMALLEST * width)}px"
     source = base64.b64encode(data).decode("ascii")
     return (
-        f'<figure>\n<img alt="{escaped(name)}" width="{width}" '
-        f'src="data:image/png;base64,{source}">\n<figcaption>{caption}</figcaption>\n</figure>'
+        f'<figure>\n<div class="wide"><img alt="{escaped(name)}" width="{width}" style="{least}" '
+        f'src="data:image/png;base64,{source}"></div>'
+        f"\n<figcaption>{caption}</figcaption>\n</figure>"
     )
 
 

@@ -60,6 +60,7 @@ PIXELS = {
     "8bit": "untargeted, 8-bit pixels",
 }
 OF_ONE_ATTACK = ("adversarial", "sensitivity")
+OF_THE_WORST_CASE = ("attacks", "classes", "confusion")
 ABOUT_ATTACKS = (
     "An example is robust under an attack if it is classified correctly both before and after the "
     "attack. In the worst case it is robust if this holds for every attack that stays within ε; "
@@ -280,6 +281,10 @@ def _figure(name: str, data: bytes, report: Report) -> str:
     if name == "confusion":
         under_attack = report.get("confusion", {}).get("worst_case") is not None
         caption += ", in the worst case." if under_attack else ", on clean images."
+    bounded = bounded_attacks([report])
+    if name in OF_THE_WORST_CASE and bounded and report["epsilon"] is not None:
+        radius = radius_text(report["epsilon"], report["norm"])
+        caption += f" Attacked at ε = {radius} by {escaped(', '.join(bounded))}."
     pictured = report.get("pictured")
     if pictured and name in OF_ONE_ATTACK:
         name_of_attack, radius = pictured["attack"], pictured["epsilon"]

@@ -25,6 +25,8 @@ from rlfat_tf.evaluation.report.table import attack_text, bounded_attacks, is_bo
 from rlfat_tf.storage.files import replacing
 
 DPI = 150
+LINE, COLUMNS = 0.2, 2  # of a legend: inches of a line, columns
+WIDTH = 4.2  # inches of a chart: a telephone shows it without making its letters small
 INK, FAINT = "#222222", "#9A9A9A"
 # Okabe and Ito's colours, which colour-blind people can tell apart; markers for print in gray.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -75,7 +77,7 @@ def robustness_curve(
     """
     points = sorted(curve, key=lambda point: point["epsilon"])
     names = bounded_attacks(points)
-    figure = new_figure(6.8, 3.9)
+    figure = new_figure(WIDTH, 3.2 + LINE * -(-(len(names) + 1) // COLUMNS))
     axes = chart(figure.add_subplot())
 
     def line(found: list[tuple[float, float, Sequence[float]]], **style: Any) -> None:
@@ -134,17 +136,17 @@ def attack_bars(report: Report) -> Figure:
         ("worst case", report["worst_case_accuracy"], report["worst_case_interval"], COLOURS[1]),
     ]
     rows = [row for row in rows if row[1] is not None]  # no bounded attack, no worst case
-    figure = new_figure(6.4, 0.8 + 0.36 * len(rows))
+    figure = new_figure(WIDTH, 0.8 + 0.32 * len(rows))
     axes = chart(figure.add_subplot(), grid="x")
     for place, (_, share, (low, high), colour) in enumerate(rows):
         axes.barh(place, share, height=0.66, color=colour, alpha=0.85)
         whisker = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
         axes.errorbar(share, place, xerr=whisker, color=INK, capsize=3, linewidth=1.2)
-        axes.text(max(share, high) + 0.015, place, f"{share:.1%}", va="center_baseline", fontsize=9)
+        axes.text(max(share, high) + 0.025, place, f"{share:.1%}", va="center_baseline", fontsize=9)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.get_yticklabels()[-1].set_fontweight("bold" if rows[-1][0] == "worst case" else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(0, 1.1)
+    axes.set_xlim(0, 1.16)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     percent_axis(axes.xaxis, "accuracy")
     return figure
@@ -163,9 +165,9 @@ def sensitivity_lines(
     Returns:
         The figure.
     """
-    figure = new_figure(1.4 + 3.1 * len(results), 3.2)
-    panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
     names = list(dict.fromkeys(name for series in results.values() for name in series))
+    figure = new_figure(WIDTH, 2.2 * len(results) + LINE * -(-len(names) // COLUMNS))
+    panels = figure.subplots(len(results), 1, sharey=True, squeeze=False)[:, 0]
     lines = {}
     for axes, (transform, series) in zip(panels, results.items()):
         chart(axes)
@@ -179,10 +181,10 @@ def sensitivity_lines(
         magnitudes = sorted({e["magnitude"] for found in series.values() for e in found})
         axes.set_xticks(magnitudes, [f"{m:g}".replace("-", "\u2212") for m in magnitudes])
         axes.set_xlabel(TRANSFORMS.get(transform, transform))
-    panels[0].set_ylabel("loss sensitivity  $\\|\\nabla L\\|_2$")
+        axes.set_ylabel("loss sensitivity  $\\|\\nabla L\\|_2$")
     entries = [e for series in results.values() for found in series.values() for e in found]
     panels[0].set_ylim(0, 1.06 * max(entry["value"] for entry in entries) or 1.0)
-    _legend(panels[-1], list(lines.values()))
+    _legend(panels[0], list(lines.values()))
     return figure
 
 
@@ -197,7 +199,7 @@ def shuffle_lines(accuracies: Mapping[str, Accuracies], *, classes: int | None =
     Returns:
         The figure.
     """
-    figure = new_figure(5.6, 3.4)
+    figure = new_figure(WIDTH, 2.8 + LINE * -(-(len(accuracies) + 1) // COLUMNS))
     axes = chart(figure.add_subplot())
     counts = sorted({int(count) for found in accuracies.values() for count in found})
     for number, (name, found) in enumerate(accuracies.items()):
@@ -258,6 +260,6 @@ def percent_axis(axis: Axis, label: str) -> None:
 
 
 def _legend(axes: Axes, lines: Sequence[Any]) -> None:
-    """Puts the legend to the right of the chart, where it hides nothing."""
-    place: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
+    """Puts the legend above the chart, where it hides nothing."""
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncol": COLUMNS}
     axes.legend(handles=list(lines), frameon=False, fontsize=9, **place)

@@ -147,7 +147,7 @@ def test_sensitivity():
     assert (brightness.get_xlabel(), gamma.get_xlabel()) == ("brightness shift", "gamma exponent")
     assert "loss sensitivity" in brightness.get_ylabel()
     assert gamma.get_ylim()[1] > 4 and gamma.get_ylim()[0] == 0
-    assert labels_of(gamma.get_legend().get_texts()) == ["clean", "pgd"]
+    assert labels_of(brightness.get_legend().get_texts()) == ["clean", "pgd"]
 
 
 def test_shuffled_accuracy():

@@ -224,9 +224,9 @@ def test_the_page_needs_nothing_and_runs_nothing(folder):
 def test_nasty_names_are_shown_as_they_are(folder):
     text = read(folder)
     assert "<script" not in text and html.escape(NASTY) in text
-    # Model (title, heading), data, attack (3 tables) and its repr, warning, machine, command,
-    # workdir, series of the sensitivity.
-    assert text.count(html.escape(NASTY)) == 12
+    # Model (title, heading), data, attack (3 tables, 3 captions) and its repr, warning, machine,
+    # command, workdir, series of the sensitivity.
+    assert text.count(html.escape(NASTY)) == 15
 
 
 def test_the_page_says_everything(folder):
