@@ -149,6 +149,19 @@ def test_python_runs(page, quick):
         assert served(images=tf.constant(test.images))["logits"].shape == (12, 10)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.stem)
+def test_a_long_page_begins_with_its_contents(path):
+    text = path.read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+    headings = re.findall(r"^## (.+)$", prose, re.M)
+    if len(text.splitlines()) > 120:
+        contents = re.search(r"^\*\*On this page:\*\* (.+?)\n\n", text, re.S | re.M)
+        assert contents, "list the sections in a paragraph **On this page:**"
+        linked = re.findall(r"\]\(#([^)]+)\)", contents[1])
+        anchors = [re.sub(r"[^\w\s-]", "", h.lower()).replace(" ", "-") for h in headings]
+        assert linked == anchors
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda p: p.name)
 def test_notebooks_are_kept_without_their_outputs(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

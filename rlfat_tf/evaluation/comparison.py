@@ -152,21 +152,21 @@ def _caveats(seeds: Sequence[int], disagreements: float | None, under: str) -> l
     found = []
     if min(seeds) == 1:
         found.append(
-            "It is of these networks: another seed of training changes robust accuracy by some "
-            "tenths of a point up to several points, which one network of a method does not show. "
-            "Compare several seeds of each."
+            "This compares two networks, not two methods: another seed of training changes "
+            "robust accuracy by some tenths of a point up to several points. To compare methods, "
+            "train several seeds of each."
         )
     else:
-        found.append(f"The interval is over {seeds[0]} and {seeds[1]} seeds of training.")
+        found.append(f"The interval accounts for {seeds[0]} and {seeds[1]} seeds of the training.")
     if under not in (CLEAN, CORRUPTED):
         found.append(
-            "It is under these attacks: where they are too weak for one of the two, a stronger one "
-            "changes the difference. Compare under AutoAttack and read the warnings of both "
+            "The difference depends on the attacks: if they are too weak for one of the two, a "
+            "stronger attack changes it. Compare under AutoAttack, and read the warnings of both "
             "reports."
         )
     if disagreements is not None and disagreements < FEW:
         found.append(
-            f"Fewer than {FEW} examples tell the two apart: the interval is rough, trust the "
+            f"Fewer than {FEW} examples tell the two apart, so the interval is rough. Trust the "
             "p-value, and use more examples."
         )
     return found
