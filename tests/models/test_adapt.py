@@ -57,11 +57,20 @@ def same(adapted, model, preprocess):
 @pytest.mark.parametrize("name", BY_HAND)
 def test_pixels_are_what_the_papers_say(name):
     expected = BY_HAND[name](IMAGES)
-    layer = Pixels(*scaling.INPUTS[name][:3])
+    layer = Pixels(*scaling.INPUTS[name][:4])
     np.testing.assert_allclose(layer(IMAGES), expected, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(scaling.INPUTS[name].reference(IMAGES.copy()), expected, atol=1e-4)
     again = Pixels.from_config(layer.get_config())
     np.testing.assert_array_equal(again(IMAGES), layer(IMAGES))
+
+
+@pytest.mark.parametrize("mode", ["tf", "torch", "caffe"])
+def test_8_bit_images_become_bit_for_bit_what_keras_makes_of_them(mode):
+    values = np.random.default_rng(0).permuted(np.arange(256.0).repeat(3).reshape(-1, 3), axis=0)
+    images = values.astype(np.float32)[None, :, None]
+    found = Pixels(*scaling.INPUTS[mode][:4])(images / np.float32(255))
+    expected = keras.applications.imagenet_utils.preprocess_input(images, mode=mode)
+    np.testing.assert_array_equal(found, expected)
 
 
 FRONTS = {
@@ -78,6 +87,8 @@ FRONTS = {
     "unit, [-1, 1]": lambda: [layers.Rescaling(2.0, -1.0)],
     "unit, means": lambda: [layers.Normalization(mean=MEANS, variance=STDS**2)],
     "unit, 255": lambda: [layers.Rescaling(255.0)],
+    "unit, undone": lambda: [layers.Rescaling(255.0), layers.Rescaling(1 / 255)],
+    "unit, adapted": lambda: [Pixels(255.0), layers.Rescaling(1 / 255)],
 }  # fmt: skip
 
 
@@ -157,6 +168,15 @@ def function_last():
 
 ENDS = {
     "dense": net,
+    "on a backbone": lambda: keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            net(head=False),
+            layers.Dropout(0.1),
+            layers.Dense(4, "relu"),
+            layers.Dense(3, "softmax"),
+        ]
+    ),  # fmt: skip
     "activation": activation_last,
     "one pixel": row_of_one_pixel,
     "branches": behind_branches,
@@ -178,6 +198,38 @@ def test_a_softmax_is_cut_off_and_the_model_stays_as_it_is(case):
     adapted.set_weights([0 * w for w in adapted.get_weights()])
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
     assert np.ptp(np.asarray(model(IMAGES)).sum(-1)) < 1e-5  # still probabilities
+
+
+def test_images_may_be_flattened_first():
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+    same(rlfat_tf.adapt(model), model, BY_HAND["0-255"])
+
+
+def test_the_logits_of_several_named_outputs():
+    model = net(layers.Rescaling(1 / 255), activation=None)
+    named = {"embedding": model.layers[-2].output, "logits": model.outputs[0]}
+    adapted = rlfat_tf.adapt(keras.Model(model.inputs, named))
+    np.testing.assert_allclose(adapted(IMAGES), model(255 * IMAGES), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_copy_does_not_compute_in_float16(policy):
+    with compat.dtype_policy(policy):
+        model = net(layers.Rescaling(1 / 255))
+    adapted = rlfat_tf.adapt(model)
+    narrow = {"mixed_float16": set(), "mixed_bfloat16": {"bfloat16"}}[policy]
+    assert compat.compute_dtypes(adapted) - {"float32"} == narrow
+    found = tf.nn.softmax(tf.cast(adapted(IMAGES, training=False), tf.float32))
+    expected = tf.cast(model(255 * IMAGES, training=False), tf.float32)
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    rlfat_tf.PGDAT(adapted, attack=rlfat_tf.attacks.LinfPGD(steps=1))  # is content with it
 
 
 def test_logits_stay_logits():
@@ -214,6 +266,33 @@ def test_what_has_no_logits():
     with pytest.raises(ValueError, match="no classification layer.*classes="):
         rlfat_tf.adapt(maps, input="unit")
     assert rlfat_tf.adapt(maps, input="unit", classes=5).output_shape == (None, 5)
+
+
+def pooled(activation):
+    inputs = keras.Input(SHAPE)
+    maps = layers.Conv2D(4, 3, activation=activation)(inputs)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(maps))
+
+
+FEATURES = {
+    "without its head": lambda: net(head=False),
+    "nested": lambda: keras.Sequential([keras.Input(SHAPE), net(head=False), layers.Dropout(0.1)]),
+    "activated maps": lambda: pooled("relu"),
+    "flattened": lambda: keras.Sequential(
+        [keras.Input(SHAPE), layers.Conv2D(4, 3), layers.Flatten()]
+    ),
+    "normalised": lambda: keras.Sequential(
+        [keras.Input(SHAPE), net(head=False), layers.LayerNormalization()]
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FEATURES)
+def test_features_are_no_logits(case):
+    with pytest.raises(ValueError, match="no classification layer.*classes="):
+        rlfat_tf.adapt(FEATURES[case](), input="unit")
+    linear = pooled(None)  # as of a fully convolutional classifier
+    np.testing.assert_allclose(rlfat_tf.adapt(linear, input="unit")(IMAGES), linear(IMAGES))
 
 
 @pytest.mark.parametrize("head", [True, False])
@@ -275,9 +354,27 @@ class Own(keras.Model):
         return inputs
 
 
+def two_inputs():
+    inputs = [keras.Input(SHAPE), keras.Input((4,))]
+    both = layers.Concatenate()([layers.Flatten()(inputs[0]), inputs[1]])
+    return keras.Model(inputs, layers.Dense(3)(both))
+
+
+def two_outputs():
+    model = net(activation=None)
+    return keras.Model(model.inputs, [model.outputs[0], model.layers[-2].output])
+
+
 REFUSED = {
     "no model": (lambda: "vgg16", {}, "Expected a Keras model; received str"),
     "subclassed": (lambda: Own(), {}, "layers cannot be seen.*models.Pixels"),
+    "unbuilt": (
+        lambda: keras.Sequential([layers.Flatten()]),
+        {},
+        r"not built yet.*model\(images\)",
+    ),
+    "two inputs": (two_inputs, {}, "one input, the images; .* has 2"),
+    "two outputs": (two_outputs, {}, "logits"),
     "grey": (lambda: net(shape=(6, 6, 1)), {"input": "caffe"}, r"1 channel\(s\).*input of 3"),
     "any size": (lambda: net(shape=(None, None, 3)), {}, r"any size.*image_size=224"),
     "another size": (net, {"image_size": 8}, r"takes images of 6x6 pixels; received image_size=8"),

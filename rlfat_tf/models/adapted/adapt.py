@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core import compat
-from rlfat_tf.core.checks import ONE_LOGIT
+from rlfat_tf.core.checks import ONE_LOGIT, logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Array, Layer, Model, Tensor
@@ -53,7 +53,8 @@ def adapt(
 
     The copy is tried out on two random images: its softmax (or whatever else the model returns)
     must be what the model itself returns under its own preprocessing. Batch normalisation of the
-    copy is synchronised when it is made in the scope of a strategy with several replicas.
+    copy is synchronised when it is made in the scope of a strategy with several replicas. What
+    computes in float16 computes in float32 in the copy, since gradients of images underflow.
 
     Args:
         model: A functional or built Sequential model, for instance of ``keras.applications`` or
@@ -89,11 +90,11 @@ def adapt(
     if logits == "log_softmax" and classes is not None:
         raise ValueError("Expected one of classes and logits='log_softmax'; received both.")
     scaling = find(model, input, shape)
-    if any(np.shape(part) not in ((), shape[-1:]) for part in scaling[:2]):
+    numbers = (scaling.scale, scaling.offset, scaling.std)
+    if any(np.shape(part) not in ((), shape[-1:]) for part in numbers):
         raise ValueError(
             f"{model.name!r} takes images of {shape[-1]} channel(s), which does not fit its input "
-            f"of {max(np.size(part) for part in scaling[:2])}: scale {scaling.scale}, offset "
-            f"{scaling.offset}."
+            f"of {max(map(np.size, numbers))}: scale {scaling.scale}, offset {scaling.offset}."
         )
     change = _of_batch_norm(bn_momentum)
     if logits == "log_softmax":
@@ -114,7 +115,8 @@ def adapt(
         outputs = LogOfProbabilities(dtype=common.outer_dtype(), name="log")(outputs)
     adapted = keras.Model(images, outputs, name=f"adapted_{model.name}")
     if classes is None and logits == "auto":
-        _check_logits(adapted, parts.activation)
+        features_only = not head and parts.activation == "linear" and copies.ends_in_features(model)
+        _check_logits(adapted, parts.activation, features_only)
     if trainable is not None:
         freeze(adapted, head, trainable)
     return adapted
@@ -177,11 +179,21 @@ def _image_shape(model: Model, image_size: int | tuple[int, int] | None) -> tupl
     """Returns height, width and channels of the images that the adapted model takes."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"Expected a Keras model; received {type(model).__name__}.")
-    if not copies.is_functional(model) or len(model.inputs) != 1:
+    if isinstance(model, keras.Sequential) and not copies.is_functional(model):
         raise ValueError(
-            f"Expected a functional or built Sequential model with one input; {model.name!r} is "
-            "none, so that its layers cannot be seen. Put rlfat_tf.models.Pixels(scale, offset) in "
-            "front of it yourself, and let it end without a softmax."
+            f"The Sequential model {model.name!r} is not built yet. Call it on a batch of images "
+            "first: model(images)."
+        )
+    if not copies.is_functional(model):
+        raise ValueError(
+            f"Expected a functional or Sequential model; {model.name!r} is none, so that its "
+            "layers cannot be seen. Put rlfat_tf.models.Pixels(scale, offset) in front of it "
+            "yourself, and let it end without a softmax."
+        )
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"Expected a model with one input, the images; {model.name!r} has {len(model.inputs)}. "
+            "Fix the others inside of a model that takes images only."
         )
     shape = tuple(model.inputs[0].shape)[1:]
     if len(shape) != 3:
@@ -218,7 +230,7 @@ def _of_batch_norm(momentum: float | None) -> copies.Change:
 def _scaled(images: Tensor, scaling: Scaling) -> Tensor:
     if scaling == Scaling():
         return images
-    layer = Pixels(*scaling[:3], dtype=common.outer_dtype(), name="pixels")
+    layer = Pixels(*scaling[:4], dtype=common.outer_dtype(), name="pixels")
     return layer(images)
 
 
@@ -234,10 +246,10 @@ def _row(features: Tensor) -> Tensor:
     )
 
 
-def _check_logits(adapted: Model, activation: str) -> None:
+def _check_logits(adapted: Model, activation: str, features_only: bool) -> None:
     """Refuses outputs that are no logits."""
     shape = tuple(adapted.outputs[0].shape)
-    if len(shape) != 2:
+    if len(shape) != 2 or features_only:
         raise ValueError(
             f"{adapted.name!r} has no classification layer: it returns {shape[1:]} for an image. "
             "Give the number of classes: rlfat_tf.adapt(model, classes=...)."
@@ -269,14 +281,14 @@ def _check(model: Model, copy: Model, activation: str, scaling: Scaling) -> None
     noise = _noise(copy)
     seen = tf.constant(scaling.reference(noise.copy()))
     expected, found = (
-        np.asarray(tf.cast(tf.nest.flatten(net(images, training=False))[0], tf.float32))
+        np.asarray(tf.cast(logits_in(net(images, training=False)), tf.float32))
         for net, images in ((model, seen), (copy, tf.constant(noise)))
     )
     if activation == "softmax":
         found = np.asarray(tf.nn.softmax(found))
     elif activation == "sigmoid":
         found = np.asarray(tf.sigmoid(found))
-    kinds = compat.compute_dtypes(copy) - {"float32", "float64"}
+    kinds = compat.compute_dtypes(model) - {"float32", "float64"}
     allowed = TOLERANCE_OF_16_BITS if kinds else TOLERANCE
     if activation == "linear":
         allowed *= 10 * max(1.0, float(np.abs(expected).max()))

@@ -14,6 +14,8 @@ from rlfat_tf.core.types import Layer, Model, Tensor
 # From a layer with weights and its configuration to the configuration of its copy.
 Change = Optional[Callable[[Layer, dict[str, Any]], dict[str, Any]]]
 ENDS = ("linear", "softmax", "sigmoid")  # activations behind which there may be logits
+# Activations between the layers of networks, never behind logits.
+HIDDEN = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "swish", "hard_silu", "hard_swish")
 
 
 class Parts(NamedTuple):
@@ -54,7 +56,9 @@ def split(model: Model, change: Change = None) -> Parts:
         return Parts(_copied(model, end, {id(layer): inner.trunk}, change), inner.head, known)
     chain = _head(end)
     if not chain:
-        return Parts(_copied(model, end, {}, change), [], activation)
+        uncut = activation == "linear" and len(model.outputs) == 1
+        trunk = whole(model, change) if uncut else _copied(model, end, {}, change)
+        return Parts(trunk, [], activation)
     own = [_activation(layer) for layer, _ in chain if _activation(layer) != "linear"]
     activation = own[-1] if own and activation == "linear" else activation
 
@@ -71,7 +75,16 @@ def split(model: Model, change: Change = None) -> Parts:
 
 
 def whole(model: Model, change: Change = None) -> Model:
-    """Copies a functional or Sequential model with its weights; see :func:`split`."""
+    """Copies a functional or Sequential model with its weights; see :func:`split`.
+
+    A model of a class that describes itself, such as a backbone of keras-hub, is made anew by that
+    class: its layers need not have a description of their own that is complete. Only what has
+    batch normalisation is copied by layers, so that this can change.
+    """
+    if _describes_itself(model) and not compat.batch_norm_layers(model):
+        made = type(model).from_config(_config_of(model))
+        made.set_weights(model.get_weights())
+        return made
     return _copied(model, logits_in(compat.symbolic_outputs(model)), {}, change)
 
 
@@ -84,6 +97,26 @@ def weighted_layers(model: Model) -> list[Layer]:
         elif layer.weights:
             found.append(layer)
     return found
+
+
+def ends_in_features(model: Model) -> bool:
+    """Tells whether a model certainly lacks the layer that makes logits of features.
+
+    It ends in an activation, a normalisation or flattened maps, or in a mean over the places of
+    maps that no convolution made as its last.
+    """
+    end, pooled = logits_in(compat.symbolic_outputs(model)), False
+    while True:
+        layer, inputs = compat.produced_by(end)
+        if is_functional(layer):
+            return ends_in_features(layer)
+        kind = type(layer).__name__
+        if kind in ("ReLU", "BatchNormalization", "LayerNormalization", "Flatten"):
+            return True
+        if kind not in ("Dropout", "GlobalAveragePooling2D", "GlobalMaxPooling2D"):
+            return _activation(layer) in HIDDEN or (pooled and "Conv" not in kind)
+        pooled = pooled or kind != "Dropout"
+        end = inputs[0]
 
 
 def _head(end: Tensor) -> list[tuple[Layer, Tensor]]:
@@ -110,6 +143,12 @@ def _head(end: Tensor) -> list[tuple[Layer, Tensor]]:
         end = inputs[0]
 
 
+def _describes_itself(model: Model) -> bool:
+    """Tells whether a model's configuration is that of a class which is not Keras's own."""
+    owner = next(each for each in type(model).__mro__ if "get_config" in vars(each))
+    return owner.__module__.split(".")[0] != keras.Model.__module__.split(".")[0]
+
+
 def _activation(layer: Any) -> str:
     return getattr(getattr(layer, "activation", None), "__name__", "linear")
 
@@ -121,8 +160,14 @@ def _only_activates(layer: Any) -> bool:
 def _copy_of(layer: Layer, change: Change) -> Layer:
     if isinstance(layer, keras.layers.Lambda):  # whose configuration holds code, if anything
         return keras.layers.Lambda(layer.function, arguments=layer.arguments, name=layer.name)
-    config = layer.get_config()
+    config = _config_of(layer)
     return type(layer).from_config(change(layer, config) if change else config)
+
+
+def _config_of(layer: Layer) -> dict[str, Any]:
+    """Returns a layer's configuration in float32, if it computes in float16."""
+    narrow = getattr(layer, "compute_dtype", None) == "float16"
+    return {**layer.get_config(), **({"dtype": "float32"} if narrow else {})}
 
 
 def _copied(model: Model, end: Tensor, replaced: dict[int, Model], change: Change) -> Model:

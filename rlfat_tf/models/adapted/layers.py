@@ -13,15 +13,18 @@ from rlfat_tf.core.types import Images, Tensor
 
 @keras.saving.register_keras_serializable("rlfat_tf")
 class Pixels(keras.layers.Layer):
-    """From images in [0, 1] to what a network was trained on: images * scale + offset.
+    """From images in [0, 1] to what a network was trained on: (images * scale + offset) / std.
 
     ``keras.layers.Rescaling`` cannot reverse the channels, which the oldest networks want (BGR).
 
     Args:
         scale: A factor, or one for each channel.
         offset: What is added, or one number for each channel.
-        reverse_channels: Whether channels come out in reverse order, BGR for RGB. Scale and offset
-            are those of the channels that come out.
+        reverse_channels: Whether channels come out in reverse order, BGR for RGB. The numbers are
+            those of the channels that come out.
+        std: What the sum is divided by, or one number for each channel. A deep network enlarges
+            the rounding of its pixels a hundredfold, so that means and standard deviations are
+            used as they were in training: first subtracted, then divided by.
         **kwargs: Of ``keras.layers.Layer``.
     """
 
@@ -30,18 +33,20 @@ class Pixels(keras.layers.Layer):
         scale: float | Sequence[float] = 1.0,
         offset: float | Sequence[float] = 0.0,
         reverse_channels: bool = False,
+        std: float | Sequence[float] = 1.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.scale, self.offset = _numbers(scale), _numbers(offset)
+        self.scale, self.offset, self.std = _numbers(scale), _numbers(offset), _numbers(std)
         self.reverse_channels = reverse_channels
 
     def call(self, inputs: Images) -> Tensor:
         """Returns the images [batch, height, width, channels] as the network wants them."""
         images = tf.reverse(inputs, [-1]) if self.reverse_channels else inputs
-        return images * tf.constant(self.scale, images.dtype) + tf.constant(
-            self.offset, images.dtype
+        scale, offset, std = (
+            tf.constant(numbers, images.dtype) for numbers in (self.scale, self.offset, self.std)
         )
+        return (images * scale + offset) / std
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape of the input."""
@@ -49,8 +54,8 @@ class Pixels(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor takes."""
-        own = {"scale": self.scale, "offset": self.offset}
-        return {**super().get_config(), **own, "reverse_channels": self.reverse_channels}
+        names = ("scale", "offset", "reverse_channels", "std")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple, Union
 
 import numpy as np
 
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.model_checks import run
 from rlfat_tf.core.types import Array, Model
+from rlfat_tf.models.adapted.layers import Pixels
 
 Numbers = Union[float, Sequence[float]]
 
@@ -28,6 +30,7 @@ class Scaling(NamedTuple):
         scale: A factor, or one for each channel that comes out.
         offset: What is added.
         reverse_channels: BGR for RGB.
+        std: What is divided by last.
         mode: Of ``preprocess_input`` in ``keras.applications``, which does the same to images in
             0 ... 255; None if it has no name there.
     """
@@ -35,6 +38,7 @@ class Scaling(NamedTuple):
     scale: Numbers = 1.0
     offset: Numbers = 0.0
     reverse_channels: bool = False
+    std: Numbers = 1.0
     mode: str | None = None
 
     def reference(self, images: Array) -> Array:
@@ -43,7 +47,8 @@ class Scaling(NamedTuple):
             function = keras.applications.imagenet_utils.preprocess_input
             return np.asarray(function(255.0 * images, mode=self.mode), np.float32)
         seen = images[..., ::-1] if self.reverse_channels else images
-        return (seen * np.asarray(self.scale) + np.asarray(self.offset)).astype(np.float32)
+        scale, offset, std = (np.float32(part) for part in (self.scale, self.offset, self.std))
+        return np.asarray((seen * scale + offset) / std, np.float32)
 
 
 # Means and standard deviations of ImageNet, as in keras.applications.imagenet_utils.
@@ -53,11 +58,7 @@ INPUTS = {
     "unit": Scaling(),
     "0-255": Scaling(255.0),
     "tf": Scaling(2.0, -1.0, mode="tf"),
-    "torch": Scaling(
-        tuple(1 / std for std in _STDS),
-        tuple(-mean / std for mean, std in zip(_MEANS, _STDS)),
-        mode="torch",
-    ),
+    "torch": Scaling(offset=tuple(-mean for mean in _MEANS), std=_STDS, mode="torch"),
     "caffe": Scaling(255.0, _CAFFE, reverse_channels=True, mode="caffe"),
 }
 # Networks of keras.applications that leave their preprocessing to the caller.
@@ -99,7 +100,7 @@ def find(model: Model, given: Any, shape: tuple[int, ...]) -> Scaling:
         return found
     scale, offset = measured(model, shape)
     if np.allclose(scale, 1, rtol=ROUNDING) and np.allclose(offset, 0):
-        return _by_name(model)
+        return INPUTS["unit"] if _scales_up(model) else _by_name(model)
     name = range_of(scale, offset)
     if name is None:
         raise _refusal(
@@ -148,6 +149,8 @@ def measured(model: Model, shape: tuple[int, ...]) -> tuple[Array, Array]:
     grey = np.broadcast_to(np.reshape([0.0, 127.5, 255.0], [3, 1, 1, 1]), (3, *shape))
     received = run(model, grey.astype(np.float32))[1]
     values = received[0][1].numpy() if received else grey
+    if values.ndim == 2 and values.size == grey.size:
+        values = values.reshape(grey.shape)  # flattened images
     if values.ndim != 4:
         raise _refusal(model, "its first layer with a kernel receives no images")
     black, middle, white = values[:, values.shape[1] // 2, values.shape[2] // 2]
@@ -179,6 +182,13 @@ def range_of(scale: Array, offset: Array) -> str | None:
     if (centred and spread >= 0.5) or (abs(zero) <= 0.05 and spread >= 1.5):
         return "unit"
     return None
+
+
+def _scales_up(model: Model) -> bool:
+    """Tells whether a layer makes 0 to 255 of [0, 1], for another that undoes it."""
+    kinds = (Pixels, keras.layers.Rescaling)
+    scales = [layer.scale for layer in compat.layers_of(model) if isinstance(layer, kinds)]
+    return any(np.allclose(scale, 255) for scale in scales)
 
 
 def _by_name(model: Model) -> Scaling:
