@@ -98,6 +98,7 @@ class RunningAverage:
         self._statistics = [
             variable
             for layer in compat.batch_norm_layers(model)
+            if layer.trainable  # frozen statistics stay what they are
             for variable in (layer.moving_mean, layer.moving_variance)
         ]
         kept = [] if average.statistics == "raw" else self._statistics
