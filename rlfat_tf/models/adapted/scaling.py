@@ -47,7 +47,9 @@ class Scaling(NamedTuple):
             function = keras.applications.imagenet_utils.preprocess_input
             return np.asarray(function(255.0 * images, mode=self.mode), np.float32)
         seen = images[..., ::-1] if self.reverse_channels else images
-        scale, offset, std = (np.float32(part) for part in (self.scale, self.offset, self.std))
+        scale, offset, std = (
+            np.asarray(part, np.float32) for part in (self.scale, self.offset, self.std)
+        )
         return np.asarray((seen * scale + offset) / std, np.float32)
 
 
