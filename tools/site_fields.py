@@ -47,8 +47,12 @@ class DeclaredFields(griffe.Extension):
         self._functions: dict[str, ast.FunctionDef] = {}  # those that make a field, by name
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Writes the roles of a docstring, such as :class:`X`, as Markdown."""
-        if obj.docstring is not None:
+        """Writes roles such as :class:`X` as Markdown; hides what only refers to a base."""
+        if obj.docstring is None:
+            return
+        if obj.is_function and obj.docstring.value.startswith("See :meth:"):
+            obj.docstring = None
+        else:
             obj.docstring.value = ROLE.sub(r"`\1`", obj.docstring.value)
 
     def on_attribute_instance(self, *, node: Any, attr: griffe.Attribute, **_: Any) -> None:

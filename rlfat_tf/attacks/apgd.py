@@ -200,7 +200,7 @@ class _APGD(Averaging, Search):
 
 @keras.saving.register_keras_serializable("rlfat_tf")
 class APGD(_APGD):
-    """APGD on one loss; as part of AutoAttack on cross entropy."""
+    """Auto-PGD on one loss, which finds its step size; in AutoAttack on the cross entropy."""
 
     loss: str = choice(
         "ce",
@@ -220,7 +220,7 @@ class APGDT(_APGD):
     """APGD on the targeted DLR loss, for one target class after the other.
 
     Targets are wrong classes in an order that is found at the clean image. With fewer than 4
-    classes, where that loss has no meaning, the plain difference of logits stands in.
+    classes, where that loss has no meaning, the plain difference of logits replaces it.
     """
 
     targets: int = count(9, "Number of target classes, at most the number of classes minus one.")

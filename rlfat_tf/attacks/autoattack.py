@@ -53,13 +53,13 @@ def _check_names(attack: Attack, name: str, value: Sequence[str]) -> tuple[str, 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
 class AutoAttack(Ensemble):
-    """The ensemble by which the literature evaluates robustness.
+    """AutoAttack, the ensemble of attacks by which the literature compares robust accuracies.
 
     ``"standard"`` is APGD-CE (100 steps), APGD-T (9 targets, 100 steps each), FAB-T (9 targets) and
     Square (5,000 queries). ``"rand"`` is for classifiers whose predictions are random: APGD-CE and
-    APGD-DLR, every gradient a mean over 20 passes. Each attack sees only the examples that those
-    before it have left; with fewer than 4 (3) classes the targeted (untargeted) DLR loss gives way
-    to the plain difference of logits, and there are at most K - 1 targets.
+    APGD-DLR, which average every gradient over 20 passes. Each attack runs only on the examples
+    that are robust under those before it. With fewer than 4 (3) classes the targeted (untargeted)
+    DLR loss is replaced by the plain difference of logits; there are at most K - 1 targets.
     """
 
     version: str = choice(

@@ -161,8 +161,8 @@ class Averaging(Bounded):
 class Search(Attack):
     """Base of the attacks of evaluation, which go on only where an example is still correct.
 
-    A subclass implements :meth:`search`. What it draws goes with each example, so that neither the
-    batch size nor the examples that left the batch change the result.
+    A subclass implements :meth:`search`. Its random draws belong to the examples, so that neither
+    the batch size nor the examples that left the batch change the result.
     """
 
     def run(
@@ -183,7 +183,7 @@ class Search(Attack):
     def search(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed
     ) -> Images:
-        """Makes adversarial examples; the seed's draws go with the examples."""
+        """Makes adversarial examples; the random draws of the seed belong to the examples."""
         raise TypeError(f"{type(self).__name__} does not implement search().")
 
 

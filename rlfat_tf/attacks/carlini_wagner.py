@@ -146,7 +146,7 @@ class CWL2(_CarliniWagner):
 
     @property
     def norm(self) -> str:
-        """In which it measures what it changed."""
+        """The norm in which the perturbation is measured."""
         return "l2"
 
 

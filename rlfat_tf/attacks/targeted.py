@@ -64,11 +64,11 @@ def class_number(target: Target, class_names: Sequence[str]) -> Target:
 
 
 class Targeted(Wrapping):
-    """Runs an attack towards a class; a success is an example that is taken for its target.
+    """Runs an attack towards a class; it succeeds if an example is predicted as its target.
 
-    An example whose label is the target is left out and stays as it is, and so does one that is
-    taken for the target already. What an attack returns where it failed is the point at which it
-    came nearest by its own loss, or the image.
+    Examples whose label is the target are not changed, and neither are those that are already
+    predicted as the target. Where an attack fails, it returns the point that came nearest by its
+    own loss, or the image.
     """
 
     target: Target = argument(

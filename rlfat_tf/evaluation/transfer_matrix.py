@@ -53,7 +53,7 @@ def transfer_matrix(
         data: As of :func:`evaluate`.
         attack: The attack that each source is given.
         batch_size: Changes speed and memory, not the result.
-        seed: Of the attack. The draws go with the example.
+        seed: Of the attack, whose random draws belong to the examples.
 
     Returns:
         ``names``, ``examples``, ``attack``, ``clean`` (by name), ``robust`` and ``success`` (by
