@@ -12,10 +12,10 @@ from rlfat_tf.evaluation.report.plots import COLOURS, FAINT, INK, WIDTH, chart, 
 
 ABOUT_AGAINST = (
     "The accuracy of this classifier minus that of the other one, on the same images under the "
-    "same attacks. Only the images that just one of the two classifies correctly tell of a "
-    "difference; p is that of McNemar's exact test on them, for each line by itself. Under a "
-    "targeted attack it is the share that is not taken for its target, and of corruptions the mean "
-    "corruption accuracy, where an image may be right in part."
+    "same attacks. The p-value is that of McNemar's exact test, for each line by itself; it is "
+    "computed from the images that exactly one of the two classifies correctly. For a targeted "
+    "attack the accuracy is the share of images that are not predicted as their target. For "
+    "corruptions it is the mean corruption accuracy, for which an image may count in part."
 )
 
 
