@@ -119,11 +119,20 @@ class DeclaredFields(griffe.Extension):
             )
         if _name(call) not in by:
             return None
-        texts = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
-        text = next((t for t in reversed(texts) if isinstance(t, str)), None)
+        begins_with_default = _name(call) != "step_length"
+        texts = [_text(argument) for argument in call.args[begins_with_default:]]
+        text = next(filter(None, texts), None)
         if text is None:
             return None
-        return Declared(text, "None" if _name(call) == "step_length" else ast.unparse(call.args[0]))
+        return Declared(text, ast.unparse(call.args[0]) if begins_with_default else "None")
+
+
+def _text(argument: ast.expr) -> str:
+    """Returns a help text, with an ellipsis for names that it is filled with; else nothing."""
+    if isinstance(argument, ast.JoinedStr):
+        return "".join(_text(part) or "\N{HORIZONTAL ELLIPSIS}" for part in argument.values)
+    found = argument.value if isinstance(argument, ast.Constant) else None
+    return found if isinstance(found, str) else ""
 
 
 def _name(call: ast.Call) -> str:
