@@ -291,7 +291,10 @@ FEATURES = {
 def test_features_are_no_logits(case):
     with pytest.raises(ValueError, match="no classification layer.*classes="):
         rlfat_tf.adapt(FEATURES[case](), input="unit")
-    linear = pooled(None)  # as of a fully convolutional classifier
+
+
+def test_the_mean_over_the_maps_of_a_convolution_may_be_logits():
+    linear = pooled(None)
     np.testing.assert_allclose(rlfat_tf.adapt(linear, input="unit")(IMAGES), linear(IMAGES))
 
 
