@@ -137,8 +137,8 @@ def _open_parts(
         )
     if faults:
         warn(
-            f"{_listed(faults)} They are left out; the next image of its class takes the place of "
-            "one for training."
+            f"{_listed(faults)} They are left out, but in training the next image of the class "
+            "takes the place of each."
         )
     for part, (_, files) in found.items():
         if parts[part] and not files:

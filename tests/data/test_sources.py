@@ -215,7 +215,7 @@ def test_a_stand_in_for_a_damaged_file_moves_nothing(homes, tmp_path):
     with pytest.raises(ValueError, match="2 files cannot be read as images: .*--skip_unreadable"):
         load(tmp_path, "folder", memory="never")
     with pytest.warns(
-        UserWarning, match="2 files cannot .* the next image of its class takes the place"
+        UserWarning, match="2 files cannot .* the next image of the class takes the place"
     ):
         held = load(tmp_path, "folder", memory="always", skip_unreadable=True).train
     changed = [(images == image).all((1, 2, 3)) for image in before[:2]]
