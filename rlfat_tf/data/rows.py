@@ -72,11 +72,7 @@ class Rows(Stored):
         return tf.ensure_shape(images, [*place.shape, *self.store.shape[1:]])  # its rank is lost
 
     def _gather(self, places: Array) -> Array:
-        """Gathers rows in the order in which they are stored, and puts them where they belong."""
-        flat = np.ravel(places)
-        order = np.argsort(flat)
-        images = np.empty((len(flat), *self.store.shape[1:]), np.uint8)
-        images[order] = self.store[flat[order]]
+        images: Array = self.store[np.ravel(places)]
         return images.reshape(*np.shape(places), *self.store.shape[1:])
 
 

@@ -356,7 +356,9 @@ def explain(error: Exception, config: TrainConfig) -> str:
         )
     unread = unreadable(error)
     if unread is not None:
-        without = " Or do without it: --skip_unreadable." if UNREADABLE in unread else ""
+        without = ""
+        if UNREADABLE in unread:
+            without = " If it was damaged then already, do without it: --skip_unreadable."
         return (
             f"{unread} Bring back what was there when the run began, and give the same command "
             f"again: it goes on from the last backup in {config.run_dir}.{without}"

@@ -113,6 +113,16 @@ def test_too_little_memory_is_told(tmp_path):
     assert told.endswith("TensorFlow says: OOM when allocating")
 
 
+def test_what_to_do_about_a_damaged_file_is_told(tmp_path):
+    told = train.explain(
+        ValueError("Unreadable: 'a.jpg' cannot be read as an image (no)."), config(tmp_path)
+    )
+    assert told.startswith("'a.jpg' cannot be read as an image (no). Bring back what was there")
+    assert told.endswith("If it was damaged then already, do without it: --skip_unreadable.")
+    told = train.explain(ValueError("Unreadable: 'a.npy' has become shorter."), config(tmp_path))
+    assert "--skip" not in told and f"from the last backup in {tmp_path}" in told
+
+
 def test_mixed_labels_are_refused_for_a_method_of_whole_classes(tmp_path):
     with pytest.raises(ValueError, match="--method=mart needs one class.*methods: standard, "):
         train.run(config(tmp_path, method="mart", augment="flip+cutmix"))
