@@ -67,7 +67,7 @@ def test_the_figures_of_one_pair(pair):
     assert (found["accuracy_a"], found["accuracy_b"]) == pytest.approx((0.112, 0.125))
     assert found["examples_for_one_point"] == evaluation.examples_for_difference(0.01, 0.037)
     assert found["seeds"] == [1, 1] and "another seed of training" in found["caveats"][0]
-    assert "under these attacks" in found["caveats"][1] and len(found["caveats"]) == 2
+    assert "depends on the attacks" in found["caveats"][1] and len(found["caveats"]) == 2
     back = evaluation.compare(*reversed(pair))
     assert back["difference"] == -found["difference"] and back["p_value"] == found["p_value"]
     same = evaluation.compare(pair[0], str(pair[0]))
@@ -181,7 +181,7 @@ def test_several_seeds_of_each(tmp_path):
     assert evaluation.compare(a[0], b[0])["p_value"] < 1e-9
     counts = [(one & ~other).sum() for one in tables[0] for other in tables[1]]
     assert found["only_a"] == pytest.approx(np.mean(counts)) and found["only_b"] == 0
-    assert "over 2 and 2 seeds" in found["caveats"][0]
+    assert "accounts for 2 and 2 seeds" in found["caveats"][0]
     assert "another seed" in evaluation.compare(a, b[0])["caveats"][0]
     with pytest.raises(ValueError, match="each once"):
         evaluation.compare([a[0], a[0]], b)
