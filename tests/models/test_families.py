@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import rlfat_tf
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import KERAS_3, keras
 
 apps = keras.applications
@@ -65,17 +66,17 @@ def test_logits_are_those_after_the_familys_own_preprocessing(name, tmp_path):
     preprocessed = tf.constant(module.preprocess_input(bits.copy()))
     model = build(weights=None, input_shape=(size, size, 3), classes=7)
     calibrate(model, preprocessed)
-    before = [np.copy(w) for w in model.get_weights()]
+    before, activation = [np.copy(w) for w in model.get_weights()], model.layers[-1].activation
 
     adapted = rlfat_tf.adapt(model)
-    assert model.layers[-1].activation is keras.activations.softmax  # still
+    assert model.layers[-1].activation is activation
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
     model.layers[-1].activation = keras.activations.linear
     expected = model(preprocessed, training=False).numpy()
     tolerance = 1e-5 * max(1, np.abs(expected).max())
     assert np.ptp(expected, axis=0).max() > 100 * tolerance  # another scaling would show
     np.testing.assert_allclose(adapted(images, training=False), expected, atol=tolerance, rtol=0)
-    if name in SAVED:
+    if name in SAVED and compat.loads_again(name):
         adapted.save(tmp_path / "adapted.keras")
         again = rlfat_tf.load(tmp_path / "adapted.keras")(images, training=False)
         np.testing.assert_allclose(again, expected, atol=tolerance, rtol=0)

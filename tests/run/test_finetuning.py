@@ -13,7 +13,7 @@ from PIL import Image
 import rlfat_tf
 from rlfat_tf import models
 from rlfat_tf.core import compat
-from rlfat_tf.core.compat import keras
+from rlfat_tf.core.compat import KERAS_3, keras
 from rlfat_tf.models.adapted import applications
 from rlfat_tf.run import builders, cli, train
 
@@ -136,6 +136,8 @@ def test_what_is_refused_before_anything_is_read(tmp_path, monkeypatch):
 
     refused("'MobilNetV2'. Did you mean 'MobileNetV2'", "--model=keras:MobilNetV2")
     refused("Unknown network 'wrn'", "--model=wrn")
+    if not KERAS_3:
+        refused("Keras 2 cannot load a keras:ConvNeXtTiny", "--model=keras:ConvNeXtTiny")
     mobile = "--model=keras:MobileNetV2"
     refused("Did you mean 'backbone'", mobile, "--freeze=backbon")
     refused("there is no nothing.h5", mobile, "--weights=nothing.h5")

@@ -30,7 +30,12 @@ from rlfat_tf.core.compat.optimizers import (
     optimizer_variables,
     scaled_loss,
 )
-from rlfat_tf.core.compat.saving import frugal_saving, serving_archive, write_archive
+from rlfat_tf.core.compat.saving import (
+    frugal_saving,
+    loads_again,
+    serving_archive,
+    write_archive,
+)
 from rlfat_tf.core.compat.stack import KERAS_3, KERAS_VERSION, keras
 
 __all__ = [
@@ -51,6 +56,7 @@ __all__ = [
     "keras",
     "last_layer",
     "layers_of",
+    "loads_again",
     "metrics_with_result",
     "optimizer_variables",
     "part_of",

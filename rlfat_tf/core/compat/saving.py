@@ -13,6 +13,14 @@ from rlfat_tf.core.types import Model
 _skipped: dict[str, Any] = {}  # by the kind of object, for all savings of this process
 
 
+def loads_again(application: str) -> bool:
+    """Tells whether Keras loads what it has saved of a network of ``keras.applications``.
+
+    Keras 2 does not find the operator again by which ConvNeXt adds its maps.
+    """
+    return KERAS_3 or not application.startswith("ConvNeXt")
+
+
 @contextlib.contextmanager
 def frugal_saving() -> Iterator[None]:
     """Lets Keras 3 remember, while models are saved in this context, what every saving looks up.

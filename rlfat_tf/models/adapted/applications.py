@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Model
@@ -52,8 +53,7 @@ def check(application: str, weights: str) -> None:
         FileNotFoundError: If there is no such file.
         OSError: If the weights cannot be fetched.
     """
-    if application not in names():
-        raise unknown("network of keras.applications", application, names())
+    _check_name(application)
     if weights == "imagenet":
         _backbone(application, weights, None)  # into Keras's folder of files
     elif weights != "none" and not weights.endswith(".h5"):
@@ -93,8 +93,7 @@ def application(
         ValueError: If an argument is wrong, or the network does not take such images.
         OSError: If the weights cannot be fetched.
     """
-    if application not in names():
-        raise unknown("network of keras.applications", application, names())
+    _check_name(application)
     if input_shape[-1] != 3:
         raise ValueError(
             f"{PREFIX}{application} needs images of 3 channels; these have {input_shape[-1]}. Save "
@@ -106,6 +105,17 @@ def application(
         )
     model = _backbone(application, weights, tuple(input_shape))
     return adapt(model, classes=num_classes, trainable=trainable, bn_momentum=BATCH_NORM_MOMENTUM)
+
+
+def _check_name(application: str) -> None:
+    if application not in names():
+        raise unknown("network of keras.applications", application, names())
+    if not compat.loads_again(application):
+        raise ValueError(
+            f"Keras 2 cannot load a {PREFIX}{application} that it has saved, so that the run could "
+            "neither be resumed nor evaluated. Use a TensorFlow with Keras 3, or another network, "
+            f"for instance {PREFIX}EfficientNetV2B0."
+        )
 
 
 def _backbone(application: str, weights: str, input_shape: Any) -> Model:
