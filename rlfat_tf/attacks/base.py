@@ -187,6 +187,20 @@ class Search(Attack):
         raise TypeError(f"{type(self).__name__} does not implement search().")
 
 
+def check_attack(attack: Any) -> None:
+    """Refuses what is no attack, such as its name or its class.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(attack, Attack):
+        received = attack.__name__ if isinstance(attack, type) else repr(attack)
+        raise TypeError(
+            "Expected an attack with its arguments, such as "
+            f"rlfat_tf.attacks.LinfPGD(epsilon=8 / 255, steps=10); received {received}."
+        )
+
+
 def check_within_ball(attack: Any) -> None:
     """Refuses to measure robustness by an attack whose examples may leave the ball of epsilon.
 

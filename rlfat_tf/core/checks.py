@@ -22,10 +22,15 @@ OUT_OF_RANGE = (
     "Expected images in [0, 1] (divide 8-bit images by 255, put any other scaling inside of the "
     "model); received values from"
 )
+NOT_A_NUMBER = (
+    "Expected images in [0, 1]; received pixels that are NaN. Find them with numpy.isnan(images): "
+    "often an image was divided by its own standard deviation or maximum, which was 0."
+)
 NOT_FLOAT = (
     "Expected float images in [0, 1]; received {}. Divide 8-bit images by 255: "
     "tf.cast(images, tf.float32) / 255."
 )
+AS_ARRAY = "one array of {0}; received a list of numbers. Write numpy.asarray({0})."
 SOFT = (
     "Expected one class for every example, which this method needs: integers or one-hot rows; "
     "received soft label rows, whose greatest entry may be as small as"
@@ -74,6 +79,8 @@ def in_words() -> Iterator[None]:
         said = re.search(r"assertion failed: \[(.*?)\]\s*(?:\[\[|$)", error.message, re.DOTALL)
         sentence = re.sub(r"\\(['\"])", r"\1", said.group(1)) if said else error.message
         sentence = sentence.replace("] [", " ")
+        if sentence.startswith(OUT_OF_RANGE) and "nan" in sentence[len(OUT_OF_RANGE) :]:
+            sentence = NOT_A_NUMBER
         if not sentence.startswith(("Expected ", "The model ", "The loss ")):
             raise
         raise ValueError(sentence) from None
@@ -112,6 +119,8 @@ def check_structure(batch: Any) -> None:
 
 def check_images_structure(images: Any) -> None:
     """Refuses what is no batch of float images; see :func:`check_structure`."""
+    if is_nested_numbers(images):
+        raise ValueError(f"Expected {AS_ARRAY.format('images')}")
     if isinstance(images, (Mapping, tuple, list)):
         entries = sorted(map(str, images)) if isinstance(images, Mapping) else len(images)
         raise ValueError(
@@ -127,6 +136,15 @@ def check_images_structure(images: Any) -> None:
             "and tf.py_function leave them. State it in the map: "
             "images = tf.ensure_shape(images, [height, width, channels])."
         )
+
+
+def is_nested_numbers(values: Any) -> bool:
+    """Tells whether this is a list, or lists in it, of numbers, as JSON holds an array."""
+    while isinstance(values, (list, tuple)) and values:
+        values = values[0]
+        if isinstance(values, (int, float)):
+            return True
+    return False
 
 
 def check_layout(images: Any) -> None:
@@ -160,6 +178,8 @@ def check_layout(images: Any) -> None:
 
 def check_labels_structure(labels: Any) -> None:
     """Refuses what are no class numbers or label vectors; see :func:`check_structure`."""
+    if is_nested_numbers(labels):
+        raise ValueError(f"Expected {AS_ARRAY.format('labels')}")
     if not hasattr(labels, "dtype"):
         raise ValueError(
             "Expected one tensor of labels, the numbers of the classes; received "

@@ -24,6 +24,19 @@ def given(value: object) -> str:
     return "not given" if value is None else repr(value) if isinstance(value, str) else str(value)
 
 
+def nearest(name: str, names: Iterable[str], count: int = 1) -> list[str]:
+    """Returns the names that are most like one that was mistyped, in whatever case it is.
+
+    Args:
+        name: What came.
+        names: The names that exist.
+        count: How many at most.
+    """
+    lowered = {known.lower(): known for known in names}
+    found = difflib.get_close_matches(name.lower(), lowered, n=count, cutoff=0.4)
+    return [lowered[near] for near in found]
+
+
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> ValueError:
     """Returns the error for a name that is in no registry, with the nearest known name.
 
@@ -37,7 +50,7 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Va
         A ``ValueError`` to raise.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    near = nearest(str(name), names)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     tail = f" {hint}" if hint else ""
     return ValueError(f"Unknown {kind} {name!r}.{guess} Known: {', '.join(names)}.{tail}")

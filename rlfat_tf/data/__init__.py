@@ -112,6 +112,15 @@ def load(
     return data_set
 
 
+def check_name(name: str) -> None:
+    """Refuses what is the name of no data set, before anything is read.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    _loader(name)
+
+
 def _loader(name: str) -> Callable[[Options], DataSet]:
     prefix, colon, rest = name.partition(":")
     if colon and rest and prefix in PREFIXES:

@@ -192,9 +192,10 @@ class AttackRunner:
 
         def tell(passes: int | None) -> None:
             left = len(given) - len(progress.broken)
-            seconds = progress.seconds + (0.0 if passes is None else time.perf_counter() - begin)
+            running = 0.0 if passes is None else time.perf_counter() - begin
+            seconds = progress.seconds + running
             self._on_progress(
-                Standing(name, attack, progress.done, len(given), left, seconds, passes)
+                Standing(name, attack, progress.done, len(given), left, seconds, passes, running)
             )
 
         if progress.done < len(given):

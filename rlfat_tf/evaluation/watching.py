@@ -32,6 +32,7 @@ class Standing(NamedTuple):
         robust: Examples of all that are still robust, as far as is known.
         seconds: Time spent.
         passes: Of the classifier over the batch that is attacked now; None when one has ended.
+        running: Those of the seconds that went into the batch that is attacked now.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Standing(NamedTuple):
     robust: int
     seconds: float
     passes: int | None = None
+    running: float = 0.0
 
 
 OnProgress = Callable[[Standing], None]

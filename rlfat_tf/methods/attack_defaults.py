@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks.base import check_attack
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
 
 DISTANCES = {"kl": "KL(p(x) || p(x'))", "lse": "||p(x') - p(x)||^2"}  # from the clean prediction
@@ -22,9 +23,11 @@ def completed(attack: Attack, loss: str, start: str) -> Attack:
         start: Where it starts.
 
     Raises:
+        TypeError: If it is no attack.
         ValueError: If it would ascend a distance from the clean prediction from where that has no
             gradient to follow.
     """
+    check_attack(attack)
     config = attack.get_config()
     defaults = {"loss": loss, "random_start": "uniform" if has_one_step(attack) else start}
     attack = attack.replace(**{k: v for k, v in defaults.items() if config.get(k, v) is None})

@@ -48,7 +48,7 @@ class CheckedModel(Model):
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns logits as ``keras.Model.predict`` does; warns of images not in [0, 1]."""
-        first_batch.warn_of_range(x)
+        first_batch.look_before_predicting(self.model, x)
         return super().predict(x, *args, **kwargs)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -66,7 +66,7 @@ class CheckedModel(Model):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Returns the logits of one batch; warns of images not in [0, 1]."""
-        first_batch.warn_of_range(x)
+        first_batch.look_before_predicting(self.model, x)
         return super().predict_on_batch(x)
 
     def _look_at(self, x: Any, y: Any = None, *, read: bool = True) -> None:

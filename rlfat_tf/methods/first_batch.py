@@ -42,7 +42,8 @@ def first_batch(x: Any, y: Any = None, *, read: bool = True) -> Any:
     images = _some(x)
     if images is None or y is None:
         return images
-    return images, _some(np.asarray(y) if isinstance(y, (list, range)) else y)
+    names = isinstance(y, (list, range)) and not checks.is_nested_numbers(y)
+    return images, _some(np.asarray(y) if names else y)
 
 
 def _some(values: Any) -> Any:
@@ -119,12 +120,25 @@ def check_by_trial(model: Model, shape: tuple[int, ...]) -> int:
     return int(trial.logits.shape[-1])
 
 
-def warn_of_range(x: Any) -> None:
-    """Warns of images for ``predict`` that are not floats in [0, 1]."""
+def look_before_predicting(model: Model, x: Any) -> None:
+    """Refuses what is no batch of images, and warns of images that are not floats in [0, 1].
+
+    Raises:
+        ValueError: If it is a list of numbers, or one image instead of a batch.
+    """
     images = first_batch(x)
+    if checks.is_nested_numbers(images):
+        raise ValueError(f"predict expects {checks.AS_ARRAY.format('images')}")
     images = images[0] if isinstance(images, (tuple, list)) and len(images) else images
     if not hasattr(images, "dtype"):
         return
+    known = image_shape(model)
+    if known is not None and len(images.shape) == len(known):
+        raise ValueError(
+            f"predict expects a batch of images, of shape [batch, {', '.join(map(str, known))}]; "
+            f"received shape {tuple(getattr(x, 'shape', images.shape))}. Of one image make a batch "
+            "of one: images[None]; batch a data set: dataset.batch(128)."
+        )
     dtype = tf.as_dtype(images.dtype)
     greatest = float(np.max(images, initial=0)) if dtype.is_floating else 0.0
     if not dtype.is_floating or greatest > MUCH_ABOVE_ONE:

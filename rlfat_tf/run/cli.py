@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import typing
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 from absl import app, flags, logging
 
+from rlfat_tf import data
 from rlfat_tf.run import cost, evaluate, recipes, train
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.console import number_text
@@ -284,9 +286,17 @@ def eval_main() -> None:
 
 def _define_main_flags(config: type) -> None:
     """Defines the flags of this process; --help shows those that belong to its main module."""
+    warnings.formatwarning = _as_a_sentence
     define_flags(config, flags.FLAGS)
     for field in fields(config):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
+
+
+def _as_a_sentence(message: Any, category: Any, filename: str, *where: Any) -> str:
+    """Returns a warning as a command shows it: what is meant for users without a line of code."""
+    if category is UserWarning:
+        return f"Warning: {message}\n"
+    return f"{filename}:{where[0]}: {category.__name__}: {message}\n"
 
 
 def _parsed_or_exit(parser: Any, argv: Sequence[str]) -> list[Any]:
@@ -322,10 +332,11 @@ def _train(arguments: Sequence[Any]) -> None:
     if config.recipe == recipes.LIST:
         print(LEGEND + recipes.table(recipe_rows()))
         return
-    unfounded = None if config.recipe else recipes.missing(config.dataset, config.method)
-    if unfounded:
-        print(unfounded, flush=True)
     try:
+        data.check_name(config.dataset)
+        unfounded = None if config.recipe else recipes.missing(config.dataset, config.method)
+        if unfounded:
+            print(unfounded, flush=True)
         train.run(config)
     except Interrupted as stop:
         name = signal.Signals(stop.signal).name

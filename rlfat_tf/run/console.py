@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Any
@@ -15,7 +16,6 @@ from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
 
-WIDTH = 100  # columns that no line of an epoch exceeds
 LIVE_SECONDS = 0.2  # least time between two looks at a running epoch
 
 
@@ -31,6 +31,19 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def renewed(text: str, *, last: bool = False) -> str:
+    """Returns what writes a text over the line that a terminal shows.
+
+    Args:
+        text: The line. A line that will be renewed is cut to the width of the terminal: of one that
+            wraps only the last part would be written over.
+        last: Whether the line stays, whole.
+    """
+    if last:
+        return f"\r\033[K{text}\n"
+    return f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}"
 
 
 def describe_attack(attack: Any) -> str:
@@ -135,7 +148,7 @@ class EpochLines(keras.callbacks.Callback):
         if self._live and now - self._shown > LIVE_SECONDS:
             self._shown = now
             text = f"{self._name()}  step {batch + 1}/{self.params['steps']}  {self._left()}"
-            print(f"\r{text:<{WIDTH - 1}}", end="", flush=True)
+            print(renewed(text), end="", flush=True)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Prints the line of the epoch."""
@@ -143,7 +156,7 @@ class EpochLines(keras.callbacks.Callback):
         took = duration(time.monotonic() - self._epoch_begun)
         parts = [self._name(), *epoch_figures(logs or {}), took, self._left()]
         text = "  ".join(filter(None, parts))
-        print(f"\r{text:<{WIDTH - 1}}" if self._live else text, flush=True)
+        print(renewed(text, last=True) if self._live else f"{text}\n", end="", flush=True)
 
     def _name(self) -> str:
         return f"epoch {self._epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"

@@ -42,12 +42,15 @@ from rlfat_tf.evaluation.runner import AttackRunner
 from rlfat_tf.evaluation.watching import Standing
 from rlfat_tf.methods.inference import FORMS
 from rlfat_tf.run import dataset
-from rlfat_tf.run.console import show_evaluation_header
+from rlfat_tf.run.console import duration, renewed, show_evaluation_header
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.judged import judged_facts
 from rlfat_tf.storage import checkpoint
+from rlfat_tf.storage.files import check_folder
 
-EVERY = 4.0  # seconds between two lines, where no line renews itself
+EVERY = 4.0  # seconds between two lines, where no line renews itself, and at least
+SHARE = 0.25  # of the time that an attack has taken, but
+AT_MOST = 600.0  # seconds
 THESE = "this evaluation", "the report of --against"
 PICTURED = 256  # examples whose adversarial images are kept, for pictures and sensitivity
 
@@ -68,6 +71,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         ValueError: If something does not fit together.
     """
     config = config.completed()
+    check_folder(config.folder, "report_dir")
     if not config.overwrite:
         refuse_to_replace(config.folder, dataclasses.asdict(config))
     other = None if config.against is None else read_evaluated(config.against)
@@ -216,33 +220,35 @@ def _conditions(runner: AttackRunner, plan: Plan, config: EvalConfig) -> Conditi
 
 
 class ProgressLine:
-    """Prints how far an attack is: one line that renews itself, or a line every few seconds."""
+    """Prints how far an attack is: one line that renews itself, or ever fewer lines into a file."""
 
-    def __init__(self, counted: str = "still robust") -> None:
+    def __init__(self, counted: str = "robust") -> None:
         self._counted, self._shown, self._live = counted, 0.0, sys.stderr.isatty()
 
     def __call__(self, standing: Standing) -> None:
         """Tells of an attack."""
-        now, last = time.monotonic(), standing.passes is None and standing.done == standing.total
-        if not last and now - self._shown < (0.2 if self._live else EVERY):
+        now, last = time.monotonic(), standing.done == standing.total
+        every = 0.2 if self._live else min(max(EVERY, SHARE * standing.seconds), AT_MOST)
+        if not last and now - self._shown < every:
             return
         self._shown = now
-        start, end = ("\r", "\033[K" + "\n" * last) if self._live else ("", "\n")
-        print(
-            f"{start}{progress_text(standing, self._counted)}", end=end, file=sys.stderr, flush=True
-        )
+        text = progress_text(standing, self._counted)
+        text = renewed(text, last=last) if self._live else f"{text}\n"
+        print(text, end="", file=sys.stderr, flush=True)
 
 
-def progress_text(standing: Standing, counted: str = "still robust") -> str:
+def progress_text(standing: Standing, counted: str = "robust") -> str:
     """Returns the line of how far an attack is, or what else counts examples."""
-    name, attack, done, total, robust, seconds, passes = standing
+    name, attack, done, total, robust, seconds, passes, running = standing
+    counted = "right" if attack is None else counted
     epsilon = getattr(attack, "epsilon", None)
     if epsilon is not None:
         name += f", epsilon {radius_text(epsilon, getattr(attack, 'norm', 'linf'))}"
-    parts = [f"{name:<34} {done:>6}/{total} examples", f"{robust} {counted}"]
+    parts = [f"{name:<34} {done:>5}/{total} examples", f"{robust} {counted}"]
     if passes:
-        parts.append(f"in its batch after {passes:,} passes")
-    parts.append(f"{seconds:.0f} s")
-    if done:
-        parts.append(f"ETA {seconds / done * (total - done):.0f} s")
+        parts.append(f"pass {passes:,}")
+    parts.append(duration(seconds))
+    if 0 < done < total:  # as fast as what is done, of which the running batch is none yet
+        left = (seconds - running) / done * (total - done) - running
+        parts.append(f"ETA {duration(max(left, 0.0))}")
     return ", ".join(parts)

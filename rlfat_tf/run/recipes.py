@@ -11,13 +11,14 @@ read by :func:`read` too, clean accuracy and accuracy under attack in per cent, 
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import importlib_resources
 
+from rlfat_tf.core.errors import nearest
 from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.console import number_text
 
 _CHECKOUT = Path(__file__).resolve().parents[2] / "flags"
 LIST = "list"  # instead of a recipe's name
@@ -63,7 +64,7 @@ def read(name: str) -> Recipe:
     """
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        near = nearest(name, known, 3)
         guess = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(f"Unknown recipe {name!r}.{guess} --recipe={LIST} shows all of them.")
     text = (folder() / f"{name}.cfg").read_text(encoding="utf-8")
@@ -108,15 +109,21 @@ def missing(dataset: str, method: str) -> str | None:
     alike = [name for name in known if name.startswith(f"{dataset}_")]
     same = [name for name in known if f"--method={method}" in read(name).flags]
     defaults = " ".join(
-        f"--{name}={value:.4g}" if isinstance(value, float) else f"--{name}={value}"
+        f"--{name}={number_text(value) if isinstance(value, float) else value}"
         for name, value in ((name, getattr(TrainConfig, name)) for name in TOLD)
     )
     return (
         f"There is no recipe for --dataset={dataset} --method={method}: what no flag says has its "
         f"built-in default ({defaults} ...). Recipes for this data set: "
-        f"{', '.join(alike) or 'none'}; for this method: {', '.join(same) or 'none'}. "
-        "--recipe=<name> takes one of them; other flags win over it."
+        f"{_some(alike)}; for this method: {_some(same)}. "
+        f"--recipe=<name> takes one of them, --recipe={LIST} shows all; other flags win over it."
     )
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    """Returns names for a sentence, not more than a line of them."""
+    shown, more = names[:most], len(names) - most
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "") if names else "none"
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

@@ -18,7 +18,7 @@ from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.guard import NOTHING_SEEN
 from rlfat_tf.storage import checkpoint, locks
-from rlfat_tf.storage.files import remove_leftovers, write_text
+from rlfat_tf.storage.files import check_folder, remove_leftovers, write_text
 from rlfat_tf.storage.reading import as_written, read_json
 
 GOOD_STATE = "state.good.npz"  # that of the end of the last epoch which had not overfitted
@@ -48,8 +48,7 @@ def lock_workdir(workdir: Path, config: TrainConfig) -> Iterator[None]:
     Raises:
         ValueError: If another process holds it, or it belongs to another run.
     """
-    if workdir.exists() and not workdir.is_dir():
-        raise ValueError(f"Expected --workdir to be a folder; {workdir} is a file.")
+    check_folder(workdir, "workdir")
     with locks.holding(workdir):
         check_workdir(workdir, config)
         for folder in (workdir, workdir / "checkpoints"):

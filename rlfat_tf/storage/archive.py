@@ -18,6 +18,7 @@ from rlfat_tf.storage.reading import Damaged, Refused, as_written
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 ASSETS = "assets/"
+HDF5 = b"\x89HDF\r\n\x1a\n"  # how such a file begins
 MAXIMUM_PARTS = 10_000
 # Of all parts together, in bytes: Keras does not compress them.
 FACTOR, ALLOWANCE = 10, 2**24
@@ -35,6 +36,7 @@ def check(path: Path) -> int:
             or would take much more memory than it holds.
         OSError: If it cannot be read.
     """
+    _refuse_hdf5(path)
     try:
         with as_written(path, "It must be a whole .keras file."):
             with zipfile.ZipFile(path) as file:
@@ -48,6 +50,18 @@ def check(path: Path) -> int:
             return weights.check(io.BytesIO(content))
     except Refused as error:
         raise Refused(f"{path} is refused: {error}") from error
+
+
+def _refuse_hdf5(path: Path) -> None:
+    """Refuses a file in the older format of Keras, and says how to get the newer one."""
+    with open(path, "rb") as file:
+        beginning = file.read(len(HDF5))
+    if beginning == HDF5:
+        raise Refused(
+            f"Expected a .keras file; {path} is an HDF5 file. If it holds a whole model, convert "
+            f"it: keras.models.load_model({str(path)!r}).save('model.keras'). If it holds weights "
+            "alone, build the model, call its load_weights and save it so."
+        )
 
 
 def _check_parts(file: zipfile.ZipFile, size: int) -> None:

@@ -26,12 +26,19 @@ def holding(folder: Path) -> Iterator[None]:
             While it is held, the file ``.lock`` in it names the holder.
 
     Raises:
+        OSError: If nothing can be written there.
         ValueError: If another process holds it.
     """
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    file = _locked(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _locked(path)
+    except OSError as error:
+        raise OSError(
+            f"Expected a folder in which files can be written; {folder} is none "
+            f"({error.strerror}). Choose another --workdir."
+        ) from error
     try:
         with suppress(OSError):  # the disk may be full; the lock holds all the same
             os.ftruncate(file, 0)

@@ -64,6 +64,9 @@ WRONG = {
         "takes images of shape .*; received images of shape .*4, ",
     ),
     "two inputs": (({"a": IMAGES, "b": IMAGES}, LABELS), "one batch of images.*dict of several"),
+    "NaN": ((IMAGES + np.float32(np.nan), LABELS), r"received pixels that are NaN. Find them"),
+    "a list of images": ((IMAGES.tolist(), LABELS), r"list of numbers. Write numpy.asarray.images"),
+    "a list of labels": ((IMAGES, LABELS.tolist()), r"list of numbers. Write numpy.asarray.labels"),
     "no labels": ((IMAGES,), "received images only"),
     "no shape": (
         (
@@ -168,6 +171,19 @@ def test_predicting_images_that_are_not_in_0_to_1(untraced, images, received):
     with pytest.warns(UserWarning, match=match) as told:
         untraced.predict(images, verbose=0)
     assert len(told) == 1 and told[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES[0], r"a batch of images.* received shape .*images\[None\]"),
+        (batches(IMAGES).unbatch(), r"a batch of images.*dataset.batch\(128\)"),
+        (IMAGES.tolist(), r"predict expects one array of images; received a list"),
+    ],
+)
+def test_predicting_what_is_no_batch(untraced, images, message):
+    with pytest.raises(ValueError, match=message):
+        untraced.predict(images, verbose=0)
 
 
 def test_predicting_images_in_0_to_1(untraced):

@@ -135,6 +135,16 @@ def test_no_keras_model():
         PGDAT(lambda x: x)
 
 
+@pytest.mark.parametrize(
+    ("attack", "received"), [("pgd", "'pgd'"), (attacks.LinfPGD, "LinfPGD"), (0.1, "0.1")]
+)
+def test_what_is_no_attack(attack, received):
+    for argument in ("attack", "eval_attack"):
+        message = rf"with its arguments, such as .*LinfPGD\(.*; received {received}\.$"
+        with pytest.raises(TypeError, match=message):
+            PGDAT(reference.keras_net(), **{argument: attack})
+
+
 @pytest.mark.parametrize("policy", ["float16", "mixed_float16"])
 def test_float16(policy):
     with dtype_policy(policy):

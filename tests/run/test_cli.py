@@ -116,6 +116,26 @@ def test_what_is_wrong_is_said(argument, message):
         parse(argument)
 
 
+def test_a_name_in_another_case_is_found():
+    with pytest.raises(ValueError, match="Did you mean 'trades'"):
+        parse("--method=TRADES")
+
+
+def test_the_name_of_the_data_is_looked_at_before_a_recipe_is_missed(capsys):
+    with pytest.raises(SystemExit):
+        cli._train(["train.py", parse("--dataset=digit")])
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("Error: Unknown data set 'digit'.")
+
+
+@pytest.mark.parametrize(
+    ("category", "shown"),
+    [(UserWarning, "Warning: why.\n"), (RuntimeWarning, "a.py:7: RuntimeWarning: why.\n")],
+)
+def test_a_warning_has_no_line_of_code(category, shown):
+    assert cli._as_a_sentence("why.", category, "a.py", 7, "code") == shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "ignored"),
     [

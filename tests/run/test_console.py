@@ -85,6 +85,7 @@ def test_an_evaluation_says_what_it_is_of(capsys):
 
 
 def lines_of_epochs(monkeypatch, capsys, live):
+    monkeypatch.setenv("COLUMNS", "30")
     now = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     progress = {"step": 0}
@@ -114,9 +115,11 @@ def test_an_epoch_has_one_line_with_the_time_that_is_left(monkeypatch, capsys):
 def test_on_a_terminal_the_line_renews_itself_and_stays_within_its_columns(monkeypatch, capsys):
     shown = lines_of_epochs(monkeypatch, capsys, live=True)
     assert shown.count("\n") == 2
-    parts = re.split(r"[\r\n]", shown)
-    assert "epoch   1/200  step 2/4  ETA 798.0 h" in parts[2]
-    assert max(map(len, parts)) < console.WIDTH
+    parts = [part.replace("\033[K", "") for part in re.split(r"[\r\n]", shown)]
+    renewed = [part for part in parts if " step " in part]
+    assert renewed[1] == "epoch   1/200  step 2/4  ETA "
+    assert max(map(len, renewed)) < 30
+    assert parts[5].endswith("val 100.0% / 50.0%  4.0 h  ETA 796.0 h")
 
 
 @pytest.mark.parametrize("config", [TrainConfig, EvalConfig])

@@ -120,7 +120,8 @@ def test_only_a_missing_recipe_is_said(monkeypatch, capsys):
     assert said.count("\n") == 1
     assert "There is no recipe for --dataset=tfds:beans --method=atld" in said
     assert "(--model=wrn-16-2 --augment=flip --epochs=50 --batch_size=128" in said
-    assert re.search("this data set: none; for this method: .*mnist_atld.*svhn_cropped_atld", said)
+    assert re.search(r"data set: none; for this method: cifar100_atld.* and \d more\. ", said)
+    assert "--epsilon=8/255" in said
     cli._train(["train.py", parse("--recipe=mnist_atld", "--dataset=tfds:beans")])
     assert capsys.readouterr().out == ""
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from rlfat_tf.run import train, workdir
-from rlfat_tf.storage import locks
+from rlfat_tf.storage import files, locks
 from tests.runs import config
 
 HOLD = """
@@ -74,3 +74,25 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
         (left / "half").write_text("ha")
     with workdir.lock_workdir(tmp_path, config(tmp_path)):
         assert [path.parent.name for path in tmp_path.rglob(".writing-*")] == ["evaluation"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    message = r"files can be written; .*file/run is none \(Not a directory\). Choose another"
+    with pytest.raises(OSError, match=message), locks.holding(file / "run"):
+        pass
+
+
+@pytest.mark.parametrize("below", ["", "run", "a/b"])
+def test_a_folder_is_looked_at_before_any_work(tmp_path, monkeypatch, below):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ValueError, match="Expected --report_dir to be a folder; .*file is a file"):
+        files.check_folder(file / below, "report_dir")
+    monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ValueError, match="can be written to; .* cannot. Choose another"):
+        files.check_folder(tmp_path / below, "report_dir")
+    monkeypatch.undo()
+    files.check_folder(tmp_path / below, "report_dir")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
