@@ -88,9 +88,12 @@ def as_classifier(model: Model | Classifier | LogitsFn) -> Classifier:
     if callable(model):
         name = getattr(model, "__name__", "function")
         return Classifier(_logits_of(model, f"The function {name!r}"), name)
+    loading = ""
+    if isinstance(model, (str, os.PathLike)):
+        loading = f" Load it: rlfat_tf.evaluation.load_classifier({os.fspath(model)!r})."
     raise TypeError(
         "Expected a Keras model, a loaded SavedModel or a function from images to logits; "
-        f"received {type(model).__name__}."
+        f"received {type(model).__name__}.{loading}"
     )
 
 

@@ -22,6 +22,8 @@ class ClassAccuracy(keras.metrics.Mean):
     as if they were rows, after the first training batch of mixed images.
     """
 
+    _direction = "up"  # what Keras 3 asks when a callback monitors it with mode="auto"
+
     def update_state(self, y_true: Labels, y_pred: Logits, sample_weight: Any = None) -> Tensor:
         """Adds a batch: integers [batch] or rows [batch, classes], and logits [batch, classes]."""
         hit = tf.argmax(y_pred, -1, output_type=tf.int32) == losses.class_ids(y_true)
