@@ -38,7 +38,7 @@ def test_a_line_every_few_seconds(monkeypatch, capsys):
         now[0] = 100.0 + second
         line(Standing("square", Square(epsilon=0.1), 0, 10, 10, float(second), second + 1))
     shown = capsys.readouterr().err.splitlines()
-    assert [text.split(", ")[-1] for text in shown] == ["0 s", "4 s", "8 s", "12 s", "16 s", "21 s"]
+    assert [text.split(", ")[-1] for text in shown] == ["0 s", "4 s", "8 s", "12 s", "16 s", "22 s"]
     line(Standing("square", Square(epsilon=0.1), 10, 10, 4, 11.5))
     assert "10/10 examples, 4 robust" in capsys.readouterr().err
 
