@@ -10,6 +10,7 @@ from typing import Any
 
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Logs, Model
+from rlfat_tf.run.console import duration
 from rlfat_tf.run.guard import OverfittingGuard
 from rlfat_tf.run.signals import Interrupted, Signals
 from rlfat_tf.run.workdir import as_list
@@ -81,22 +82,27 @@ class ProgressLines(keras.callbacks.Callback):
         super().__init__()
         self._what, self._examples, self._batch_size = what, examples, batch_size
         self._seconds = seconds
-        self._begun = self._said = time.monotonic()
+        self._first = self._said = time.monotonic()
 
     def on_test_begin(self, logs: Logs = None) -> None:
         """Starts the clock."""
-        self._begun = self._said = time.monotonic()
+        self._first = self._said = time.monotonic()
         print(f"{self._what}: {self._examples} images.", flush=True)
 
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Prints a line if it is time for one."""
+        """Prints a line if it is time for one; the first batch, which is traced, tells no speed."""
         now = time.monotonic()
+        if not batch:
+            self._first = now
         if now - self._said < self._seconds:
             return
         self._said = now
         done = min((batch + 1) * self._batch_size, self._examples)
-        left = (now - self._begun) * (self._examples - done) / done
-        print(f"{self._what}: {done} of {self._examples} images, {left:.0f} s left.", flush=True)
+        text = f"{self._what}: {done} of {self._examples} images"
+        if batch:
+            left = (now - self._first) * (self._examples - done) / (done - self._batch_size)
+            text += f", {duration(left)} left"
+        print(f"{text}.", flush=True)
 
 
 class Checkpoints(keras.callbacks.Callback):

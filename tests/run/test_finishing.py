@@ -42,6 +42,23 @@ def test_stopped_in_the_test_it_is_exported_and_ends_with_fewer_examples(tmp_pat
     assert json.loads((tmp_path / "summary.json").read_text())["test_examples"] == 30
 
 
+def test_the_batch_that_is_traced_tells_no_speed(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    lines = callbacks.ProgressLines("Test", examples=7, batch_size=2)
+    lines.on_test_begin()
+    for batch, seconds in enumerate((60.0, 6.0, 6.0, 6.0)):
+        now[0] += seconds
+        lines.on_test_batch_end(batch)
+    assert capsys.readouterr().out.splitlines() == [
+        "Test: 7 images.",
+        "Test: 2 of 7 images.",
+        "Test: 4 of 7 images, 9 s left.",
+        "Test: 6 of 7 images, 3 s left.",
+        "Test: 7 of 7 images, 0 s left.",
+    ]
+
+
 def test_a_test_stops_between_two_batches_and_says_how_far_it_is(capsys):
     images = np.random.default_rng(0).random((8, *reference.keras_net().input_shape[1:]))
     data = tf.data.Dataset.from_tensor_slices((images.astype(np.float32), np.zeros(8, np.int64)))
