@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 
 # Notes that native code writes before it looks at how much it shall say, and errors which tell only
@@ -29,6 +30,7 @@ ASKS_FOR_ALL = re.compile(r"--?(verbosity|v)\b")
 
 def train() -> None:
     """The command ``rlfat-train``."""
+    warnings.formatwarning = as_a_sentence  # type: ignore[assignment]
     _load()
     from rlfat_tf.run.cli import train_main
 
@@ -37,10 +39,18 @@ def train() -> None:
 
 def evaluate() -> None:
     """The command ``rlfat-eval``."""
+    warnings.formatwarning = as_a_sentence  # type: ignore[assignment]
     _load()
     from rlfat_tf.run.cli import eval_main
 
     eval_main()
+
+
+def as_a_sentence(message: object, category: type, filename: str, *where: object) -> str:
+    """Returns a warning as a command shows it: what is meant for users without a line of code."""
+    if category is UserWarning:
+        return f"Warning: {message}\n"
+    return f"{filename}:{where[0]}: {category.__name__}: {message}\n"
 
 
 def _load() -> None:

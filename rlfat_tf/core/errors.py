@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+LISTED = 100  # names at most that a message lists
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
@@ -53,4 +54,5 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Va
     near = nearest(str(name), names)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     tail = f" {hint}" if hint else ""
-    return ValueError(f"Unknown {kind} {name!r}.{guess} Known: {', '.join(names)}.{tail}")
+    listed = f" Known: {', '.join(names)}." if len(names) <= LISTED else ""
+    return ValueError(f"Unknown {kind} {name!r}.{guess}{listed}{tail}")

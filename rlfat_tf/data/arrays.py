@@ -107,7 +107,10 @@ class DataSet:
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
-            raise ValueError(f"Expected at least 2 classes; received {self.num_classes}.")
+            raise ValueError(
+                f"Expected at least 2 classes; received {self.num_classes}. Add images of another "
+                "class: a classifier needs something to choose between."
+            )
         if len(self.class_names) != self.num_classes:
             raise ValueError(
                 f"Expected {self.num_classes} class names, one for each class; received "

@@ -141,7 +141,8 @@ def _builder(name: str, options: Options) -> Any:
     try:
         builder = tfds.builder(name, data_dir=str(data_dir), try_gcs=False)
     except tfds.core.registered.DatasetNotFoundError as error:
-        raise unknown("TFDS data set", name, tfds.list_builders()) from error
+        catalog = "All of them: https://www.tensorflow.org/datasets/catalog/overview."
+        raise unknown("TFDS data set", name, tfds.list_builders(), catalog) from error
     _keys(name, builder.info)  # refused before it is downloaded
     _check_reachable(builder, name, str(data_dir))
     try:

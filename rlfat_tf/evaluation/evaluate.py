@@ -28,6 +28,7 @@ from rlfat_tf.core.versions import VERSION, versions
 from rlfat_tf.evaluation import suite
 from rlfat_tf.evaluation.attacking import accuracy, attack_examples, under_attacks
 from rlfat_tf.evaluation.checks import results as checks
+from rlfat_tf.evaluation.checks.findings import Finding
 from rlfat_tf.evaluation.classes import by_class
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.examples import as_arrays, check_classes
@@ -207,6 +208,12 @@ class Evaluation(NamedTuple):
     examples: Examples
 
 
+def _tell(findings: list[Finding]) -> None:
+    """Warns of what makes a figure doubtful."""
+    for finding in findings:
+        warn(f"{finding.message} See {finding.page}.")
+
+
 def run_plan(
     runner: AttackRunner,
     plan: Plan,
@@ -250,6 +257,7 @@ def run_plan(
             runner.classifier, runner.images, runner.labels, clean, epsilon=epsilon, norm=norm
         )
         findings += checks.check_attacks(plan[0][1])
+        _tell(findings)  # before the attacks, which may run for hours
     examples, records = attack_examples(runner, plan, limits or {}, cascade=cascade)
     curve = [
         {
@@ -264,9 +272,9 @@ def run_plan(
         if reached:
             point["targeted"] = reached
     if checked:
-        findings += checks.check_results(curve)
-    for finding in findings:
-        warn(f"{finding.message} See {finding.page}.")
+        of_results = checks.check_results(curve)
+        _tell(of_results)
+        findings += of_results
     report = {
         "schema": SCHEMA,
         "model": runner.classifier.name,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import signal
 import sys
 import typing
-import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -286,17 +285,9 @@ def eval_main() -> None:
 
 def _define_main_flags(config: type) -> None:
     """Defines the flags of this process; --help shows those that belong to its main module."""
-    warnings.formatwarning = _as_a_sentence
     define_flags(config, flags.FLAGS)
     for field in fields(config):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
-
-
-def _as_a_sentence(message: Any, category: Any, filename: str, *where: Any) -> str:
-    """Returns a warning as a command shows it: what is meant for users without a line of code."""
-    if category is UserWarning:
-        return f"Warning: {message}\n"
-    return f"{filename}:{where[0]}: {category.__name__}: {message}\n"
 
 
 def _parsed_or_exit(parser: Any, argv: Sequence[str]) -> list[Any]:

@@ -56,7 +56,7 @@ def test_batches_that_are_fine(labels, weights):
 VALUES = {
     "0 to 255": (lambda: checks.checked_images(255 * IMAGES), "received values from 0 to 255"),
     "-1 to 1": (lambda: checks.checked_images(2 * IMAGES - 1), "received values from -1 to 1"),
-    "NaN": (lambda: checks.checked_images(np.nan * IMAGES), "received values from nan to nan"),
+    "NaN": (lambda: checks.checked_images(np.nan * IMAGES), "received pixels that are NaN"),
     "from 1": (lambda: checks.checked_labels(LABELS + 1, 3), "0 ... 2, .* values from 1 to 3"),
     "below": (lambda: checks.checked_labels(LABELS - 1.0, 3), "0 ... 2, .* from -1 to 1"),
     "fractions": (lambda: checks.checked_labels(LABELS + [0, 0, 2.7, 0], 5), "received 3.7"),

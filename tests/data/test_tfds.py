@@ -299,7 +299,8 @@ def test_without_download_a_missing_set_is_an_error_and_no_request(name, tmp_pat
 
 
 def test_an_unknown_name(tmp_path, no_network):
-    with pytest.raises(ValueError, match="Unknown TFDS data set 'cifar11'. Did you mean 'cifar10"):
+    told = "^Unknown TFDS data set 'cifar11'. Did you mean 'cifar10.*'[?] All of them: https:.*$"
+    with pytest.raises(ValueError, match=told):
         data.load("tfds:cifar11", data_dir=str(tmp_path))
 
 

@@ -202,10 +202,15 @@ def one_batch(images, *labels):
 
 
 @pytest.mark.parametrize(
-    "images", [255 * IMAGES, IMAGES - 0.5, np.where(IMAGES > 0.9, np.nan, IMAGES)]
+    ("images", "reason"),
+    [
+        (255 * IMAGES, r" \(divide 8-bit"),
+        (IMAGES - 0.5, r" \(divide 8-bit"),
+        (np.where(IMAGES > 0.9, np.nan, IMAGES), "; received pixels that are NaN"),
+    ],
 )
-def test_images_out_of_range(images):
-    stops(compiled(), one_batch(images, LABELS), r"Expected images in \[0, 1\] \(divide 8-bit")
+def test_images_out_of_range(images, reason):
+    stops(compiled(), one_batch(images, LABELS), rf"Expected images in \[0, 1\]{reason}")
 
 
 def test_8_bit_images():

@@ -129,14 +129,6 @@ def test_the_name_of_the_data_is_looked_at_before_a_recipe_is_missed(capsys):
 
 
 @pytest.mark.parametrize(
-    ("category", "shown"),
-    [(UserWarning, "Warning: why.\n"), (RuntimeWarning, "a.py:7: RuntimeWarning: why.\n")],
-)
-def test_a_warning_has_no_line_of_code(category, shown):
-    assert cli._as_a_sentence("why.", category, "a.py", 7, "code") == shown
-
-
-@pytest.mark.parametrize(
     ("arguments", "ignored"),
     [
         (

@@ -209,3 +209,11 @@ def test_noise_is_held_back_and_errors_are_not(capfd):
 def test_verbosity_shows_all(argument):
     assert rlfat_console.ASKS_FOR_ALL.match(argument)
     assert not rlfat_console.ASKS_FOR_ALL.match("--validation_every=2")
+
+
+@pytest.mark.parametrize(
+    ("category", "shown"),
+    [(UserWarning, "Warning: why.\n"), (RuntimeWarning, "a.py:7: RuntimeWarning: why.\n")],
+)
+def test_a_warning_has_no_line_of_code(category, shown):
+    assert rlfat_console.as_a_sentence("why.", category, "a.py", 7, "code") == shown
