@@ -160,9 +160,17 @@ def model_path(workdir: str | os.PathLike[str], checkpoint: str = "best") -> Pat
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a checkpoint at {path}; there is none. Either {os.fspath(workdir)!r} is "
-            "not the folder of a run, or the run has not finished its first epoch."
+            f"not the folder of a run, or the run has not finished its first epoch.{_hint(workdir)}"
         )
     return path
+
+
+def _hint(path: str | os.PathLike[str]) -> str:
+    """Returns a sentence that names the run in which a path lies; none if it lies in none."""
+    for folder in Path(path).absolute().parents:
+        if any((folder / "checkpoints" / f"{name}.keras").is_file() for name in CHECKPOINTS):
+            return f" Its run is the folder {os.path.relpath(folder)!r}: load that."
+    return ""
 
 
 def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Model:
@@ -193,6 +201,10 @@ def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Model:
         file = model_path(path, checkpoint)
     elif not file.is_file():
         raise FileNotFoundError(f"Expected the folder of a run or a .keras file; no {path} exists.")
+    elif file.suffix not in (".keras", ".h5", ".hdf5"):  # what HDF5 is told is in archive.check
+        raise ValueError(
+            f"Expected the folder of a run or a .keras file; {path} is neither.{_hint(path)}"
+        )
     try:
         stored = archive.check(file)
     except Damaged as error:

@@ -154,3 +154,17 @@ def test_another_format_under_the_same_name_is_refused(tmp_path):
     path = h5.rename(tmp_path / "model.keras")
     with pytest.raises(ValueError, match=r"is an HDF5 file.*load_model\(.*save\('model.keras'"):
         rlfat_tf.load(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "checkpoints", "checkpoints/state.npz", "export/a"]
+)
+def test_a_part_of_a_run_is_told_with_its_run(tmp_path, monkeypatch, name):
+    run = tmp_path / "runs" / "digits"
+    for file in ("config.json", "checkpoints/best.keras", "checkpoints/state.npz"):
+        (run / file).parent.mkdir(parents=True, exist_ok=True)
+        (run / file).write_text("")
+    monkeypatch.chdir(tmp_path)
+    said = r"^Expected .*(neither|first epoch)\. Its run is the folder 'runs/digits': load that\.$"
+    with pytest.raises((ValueError, OSError), match=said):
+        rlfat_tf.load(f"runs/digits/{name}")
