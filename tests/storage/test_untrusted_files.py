@@ -156,9 +156,7 @@ def test_another_format_under_the_same_name_is_refused(tmp_path):
         rlfat_tf.load(path)
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "checkpoints", "checkpoints/state.npz", "export/a"]
-)
+@pytest.mark.parametrize("name", ["config.json", "checkpoints", "checkpoints/state.npz"])
 def test_a_part_of_a_run_is_told_with_its_run(tmp_path, monkeypatch, name):
     run = tmp_path / "runs" / "digits"
     for file in ("config.json", "checkpoints/best.keras", "checkpoints/state.npz"):
