@@ -94,12 +94,15 @@ def seeds(
     return [Run(study, recipe, first + i, given, minutes, **more) for i in range(number)]
 
 
-def _of_methods(study: str, base: Mapping[str, Any], few: int, minutes: int) -> list[Run]:
+def _of_methods(
+    study: str, base: Mapping[str, Any], few: int, minutes: int, **more: Any
+) -> list[Run]:
     runs = []
     for method in METHODS:
         number = 3 if method in ("pgdat", "rlfat_p") else few
-        runs += seeds(study, method, {**base, "method": method}, number, minutes)
-    return [*runs, *seeds(study, "standard", {**base, "method": "standard"}, 1, minutes // 3)]
+        runs += seeds(study, method, {**base, "method": method}, number, minutes, **more)
+    standard = {**base, "method": "standard"}
+    return [*runs, *seeds(study, "standard", standard, 1, minutes // 3, **more)]
 
 
 def _within(study: str, runs: list[Run], *recipes: str) -> list[Run]:
@@ -126,7 +129,7 @@ RLFAT_PAIRS = (
     ("rbsat_t", "trades"),
 )
 
-a1 = _of_methods("a1", A1, 3, 16)
+a1 = _of_methods("a1", A1, 3, 16, autoattack=150)
 a2 = _of_methods("a2", A2, 1, 75)
 b = [
     *seeds("b", "pgdat-a2", {**A2, "method": "pgdat", **frame(15, 0.01)}, 2, 90),

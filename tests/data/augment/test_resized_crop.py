@@ -20,11 +20,13 @@ def test_windows_are_within_the_image_and_of_their_ranges():
             assert 0 <= row and row + height <= sides[0] and height >= 1
             assert 0 <= column and column + width <= sides[1] and width >= 1
     draws = resized_crop.RESIZED_CROP.draw(2000, (1000, 1000, 3), [0, 0])
-    windows = tf.map_fn(
-        lambda draw: resized_crop.window(draw, tf.constant([1000, 1000])),
-        draws,
-        fn_output_signature=tf.int32,
-    ).numpy()
+
+    @tf.function
+    def all_windows():
+        sides = tf.constant([1000, 1000])
+        return tf.map_fn(lambda draw: resized_crop.window(draw, sides), draws, tf.int32)
+
+    windows = all_windows().numpy()
     height, width = windows[:, 2], windows[:, 3]
     whole = (height < 1000) & (width < 1000)
     area, ratio = (height * width / 1e6)[whole], (width / height)[whole]
