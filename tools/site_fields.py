@@ -27,6 +27,7 @@ ARGUMENTS = (
     "switch",
 )
 FIXED = ("fixed", "fixed_length")
+OPTIONS = re.compile(r"^ {4}\*\*options:.*\n(?: {8}.*\n)*", re.M)  # whose place they take
 SECTION = re.compile(r"^Args:\n(?:(?: {4}.*)?\n|(?: {4}.+)\Z)+", re.M)
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`[~.]?([^`]+)`")  # Sphinx's, no Markdown
 
@@ -141,7 +142,7 @@ def _name(call: ast.Call) -> str:
 
 def _document(cls: griffe.Class, arguments: dict[str, Declared]) -> None:
     """Adds the arguments to the docstring of a class, after those that it describes itself."""
-    text = "" if cls.docstring is None else cls.docstring.value
+    text = "" if cls.docstring is None else OPTIONS.sub("", f"{cls.docstring.value}\n")
     lines = "".join(f"    {name}: {found.text}\n" for name, found in arguments.items())
     written = SECTION.search(text)
     if written is None:
