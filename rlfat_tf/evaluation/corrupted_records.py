@@ -18,12 +18,12 @@ import numpy as np
 
 from rlfat_tf.core.types import Array
 from rlfat_tf.data.corruptions import BENCHMARK
-from rlfat_tf.evaluation.records import check_arrays
+from rlfat_tf.evaluation.records import check_arrays, opened_records
 from rlfat_tf.storage.files import replacing
-from rlfat_tf.storage.reading import as_written, read_arrays
 
 FILE = "corrupted.npz"
 VERSION = 1  # of what that file holds
+WRITTEN = "is written by an evaluation with --corruptions"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,18 +103,7 @@ def read_corrupted(path: str | os.PathLike[str]) -> Corrupted:
         FileNotFoundError: If there is none.
         ValueError: If the file is damaged, or is not what was written.
     """
-    file = Path(path)
-    file = file / FILE if file.is_dir() or file.suffix != ".npz" else file
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"There is no {file}. It is written by an evaluation with --corruptions: the same "
-            "command again evaluates no corruption twice."
-        )
-    advice = "Evaluate again to write it anew."
-    arrays = read_arrays(file, advice)
-    with as_written(file, advice):
-        if int(arrays["version"]) != VERSION:
-            raise ValueError(f"version {arrays['version']} of the file, where {VERSION} is known")
+    with opened_records(path, FILE, VERSION, WRITTEN) as arrays:
         count, cells = len(arrays["label"]), len(arrays["corruption"])
         check_arrays(
             arrays,

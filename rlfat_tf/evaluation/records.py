@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rlfat_tf.storage.reading import as_written, read_arrays
 
 FILE = "examples.npz"
 VERSION = 1  # of what that file holds
+WRITTEN = "is written beside every report since version 0.2.0"
 # Of an attack, one value; one for each example of each epsilon.
 ONE = {"norm": np.str_, "bounded": np.bool_, "examples": np.int64}
 EACH = {"given": np.bool_, "broken": np.bool_, "prediction": np.int32, "size": np.float32}
@@ -162,23 +164,43 @@ def read_examples(path: str | os.PathLike[str]) -> Examples:
         FileNotFoundError: If there is none.
         ValueError: If the file is damaged, or is not what was written.
     """
+    with opened_records(path, FILE, VERSION, WRITTEN) as arrays:
+        return _checked(arrays)
+
+
+@contextmanager
+def opened_records(
+    path: str | os.PathLike[str], name: str, version: int, written: str
+) -> Iterator[Mapping[str, Any]]:
+    """Yields the arrays of a file of an evaluation; what goes wrong with them meanwhile is named.
+
+    Args:
+        path: The folder of a report, or the file itself.
+        name: Of the file in the folder.
+        version: Of what it holds, which is known here.
+        written: When it is written, for a message: "is written ...".
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If the file is damaged, or is not what was written.
+    """
     file = Path(path)
-    file = file / FILE if file.is_dir() or file.suffix != ".npz" else file
+    file = file / name if file.is_dir() or file.suffix != ".npz" else file
     if not file.is_file():
         raise FileNotFoundError(
-            f"There is no {file}. It is written beside every report since version 0.2.0: evaluate "
-            "again with the same command, which runs no finished attack twice."
+            f"There is no {file}. It {written}: evaluate again with the same command, which "
+            "evaluates nothing twice."
         )
     advice = "Evaluate again to write it anew."
     arrays = read_arrays(file, advice)
     with as_written(file, advice):
-        return _checked(arrays)
+        if int(arrays["version"]) != version:
+            raise ValueError(f"version {arrays['version']} of the file, where {version} is known")
+        yield arrays
 
 
 def _checked(arrays: Mapping[str, Any]) -> Examples:
     """Returns what the arrays of a file say, if they fit together."""
-    if int(arrays["version"]) != VERSION:
-        raise ValueError(f"version {arrays['version']} of the file, where {VERSION} is known")
     count, radii = len(arrays["label"]), len(arrays["epsilons"])
     expected: dict[str, Expected] = {
         "index": (np.int64, (count,)),

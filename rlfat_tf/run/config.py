@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from typing import Any
 
@@ -26,10 +25,10 @@ from rlfat_tf.run import epsilon_warmup, schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
 from rlfat_tf.run.fields import check_type, method_option, option, regularizer_option
 from rlfat_tf.run.guard import ACTIONS
+from rlfat_tf.run.ranges import check_ranges
 from rlfat_tf.run.training_attack import TRAINING_ATTACKS, check_attack
 
 PRECISIONS = ("float32", "bfloat16")
-LIMIT = 2**31  # of integers, which TensorFlow holds in 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,57 +325,18 @@ class TrainConfig:
                 "Expected one of --epochs and --train_steps; received "
                 f"epochs={self.epochs} and train_steps={self.train_steps}."
             )
-        for name in (
-            "epochs",
-            "train_steps",
-            "image_size",
-            "train_examples",
-            "test_examples",
-            "validation_examples",
-            "validation_every",
-            "batch_size",
-            "attack_steps",
-            "num_blocks",
-            "lsp_neighbors",
-        ):
-            self._check(name, "an integer of at least 1", lambda v: v >= 1)
-            self._check(name, "an integer that fits 31 bits", lambda v: v < LIMIT)
-        for name in ("attack_step_size", "learning_rate"):
-            self._check(name, "a finite number above 0", lambda v: 0 < v < math.inf)
-        for name in (
-            "weight_decay",
-            "checkpoint_every",
-            "picture_every",
-            "ema_warmup",
-            "awp",
-            "awp_warmup",
-        ):
-            self._check(name, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
-        for name in (
-            "momentum",
-            "ema",
-            "validation_fraction",
-            "extra_share",
-            "extra_label_smoothing",
-        ):
-            self._check(name, "a number in [0, 1)", lambda v: 0 <= v < 1)
+        check_ranges(self)
         if self.epochs is not None and self.validation_every > self.epochs:
             raise ValueError(
                 "Expected --validation_every to be at most --epochs, else no epoch is validated; "
                 f"received {self.validation_every} and {self.epochs}."
             )
-        self._check("seed", "an integer that fits 31 bits", lambda v: 0 <= v < LIMIT)
         View(self.image_size, self.view).check()
         check_attack(self)
         regularizers.names_in(self.regularizer)
         schedules.parse(self.lr_schedule)
         normalize.parse(self.normalize)
         trainable_of(self.freeze)
-
-    def _check(self, name: str, expected: str, accept: Any) -> None:
-        value = getattr(self, name)
-        if value is not None and not accept(value):
-            raise ValueError(f"Expected --{name} to be {expected}; received {value}.")
 
     @property
     def run_dir(self) -> str:
