@@ -1,4 +1,4 @@
-"""The evaluation of a run: its best and its last checkpoint, example by example.
+"""The evaluation of a run: its checkpoints, example by example.
 
 Test images are taken in an order in which the classes take turns, so that the first N have as many
 of every class: AutoAttack's examples are the first ones of those that the other attacks get.
@@ -22,7 +22,6 @@ from studies import bits
 from studies.runs import Folders, Run
 
 ATTACKS = ("pgd", "cw", "autoattack")
-CHECKPOINTS = ("best", "last")
 
 
 def in_turn(labels: Any) -> Any:
@@ -57,7 +56,7 @@ def accuracy(correct: bits.Correct) -> dict[str, Any]:
 
 
 def evaluate_run(run: Run, workdir: Path, epsilon: float, folders: Folders) -> dict[str, Any]:
-    """Evaluates a run's best and last checkpoint; a stopped evaluation goes on where it was.
+    """Evaluates a run's checkpoints; a stopped evaluation goes on where it was.
 
     Args:
         run: What is evaluated.
@@ -71,7 +70,7 @@ def evaluate_run(run: Run, workdir: Path, epsilon: float, folders: Folders) -> d
     """
     images, labels = test_examples(run.flags["dataset"], run.examples, folders.data_dir)
     found: dict[str, Any] = {}
-    for checkpoint in CHECKPOINTS:
+    for checkpoint in run.checkpoints:
         plan = make_plan(",".join(ATTACKS), epsilon, "linf", {})
         runner = make_runner(
             load_classifier(str(workdir), checkpoint),

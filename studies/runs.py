@@ -48,6 +48,7 @@ class Run:
         minutes: About how long it takes on two slow cores, with its evaluation.
         examples: How many test images are evaluated, clean and by PGD-20 and CW.
         autoattack: How many of them by AutoAttack.
+        checkpoints: Which of its checkpoints are evaluated.
         budget: Minutes of training; its steps follow from the measured time of a step.
     """
 
@@ -58,6 +59,7 @@ class Run:
     minutes: int
     examples: int = 2000
     autoattack: int = 300
+    checkpoints: tuple[str, ...] = ("best", "last")
     budget: int | None = None
 
     @property

@@ -13,7 +13,6 @@ from studies import bits, results
 from studies.runs import Folders, Look, Recipe, Run, Study
 
 MEASURED = {"clean": "clean", "pgd": "PGD-20", "cw": "CW", "autoattack": "AutoAttack"}
-CHECKPOINTS = ("best", "last")
 
 
 class Finished:
@@ -40,6 +39,11 @@ class Finished:
         """Returns which examples are correctly classified, [seeds, examples]."""
         parts = [self.by_recipe[recipe][seed]["evaluation"][checkpoint][measured] for seed in seeds]
         return np.stack([bits.from_text(part["correct"], part["examples"]) for part in parts])
+
+    def checkpoints(self, *recipes: Recipe) -> list[str]:
+        """Returns the checkpoints of which all these recipes have a result."""
+        found = [run["evaluation"] for each in recipes for run in self.by_recipe[each].values()]
+        return [name for name in found[0] if all(name in evaluation for evaluation in found)]
 
     def minutes(self, recipe: Recipe) -> float:
         """Returns the mean minutes of training."""
@@ -71,11 +75,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def accuracies(name: str, finished: Finished) -> str:
-    """Returns the accuracies of every recipe, of its best and its last checkpoint."""
+    """Returns the accuracies of every recipe, by checkpoint."""
     rows = []
     for recipe in finished.by_recipe:
         seeds = finished.seeds(recipe)
-        for checkpoint in CHECKPOINTS:
+        for checkpoint in finished.checkpoints(recipe):
             cells = [
                 accuracy(over_seeds.accuracy(finished.correct(recipe, seeds, checkpoint, key)))
                 for key in MEASURED
@@ -91,7 +95,7 @@ def differences(name: str, study: Study, finished: Finished) -> str:
     rows = []
     for one, other in study.compared:
         seeds = finished.seeds(one, other)
-        for checkpoint in CHECKPOINTS if seeds else ():
+        for checkpoint in finished.checkpoints(one, other) if seeds else ():
             cells = [
                 difference(
                     over_seeds.difference(

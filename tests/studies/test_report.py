@@ -72,6 +72,14 @@ def test_the_cells_are_what_the_bits_say():
     assert f"| {100 * np.mean(accuracy):.1f} (" in (HERE / "expected.md").read_text()
 
 
+def test_a_table_shows_the_checkpoints_that_were_evaluated():
+    finished = report.Finished([], Folders(RESULTS))
+    both, one = ({"evaluation": dict.fromkeys(names)} for names in (("best", "last"), ("best",)))
+    finished.by_recipe = {("x", "a"): {0: both, 1: both}, ("x", "b"): {0: one}}
+    assert finished.checkpoints(("x", "a")) == ["best", "last"]
+    assert finished.checkpoints(("x", "a"), ("x", "b")) == ["best"]
+
+
 def test_the_page_holds_what_the_results_say():
     """Its tables are those of the committed results: ``python -m studies --tables`` writes them."""
     root = HERE.parents[1]
