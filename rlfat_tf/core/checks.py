@@ -199,7 +199,9 @@ def check_labels_structure(labels: Any) -> None:
         raise ValueError(
             "Expected labels of a known shape; received labels without one, as tf.numpy_function "
             "and tf.py_function leave them. State it in the map: "
-            "label = tf.ensure_shape(label, [])."
+            "label = tf.ensure_shape(label, []). Keras forgets the shape, too, when one model is "
+            "given labels of several layouts, such as [batch] and [batch, 1]: keep to one of them, "
+            "or compile the model again in between."
         )
     if rank > 2:
         raise ValueError(
