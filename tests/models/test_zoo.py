@@ -85,6 +85,12 @@ def test_a_run_is_shipped_with_its_weights_and_figures(trained_copy, tmp_path, m
         rlfat_tf.models.load_pretrained("tiny")
 
 
+def test_the_page_of_the_networks_says_what_their_cards_say():
+    page_of = runpy.run_path(str(ROOT / "tools" / "write_cards.py"))["page_of"]
+    text = (ROOT / "docs" / "pretrained.md").read_text(encoding="utf-8")
+    assert page_of(text, CARDS.values()) == text  # python tools/write_cards.py writes it
+
+
 def test_another_norm_than_the_card_s_wants_its_own_radius():
     name = next(iter(CARDS))
     with pytest.raises(ValueError, match="--norm=l2 also needs --epsilon"):
