@@ -112,7 +112,7 @@ def _within(study: str, runs: list[Run], *recipes: str) -> list[Run]:
 
 def _c(recipe: str, budget: int = 60, **flags: Any) -> Run:
     # The rate ends at 0 without overfitting, so that the last checkpoint is about the best.
-    evaluated = {"examples": 1000, "autoattack": 200, "checkpoints": ("best",)}
+    evaluated: dict[str, Any] = {"examples": 1000, "autoattack": 200, "checkpoints": ("best",)}
     (run,) = seeds("c", recipe, {**C, **flags}, 1, budget + 20, budget=budget, **evaluated)
     return run
 

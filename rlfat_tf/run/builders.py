@@ -12,7 +12,7 @@ from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.options import flags_of, options_of
 from rlfat_tf.methods.weight_perturbation import AWP
 from rlfat_tf.models.adapted import applications
-from rlfat_tf.run import epsilon_warmup, optimizers
+from rlfat_tf.run import epsilon_warmup, initial_weights, optimizers
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.guard import check_rollback, is_one_step
 from rlfat_tf.run.helper import Helper, in_this_scope
@@ -31,6 +31,7 @@ def build_model(
     steps_per_epoch: int,
     total_steps: int,
     helping: Helper | None = None,
+    initial: initial_weights.Layers | None = None,
 ) -> AdversarialModel:
     """Builds and compiles the network of a run, wrapped in its method, in the scope of this call.
 
@@ -40,6 +41,7 @@ def build_model(
         steps_per_epoch: Steps of an epoch.
         total_steps: Steps of the run.
         helping: The classifier that helps to train it, if the method takes one.
+        initial: The weights of its layers to begin with, in place of random ones.
     """
     warn_of_ignored_flags(config)
     precision = "mixed_bfloat16" if config.mixed_precision == "bfloat16" else "float32"
@@ -51,6 +53,8 @@ def build_model(
             normalize=config.normalize,
             **_of_pretrained(config),
         )
+    if initial is not None:
+        initial_weights.put(network, initial, str(config.weights))
     arguments = method_arguments(config, steps_per_epoch, total_steps)
     if helping is not None:
         arguments["helper_model"] = in_this_scope(helping)
@@ -159,7 +163,7 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
         if name not in regularizers.names_in(config.regularizer):
             unused += regularizers.flags_of(name)
     if not _of_pretrained(config):
-        unused += ["weights", "freeze"]
+        unused.append("freeze")
     if "helper_model" not in options_of(method):
         unused.append("helper_model")
     if issubclass(method, Standard) and config.guard != "off":

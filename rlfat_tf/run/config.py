@@ -57,8 +57,9 @@ class TrainConfig:
     )
     weights: str | None = option(
         None,
-        "Initial weights of a keras: network: imagenet, none (random), or a .h5 file of its "
-        "weights without the classification layer. Default: imagenet.",
+        "Initial weights: pretrained:<name>, the folder of a run or a .keras file, each of a "
+        "network that --model names; of a keras: network imagenet (its default), none (random), "
+        "or a .h5 file of its weights without the classification layer.",
     )
     freeze: str = option(
         "none",

@@ -30,7 +30,7 @@ from rlfat_tf.data.view import View
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.checks import NON_FINITE
-from rlfat_tf.run import builders, callbacks, dataset, helper, optimizers
+from rlfat_tf.run import builders, callbacks, dataset, helper, initial_weights, optimizers
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.console import EpochLines, show_header
 from rlfat_tf.run.data_checks import check_mixing
@@ -52,6 +52,7 @@ from rlfat_tf.run.workdir import (
     check_shared,
     copy_good_state,
     fingerprint,
+    has_backup,
     lock_workdir,
     read_summary,
     restore_progress,
@@ -122,6 +123,7 @@ def _run_until_told(
 ) -> dict[str, Any]:
     workdir = Path(config.run_dir)
     helping = helper.load(config)
+    initial = None if has_backup(shared) else initial_weights.load(config)
     keras.utils.set_random_seed(config.seed)
     data_set, train, validation = dataset.load_for_training(config)
     which = helping.fingerprint if helping else 0
@@ -132,7 +134,9 @@ def _run_until_told(
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
     total_steps = config.train_steps or (config.epochs or 0) * steps_per_epoch
     with strategy.scope():
-        robust = builders.build_model(config, data_set, steps_per_epoch, total_steps, helping)
+        robust = builders.build_model(
+            config, data_set, steps_per_epoch, total_steps, helping, initial
+        )
     progress = restore_progress(shared, robust)
     if progress["step"] > total_steps:
         raise ValueError(

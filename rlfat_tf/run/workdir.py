@@ -150,13 +150,18 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, **changes)
 
 
+def has_backup(workdir: Path) -> bool:
+    """Tells whether a run has a backup to go on from."""
+    return (workdir / "checkpoints" / "state.npz").is_file()
+
+
 def restore_progress(workdir: Path, robust: AdversarialModel) -> dict[str, Any]:
     """Restores the backup, if there is one, and returns how far the run has come.
 
     A best checkpoint of an epoch that the backup does not know, or that is gone, is forgotten.
     """
     folder = workdir / "checkpoints"
-    if not (folder / "state.npz").is_file():
+    if not has_backup(workdir):
         return dict(BEGINNING)
     path = folder / "state.npz"
     progress = {**BEGINNING, **checkpoint.restore_state(path, robust)}

@@ -1,0 +1,82 @@
+"""The weights with which a run begins, where they are those of another training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rlfat_tf.core.types import Model
+from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
+from rlfat_tf.models import zoo
+from rlfat_tf.models.adapted.applications import PREFIX as OF_KERAS
+from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.storage import checkpoint
+
+Layers = list[list[Any]]
+
+
+def load(config: TrainConfig) -> Layers | None:
+    """Loads the weights that a run asks for.
+
+    Args:
+        config: The run; its ``weights`` are ``pretrained:<name>``, the folder of a run, of which
+            the best checkpoint is taken, or a ``.keras`` file.
+
+    Returns:
+        The arrays of each layer that has any; None if the run begins with random weights, or its
+        network brings weights of its own (``keras:``).
+
+    Raises:
+        ValueError: If there are none, or their file must not be loaded or is damaged.
+    """
+    source = config.weights
+    if source is None or config.model.startswith(OF_KERAS):
+        return None
+    if source.startswith(zoo.PREFIX):
+        return _layers(zoo.load_pretrained(source))
+    try:
+        path = Path(source)
+        model = checkpoint.load(checkpoint.model_path(path) if path.is_dir() else path)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"--weights: {error} Give pretrained:<name> of a network that comes with the library, "
+            "the folder of a run, or a .keras file."
+        ) from error
+    return _layers(model.model if isinstance(model, WrappedClassifier) else model)
+
+
+def put(network: Model, given: Layers, source: str) -> None:
+    """Gives a network the weights of another of the same layers.
+
+    The classification layer, the last one, begins anew if the number of classes differs.
+
+    Args:
+        network: The network.
+        given: The arrays of each layer, as :func:`load` returns them.
+        source: Where they are from, for the message.
+
+    Raises:
+        ValueError: If the layers differ.
+    """
+    layers = [layer for layer in network.layers if layer.get_weights()]
+    shapes, theirs = ([[part.shape for part in arrays] for arrays in of]
+                      for of in (_layers(network), given))  # fmt: skip
+    if shapes[:-1] != theirs[:-1]:
+        raise ValueError(
+            f"--weights={source} holds another network than --model names: "
+            f"{_different(shapes, theirs)}. Choose the --model that it was trained as."
+        )
+    kept = layers if shapes[-1] == theirs[-1] else layers[:-1]
+    for layer, arrays in zip(kept, given):
+        layer.set_weights(arrays)
+
+
+def _layers(model: Model) -> Layers:
+    return [arrays for layer in model.layers if (arrays := layer.get_weights())]
+
+
+def _different(ours: list[Any], theirs: list[Any]) -> str:
+    if len(ours) != len(theirs):
+        return f"it has {len(theirs)} layers with weights, and this network {len(ours)}"
+    number = next(n for n, pair in enumerate(zip(ours, theirs)) if pair[0] != pair[1])
+    return f"layer {number + 1} has weights of shapes {theirs[number]} there, {ours[number]} here"

@@ -1,0 +1,92 @@
+"""A run that begins with the weights of another training."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import rlfat_tf
+from rlfat_tf import models
+from rlfat_tf.run import builders, initial_weights, train
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return rlfat_tf.data.load("digits")
+
+
+def built(config, data):
+    return builders.build_model(config, data, 1, 2, initial=initial_weights.load(config)).model
+
+
+@pytest.mark.parametrize("kind", ["run", "file"])
+def test_the_network_begins_with_the_weights_of_a_run(kind, trained, digits, tmp_path):
+    path = trained.folder / ("checkpoints/last.keras" if kind == "file" else "")
+    ours = built(runs.config(tmp_path, method="trades", weights=str(path)), digits)
+    theirs = rlfat_tf.load(trained.folder, "last" if kind == "file" else "best").model
+    for got, wanted in zip(ours.get_weights(), theirs.get_weights()):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_the_average_begins_with_them_too(trained, digits, tmp_path):
+    config = runs.config(tmp_path, weights=str(trained.folder), ema=0.9)
+    robust = builders.build_model(config, digits, 1, 2, initial=initial_weights.load(config))
+    theirs = rlfat_tf.load(trained.folder).model.get_weights()
+    for got, wanted in zip(robust.model.get_weights(), theirs):
+        np.testing.assert_array_equal(got, wanted)
+    with robust.weights_of_training():
+        for got, wanted in zip(robust.model.get_weights(), theirs):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_network_that_ships_is_trained_further_on_other_classes(digits, tmp_path):
+    name = "pretrained:digits-linf-wrn10-1"
+    given = initial_weights.load(runs.config(tmp_path, weights=name, model="wrn-10-1"))
+    theirs = models.load_pretrained(name)
+    ours = models.build("wrn-10-1", input_shape=digits.image_shape, num_classes=3)
+    before = ours.get_layer("logits").get_weights()
+    initial_weights.put(ours, given, name)
+    for one, other in zip(ours.layers, theirs.layers):
+        wanted = before if one.name == "logits" else other.get_weights()
+        for got, expected in zip(one.get_weights(), wanted):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_what_does_not_fit_is_refused(trained, digits, tmp_path):
+    with pytest.raises(ValueError, match=r"another network than --model names: it has .* layers"):
+        built(runs.config(tmp_path, weights=str(trained.folder), model="wrn-10-1"), digits)
+    with pytest.raises(ValueError, match=r"layer 1 has weights of shapes .* there, .* here"):
+        shapes = [[np.zeros(3)], *[[np.zeros(2)]] * 20]
+        network = models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10)
+        count = len([layer for layer in network.layers if layer.get_weights()])
+        initial_weights.put(network, shapes[:count], "x")
+    with pytest.raises(ValueError, match=r"--weights: Expected the folder.*Give pretrained:<name>"):
+        initial_weights.load(runs.config(tmp_path, weights="nothing"))
+    with pytest.raises(ValueError, match=r"Unknown pretrained network 'digit'\. Did you mean"):
+        initial_weights.load(runs.config(tmp_path, weights="pretrained:digit"))
+
+
+class Built(Exception):
+    """The network of a run would be built now."""
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_only_a_run_that_begins_needs_them(goes_on, trained_copy, tmp_path, monkeypatch):
+    seen = []
+
+    def build(*arguments):
+        seen.append(arguments[-1])
+        raise Built
+
+    monkeypatch.setattr(builders, "build_model", build)
+    source = tmp_path / "gone" if goes_on else trained_copy
+    workdir = trained_copy if goes_on else tmp_path / "run"
+    if goes_on:
+        path = workdir / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "weights": str(source)}))
+    with pytest.raises(Built):
+        train.run(runs.config(workdir, **{**runs.TRAINED, "weights": str(source), "epochs": 3}))
+    assert (seen[0] is None) == goes_on
