@@ -29,6 +29,20 @@ LIMIT = 4_000_000  # bytes of one file of weights
 PLACES = ("--workdir=", "--data_dir=", "--recipe=")  # which change nothing in the network
 
 
+def history(run: Path) -> list[Path]:
+    """Returns the runs that led to a run, each begun with the weights of the one before."""
+    weights = read_config(run).weights
+    before = history(Path(weights)) if weights and Path(weights).is_dir() else []
+    return [*before, run]
+
+
+def commands(runs: Sequence[Path]) -> str:
+    """Returns the commands of these runs, one a line; a folder that the next one reads is named."""
+    lines = [command(read_config(run)) for run in runs]
+    named = [f" --workdir={read_config(run).weights}" for run in runs[1:]]
+    return "\n".join(line + name for line, name in zip(lines, [*named, ""]))
+
+
 def command(config: TrainConfig) -> str:
     """Returns the command that trains such a network: what differs from the defaults."""
     named = TrainConfig(dataset=config.dataset, method=config.method, model=config.model)
@@ -51,7 +65,8 @@ def ship(run: Path, name: str, robust_examples: int, folder: Path, attacks: str)
     Returns:
         The card.
     """
-    config, summary = read_config(run), read_summary(run)
+    config, runs = read_config(run), history(run)
+    summaries = [read_summary(each) for each in runs]
     robust = rlfat_tf.load(run)
     network = robust.model
     with replacing(folder / f"{name}.keras") as path:
@@ -87,10 +102,10 @@ def ship(run: Path, name: str, robust_examples: int, folder: Path, attacks: str)
         examples=clean["examples"],
         robust_examples=attacked["examples"],
         attack=attacks,
-        command=command(config),
-        hours=round(summary["seconds"] / 3600, 2),
+        command=commands(runs),
+        hours=round(sum(summary["seconds"] for summary in summaries) / 3600, 2),
         machine=f"{platform.machine()}, {len(tf.config.list_physical_devices('GPU'))} GPUs",
-        versions=summary["versions"],
+        versions=summaries[-1]["versions"],
         licence="Apache-2.0, as the library",
         sha256=hashlib.sha256((folder / f"{name}.keras").read_bytes()).hexdigest(),
     )

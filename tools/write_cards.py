@@ -51,10 +51,15 @@ def section(card: Pretrained) -> str:
         f"{100 * low:.1f} to {100 * high:.1f} %). Training took {card.hours:g} hours on "
         f"{machine} ({versions})."
     )
-    lines = textwrap.wrap(card.command, 94, subsequent_indent="    ", break_on_hyphens=False)
-    command = " \\\n".join(lines)
+    command = "\n".join(map(_folded, card.command.splitlines()))
     text = textwrap.fill(words, 108, break_on_hyphens=False)
     return f"### {card.name}\n\n{text}\n\n<!-- not run: it takes long -->\n```\n{command}\n```"
+
+
+def _folded(command: str) -> str:
+    """Returns a command on several lines, for a shell."""
+    lines = textwrap.wrap(command, 94, subsequent_indent="    ", break_on_hyphens=False)
+    return " \\\n".join(lines)
 
 
 def page_of(text: str, cards: Iterable[Pretrained]) -> str:

@@ -43,8 +43,9 @@ class Pretrained:
         examples: How many test images ``accuracy`` was measured on.
         robust_examples: How many test images ``robust_accuracy`` was measured on.
         attack: What the robust accuracy was measured by.
-        command: How it was trained.
-        hours: How long training took, on ``machine``.
+        command: How it was trained; several commands, one a line, where each began with the weights
+            of the one before.
+        hours: How long training took altogether, on ``machine``.
         machine: On what it was trained.
         versions: Of the libraries that trained it.
         licence: Under which the weights may be used.

@@ -85,6 +85,20 @@ def test_a_run_is_shipped_with_its_weights_and_figures(trained_copy, tmp_path, m
         rlfat_tf.models.load_pretrained("tiny")
 
 
+def test_a_card_has_the_commands_of_all_runs_that_led_to_its_network(trained, tmp_path):
+    tool = runpy.run_path(str(ROOT / "tools" / "ship_network.py"))
+    second = tmp_path / "second"
+    second.mkdir()
+    settings = json.loads((trained.folder / "config.json").read_text())
+    changed = {**settings, "weights": str(trained.folder), "method": "trades"}
+    (second / "config.json").write_text(json.dumps(changed))
+    assert tool["history"](second) == [trained.folder, second]
+    one, other = tool["commands"]([trained.folder, second]).splitlines()
+    assert "--method=rlfat_p" in one and one.endswith(f" --workdir={trained.folder}")
+    assert "--method=trades" in other and f"--weights={trained.folder}" in other
+    assert tool["commands"]([second]) == other
+
+
 def test_the_page_of_the_networks_says_what_their_cards_say():
     page_of = runpy.run_path(str(ROOT / "tools" / "write_cards.py"))["page_of"]
     text = (ROOT / "docs" / "pretrained.md").read_text(encoding="utf-8")
