@@ -38,6 +38,7 @@ from rlfat_tf.storage.files import replacing
 from rlfat_tf.storage.reading import as_written, read_arrays, read_json
 
 FILE = "corruptions.npz"
+SECONDS = "seconds"  # its array that is of no corruption
 SAVED_EVERY = 5.0  # seconds
 
 
@@ -129,7 +130,7 @@ def run_corruptions(
     Raises:
         ValueError: If the examples of one corruption are not those of another.
     """
-    state, begin = _State(runner.progress.folder), time.perf_counter()
+    state = _State(runner.progress.folder)
     clean_data = runner.progress.identity["data"] if isinstance(examples, MadeHere) else ""
     predictions: dict[tuple[str, int], Array] = {}
     data: dict[tuple[str, int], str] = {}
@@ -146,16 +147,15 @@ def run_corruptions(
         for found in _evaluate(runner, cell, state):
             predictions[name, severity] = found
             if on_progress is not None:
-                total, seconds = len(labels) * len(cells), time.perf_counter() - begin
                 right = int((found == labels[: len(found)]).sum())
-                counts = done + len(found), total, right
-                on_progress(Standing(title, None, *counts, seconds, None))
+                counts = done + len(found), len(labels) * len(cells), right
+                on_progress(Standing(title, None, *counts, state.seconds(), None))
         done += len(labels)
         decided = json.dumps([examples.kind, clean_data, cell.key])
         data[name, severity] = hashlib.sha256(decided.encode()).hexdigest()
     corrupted = Corrupted(np.arange(len(cell.labels)), labels, predictions, data)
     report = summary(corrupted, float(runner.clean().mean()) if clean else None)
-    report.update(examples.description, seconds=round(time.perf_counter() - begin, 3))
+    report.update(examples.description, seconds=round(state.seconds(), 3))
     if baseline is not None:
         report["mce"] = mean_corruption_error(report, baseline)
     return report, corrupted
@@ -185,18 +185,26 @@ def _evaluate(runner: AttackRunner, cell: Cell, state: _State) -> Iterator[Array
 
 
 class _State:
-    """The classes that were predicted so far, by cell, on disk."""
+    """The classes that were predicted so far, by cell, and the seconds of that, on disk."""
 
     def __init__(self, folder: Path | None):
         self._path = None if folder is None else folder / FILE
         self._cells: dict[str, Array] = {}
-        self._saved = time.monotonic()
+        self._saved = self._began = time.monotonic()
+        self._before = 0.0  # seconds of earlier processes
         if self._path is not None and self._path.is_file():
             advice = advice_for(self._path)
             self._cells = read_arrays(self._path, advice)
             with as_written(self._path, advice):
+                before = self._cells.pop(SECONDS, np.float64(0))
+                check_arrays({SECONDS: before}, {SECONDS: (np.float64, ())})
+                self._before = float(before)
                 for key, found in self._cells.items():
                     check_arrays({key: found}, {key: (np.int32, (found.size,))})
+
+    def seconds(self) -> float:
+        """Returns how long all processes together have worked on it."""
+        return self._before + time.monotonic() - self._began
 
     def of(self, key: str) -> Array:
         return self._cells.get(key, np.zeros(0, np.int32))
@@ -207,7 +215,7 @@ class _State:
             return
         self._saved = time.monotonic()
         with replacing(self._path) as written:
-            np.savez(written, **self._cells)
+            np.savez(written, **{SECONDS: np.float64(self.seconds()), **self._cells})
 
 
 def summary(corrupted: Corrupted, clean_accuracy: float | None = None) -> dict[str, Any]:
