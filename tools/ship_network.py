@@ -21,6 +21,7 @@ import tensorflow as tf
 
 import rlfat_tf
 from rlfat_tf.models.zoo import FOLDER, Pretrained
+from rlfat_tf.run import cli
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.workdir import read_config, read_summary
 from rlfat_tf.storage.files import replacing, write_text
@@ -44,10 +45,10 @@ def commands(runs: Sequence[Path]) -> str:
 
 
 def command(config: TrainConfig) -> str:
-    """Returns the command that trains such a network: what differs from the defaults."""
-    named = TrainConfig(dataset=config.dataset, method=config.method, model=config.model)
-    usual = set(named.to_flags().splitlines())
+    """Returns the command that trains such a network: what differs from the recipe's values."""
     said = [f"--dataset={config.dataset}", f"--method={config.method}", f"--model={config.model}"]
+    recipe, _ = cli.parse(["train.py", *said], cli.new_values())
+    usual = set(recipe.to_flags().splitlines())
     flags = [f for f in config.to_flags().splitlines() if f not in usual and f not in said]
     return " ".join(["python train.py", *said, *(f for f in flags if not f.startswith(PLACES))])
 

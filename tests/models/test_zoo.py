@@ -12,7 +12,9 @@ import pytest
 
 import rlfat_tf
 from rlfat_tf.models import zoo
+from rlfat_tf.run import cli
 from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.run.workdir import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = rlfat_tf.models.pretrained()
@@ -97,6 +99,9 @@ def test_a_card_has_the_commands_of_all_runs_that_led_to_its_network(trained, tm
     assert "--method=rlfat_p" in one and one.endswith(f" --workdir={trained.folder}")
     assert "--method=trades" in other and f"--weights={trained.folder}" in other
     assert tool["commands"]([second]) == other
+    for run, line in ((trained.folder, one), (second, other)):
+        again, _ = cli.parse(line.split()[1:], cli.new_values())
+        assert again.identity == read_config(run).identity
 
 
 def test_the_page_of_the_networks_says_what_their_cards_say():
