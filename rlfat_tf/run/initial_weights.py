@@ -30,7 +30,7 @@ def load(config: TrainConfig) -> Layers | None:
         ValueError: If there are none, or their file must not be loaded or is damaged.
     """
     source = config.weights
-    if source is None or config.model.startswith(OF_KERAS):
+    if source in (None, "none") or config.model.startswith(OF_KERAS):
         return None
     if source.startswith(zoo.PREFIX):
         return _layers(zoo.load_pretrained(source))

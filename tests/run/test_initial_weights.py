@@ -63,6 +63,7 @@ def test_what_does_not_fit_is_refused(trained, digits, tmp_path):
         network = models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10)
         count = len([layer for layer in network.layers if layer.get_weights()])
         initial_weights.put(network, shapes[:count], "x")
+    assert initial_weights.load(runs.config(tmp_path, weights="none")) is None  # random ones
     with pytest.raises(ValueError, match=r"--weights: Expected the folder.*Give pretrained:<name>"):
         initial_weights.load(runs.config(tmp_path, weights="nothing"))
     with pytest.raises(ValueError, match=r"Unknown pretrained network 'digit'\. Did you mean"):
