@@ -59,8 +59,7 @@ def put(network: Model, given: Layers, source: str) -> None:
         ValueError: If the layers differ.
     """
     layers = [layer for layer in network.layers if layer.get_weights()]
-    shapes, theirs = ([[part.shape for part in arrays] for arrays in of]
-                      for of in (_layers(network), given))  # fmt: skip
+    shapes, theirs = _shapes(_layers(network)), _shapes(given)
     if shapes[:-1] != theirs[:-1]:
         raise ValueError(
             f"--weights={source} holds another network than --model names: "
@@ -73,6 +72,10 @@ def put(network: Model, given: Layers, source: str) -> None:
 
 def _layers(model: Model) -> Layers:
     return [arrays for layer in model.layers if (arrays := layer.get_weights())]
+
+
+def _shapes(layers: Layers) -> list[list[tuple[int, ...]]]:
+    return [[part.shape for part in arrays] for arrays in layers]
 
 
 def _different(ours: list[Any], theirs: list[Any]) -> str:
