@@ -76,7 +76,7 @@ def check_model(config: TrainConfig) -> None:
     pretrained = _of_pretrained(config)
     if pretrained:
         applications.check(config.model[len(applications.PREFIX) :], pretrained["weights"])
-        if pretrained["weights"] not in ("imagenet", "none"):
+        if pretrained["weights"] not in initial_weights.NAMES:
             with open(pretrained["weights"], "rb") as file:
                 weights.check(file)
 

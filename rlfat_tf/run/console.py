@@ -83,10 +83,11 @@ def show_header(
     }
     device = next(f"{len(found)} {kind}" for kind, found in kinds.items() if found)
     used = robust.distribute_strategy.num_replicas_in_sync
+    weights = f", initial weights {config.weights}" if config.weights not in (None, "none") else ""
     lines = {
         "data": f"{examples[0]} training, {examples[1]} validation and {len(data_set.test)} test "
         f"images of {shape}, {data_set.num_classes} classes",
-        "network": f"{config.model}, {robust.model.count_params():,} parameters",
+        "network": f"{config.model}, {robust.model.count_params():,} parameters{weights}",
         "attack": describe_attack(robust.attack),
         "device": f"{device}, {used} replica{'s' * (used > 1)}, {config.mixed_precision}",
         "length": f"{-(-steps[1] // steps[0])} epochs of {steps[0]} steps with "

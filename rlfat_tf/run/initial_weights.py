@@ -13,6 +13,12 @@ from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.storage import checkpoint
 
 Layers = list[list[Any]]
+NAMES = ("imagenet", "none")  # of weights that are neither in a file nor of a network that ships
+
+
+def is_path(weights: str | None) -> bool:
+    """Tells whether a value of ``--weights`` is a folder or a file."""
+    return weights not in (None, *NAMES) and not str(weights).startswith(zoo.PREFIX)
 
 
 def load(config: TrainConfig) -> Layers | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from rlfat_tf.core.errors import given
 from rlfat_tf.methods import AdversarialModel
+from rlfat_tf.run import initial_weights
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.guard import NOTHING_SEEN
 from rlfat_tf.storage import checkpoint, locks
@@ -66,8 +67,8 @@ def check_workdir(workdir: Path, config: TrainConfig) -> None:
     path = workdir / "config.json"
     if not path.is_file():
         return
-    there = read_config(workdir).identity
-    here = json.loads(json.dumps(config.identity))
+    there = with_absolute_paths(read_config(workdir)).identity
+    here = json.loads(json.dumps(with_absolute_paths(config).identity))
     different = [name for name in here if here[name] != there.get(name)]
     if different:
         changes = ", ".join(
@@ -143,8 +144,10 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     if prefix == "folder":
         changes["dataset"] = f"folder:{Path(path).expanduser().resolve()}"
         changes["workdir"] = str(Path(config.run_dir).resolve())  # its default is made of the name
-    for name in ("data_dir", "helper_model"):
-        path = getattr(config, name)
+    paths = {name: getattr(config, name) for name in ("data_dir", "helper_model")}
+    if initial_weights.is_path(config.weights):
+        paths["weights"] = config.weights
+    for name, path in paths.items():
         if path is not None and "://" not in path:
             changes[name] = str(Path(path).expanduser().resolve())
     return dataclasses.replace(config, **changes)

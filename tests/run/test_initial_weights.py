@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import rlfat_tf
 from rlfat_tf import models
-from rlfat_tf.run import builders, initial_weights, train
+from rlfat_tf.run import builders, initial_weights, train, workdir
 from tests import runs
 
 
@@ -70,6 +71,24 @@ def test_what_does_not_fit_is_refused(trained, digits, tmp_path):
         initial_weights.load(runs.config(tmp_path, weights="pretrained:digit"))
 
 
+def test_a_relative_path_is_kept_absolute(tmp_path, monkeypatch):
+    """So that a run goes on by its flags.cfg, which may be used from any folder."""
+    monkeypatch.chdir(tmp_path)
+    begun = runs.config(tmp_path, weights="mine.keras")
+    workdir.write_config(tmp_path, begun)
+    assert workdir.read_config(tmp_path).weights == str(tmp_path.resolve() / "mine.keras")
+    assert f"--weights={tmp_path.resolve()}/mine.keras" in (tmp_path / "flags.cfg").read_text()
+    workdir.check_workdir(tmp_path, begun)
+    workdir.check_workdir(tmp_path, workdir.read_config(tmp_path))
+    for other in ("theirs.keras", "pretrained:digits-linf-wrn10-1", "none", None):
+        with pytest.raises(ValueError, match="holds another run .--weights"):
+            workdir.check_workdir(tmp_path, dataclasses.replace(begun, weights=other))
+        assert workdir.with_absolute_paths(runs.config(tmp_path, weights=other)).weights in (
+            other,
+            str(tmp_path.resolve() / "theirs.keras"),
+        )
+
+
 class Built(Exception):
     """The network of a run would be built now."""
 
@@ -84,10 +103,10 @@ def test_only_a_run_that_begins_needs_them(goes_on, trained_copy, tmp_path, monk
 
     monkeypatch.setattr(builders, "build_model", build)
     source = tmp_path / "gone" if goes_on else trained_copy
-    workdir = trained_copy if goes_on else tmp_path / "run"
+    folder = trained_copy if goes_on else tmp_path / "run"
     if goes_on:
-        path = workdir / "config.json"
+        path = folder / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "weights": str(source)}))
     with pytest.raises(Built):
-        train.run(runs.config(workdir, **{**runs.TRAINED, "weights": str(source), "epochs": 3}))
+        train.run(runs.config(folder, **{**runs.TRAINED, "weights": str(source), "epochs": 3}))
     assert (seen[0] is None) == goes_on
