@@ -1,4 +1,4 @@
-"""Writes what the studies found into the pages of the documentation, and their pictures.
+"""Writes what the studies found into the README and the page of results, and their pictures.
 
 A page has marks, ``<!-- studies: a1: begin -->`` and ``... end -->``, between which everything is
 made of the JSON files of the runs; the words around them are somebody's.
@@ -7,6 +7,7 @@ made of the JSON files of the runs; the words around them are somebody's.
 from __future__ import annotations
 
 import base64
+import posixpath
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,25 @@ from studies.catalogue import STUDIES
 from studies.runs import Folders, Look, Study
 from studies.tables import Finished
 
-PAGE = Path("docs/results.md")
-PICTURES = "figures"  # beside the page
+PICTURES = Path("docs/figures")
+RESULTS = Path("results/studies")
+README = Path("README.md")
+PAGES = (Path("docs/results.md"), README)
 
 
-def section(name: str, study: Study, folders: Folders) -> tuple[str, dict[str, str]]:
-    """Returns the text of a study and its pictures, SVG by name."""
+def section(
+    name: str, study: Study, folders: Folders, page: Path = PAGES[0]
+) -> tuple[str, dict[str, str]]:
+    """Returns the text of a study and its pictures, SVG by name.
+
+    Args:
+        name: Of the study.
+        study: The study.
+        folders: Where its results are.
+        page: From where the pictures and results are linked; that of the README is short.
+    """
     finished = Finished(study.runs, folders)
+    links = [posixpath.relpath(folder, page.parent) for folder in (PICTURES, RESULTS)]
     taken = {look: found for look in study.looks if (found := results.read(look, folders))}
     parts: list[str] = []
     pictures: dict[str, str] = {}
@@ -34,17 +47,23 @@ def section(name: str, study: Study, folders: Folders) -> tuple[str, dict[str, s
     def picture(figure: Any, title: str) -> None:
         file = f"{name}-{len(pictures) + 1}.svg"
         pictures[file] = figures.svg(figure)
-        parts.append(f"![{title}]({PICTURES}/{file})")
+        parts.append(f"![{title}]({links[0]}/{file})")
 
+    def draw_all() -> None:
+        for draw, title in DRAWN.items():
+            figure = draw(name, study, finished)
+            if figure is not None:
+                picture(figure, title)
+
+    if page == README:
+        draw_all()
+        return "\n\n".join([*parts, tables.short(name, study, finished)]), pictures
     if finished.by_recipe:
         if name == "e":
             parts.append(tables.gaps(name, finished))
         else:
             parts += [tables.accuracies(name, finished), tables.differences(name, study, finished)]
-        for draw, title in DRAWN.items():
-            figure = draw(name, study, finished)
-            if figure is not None:
-                picture(figure, title)
+        draw_all()
     local = {look: found for look, found in taken.items() if look.kind == "local"}
     if local:
         parts.append(tables.local(local))
@@ -60,7 +79,7 @@ def section(name: str, study: Study, folders: Folders) -> tuple[str, dict[str, s
     missing += [f"`{look.name}`" for look in study.looks if look not in taken]
     if missing:
         parts.append(f"Not run yet: {'; '.join(missing)}.")
-    parts.append(f"`python -m studies {name}`, [json](../results/studies/{name}).")
+    parts.append(f"`python -m studies {name}`, [json]({links[1]}/{name}).")
     return "\n\n".join(part for part in parts if part), pictures
 
 
@@ -139,14 +158,21 @@ def with_section(text: str, name: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
-def write(names: Iterable[str], folders: Folders, page: Path = PAGE) -> None:
-    """Writes the sections of the studies that a page has marks for, and their pictures."""
-    text = page.read_text("utf-8")
-    for name in names:
-        if f"<!-- studies: {name}: begin -->" not in text:
-            continue
-        content, pictures = section(name, STUDIES[name], folders)
-        text = with_section(text, name, content)
-        for file, picture in pictures.items():
-            write_text(page.parent / PICTURES / file, picture)
-    write_text(page, text)
+def write(names: Iterable[str], folders: Folders, root: Path = Path()) -> None:
+    """Writes the sections of the studies that a page has marks for, and their pictures.
+
+    Args:
+        names: Of the studies.
+        folders: Where their results are.
+        root: Folder of the repository.
+    """
+    for page in PAGES:
+        text = (root / page).read_text("utf-8")
+        for name in names:
+            if f"<!-- studies: {name}: begin -->" not in text:
+                continue
+            content, pictures = section(name, STUDIES[name], folders, page)
+            text = with_section(text, name, content)
+            for file, picture in pictures.items():
+                write_text(root / PICTURES / file, picture)
+        write_text(root / page, text)

@@ -21,7 +21,10 @@ class Finished:
     def __init__(self, runs: Iterable[Run], folders: Folders):
         self.by_recipe: dict[Recipe, dict[int, dict[str, Any]]] = {}
         self.missing: dict[Recipe, list[int]] = {}
+        self.budgets: dict[Recipe, int] = {}
         for run in runs:
+            if run.budget is not None:
+                self.budgets[run.of] = run.budget
             result = results.read(run, folders)
             if result is None:
                 self.missing.setdefault(run.of, []).append(run.seed)
@@ -46,7 +49,9 @@ class Finished:
         return [name for name in found[0] if all(name in evaluation for evaluation in found)]
 
     def minutes(self, recipe: Recipe) -> float:
-        """Returns the mean minutes of training."""
+        """Returns the minutes of training: the budget of the recipe, or the mean of its runs."""
+        if recipe in self.budgets:
+            return float(self.budgets[recipe])
         return float(
             np.mean([r["seconds"]["training"] / 60 for r in self.by_recipe[recipe].values()])
         )
@@ -88,6 +93,20 @@ def accuracies(name: str, finished: Finished) -> str:
             rows.append([label(recipe, name), checkpoint, *cells, str(len(seeds)), minutes])
     header = ["recipe", "checkpoint", *(f"{text}, %" for text in MEASURED.values())]
     return table([*header, "seeds", "minutes"], rows)
+
+
+def short(name: str, study: Study, finished: Finished) -> str:
+    """Returns the accuracies in fewer columns, of the recipes that are drawn, or of all."""
+    shown = [recipe for recipe in finished.by_recipe if recipe in (study.drawn or [recipe])]
+    measured = [key for key in MEASURED if key != "cw"]
+    rows = []
+    for recipe in shown:
+        seeds = finished.seeds(recipe)
+        for checkpoint in finished.checkpoints(recipe):
+            found = (finished.correct(recipe, seeds, checkpoint, key) for key in measured)
+            cells = [accuracy(over_seeds.accuracy(correct)) for correct in found]
+            rows.append([label(recipe, name), checkpoint, *cells])
+    return table(["recipe", "checkpoint", *(f"{MEASURED[key]}, %" for key in measured)], rows)
 
 
 def differences(name: str, study: Study, finished: Finished) -> str:

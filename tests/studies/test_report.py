@@ -30,30 +30,35 @@ STUDY = Study(
 
 
 @pytest.fixture
-def page(tmp_path, monkeypatch):
+def root(tmp_path, monkeypatch):
     monkeypatch.setitem(STUDIES, "x", STUDY)
-    path = tmp_path / "docs" / "page.md"
-    path.parent.mkdir()
-    path.write_text("before\n<!-- studies: x: begin -->\nold\n<!-- studies: x: end -->\nafter\n")
-    return path
+    for page in report.PAGES:
+        path = tmp_path / page
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            "before\n<!-- studies: x: begin -->\nold\n<!-- studies: x: end -->\nafter\n"
+        )
+    return tmp_path
 
 
-def test_the_same_files_give_the_same_bytes(page):
+def test_the_same_files_give_the_same_bytes(root):
     folders = Folders(RESULTS)
-    report.write(["x", "a1"], folders, page)  # a page without marks of a1 keeps without
-    first = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
-    assert first[page].decode() == (HERE / "expected.md").read_text()
-    assert sorted(path.name for path in first) == ["page.md", "x-1.svg", "x-2.svg"]
-    for path in first:
-        if path != page:
-            path.unlink()
-    report.write(["x"], folders, page)
+    report.write(["x", "a1"], folders, root)  # a page without marks of a1 keeps without
+    first = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    for page in report.PAGES:
+        assert first[root / page].decode() == (HERE / f"expected_{page.name}").read_text()
+    pictures = [path for path in first if path.parent == root / "docs" / "figures"]
+    assert sorted(path.name for path in pictures) == ["x-1.svg", "x-2.svg"]
+    assert len(first) == 4
+    for path in pictures:
+        path.unlink()
+    report.write(["x"], folders, root)
     assert {path: path.read_bytes() for path in first} == first
 
 
-def test_pictures_are_drawn_at_the_width_of_a_phone_with_text_of_a_readable_size(page):
-    report.write(["x"], Folders(RESULTS), page)
-    for path in (page.parent / "figures").iterdir():
+def test_pictures_are_drawn_at_the_width_of_a_phone_with_text_of_a_readable_size(root):
+    report.write(["x"], Folders(RESULTS), root)
+    for path in (root / "docs" / "figures").iterdir():
         text = path.read_text()
         width = float(ElementTree.fromstring(text).attrib["width"].removesuffix("pt"))
         assert width <= 4 * 72 and "<dc:date>" not in text
@@ -69,7 +74,7 @@ def test_the_cells_are_what_the_bits_say():
         found = json.loads((RESULTS / "x" / f"rlfat_p-seed{seed}.json").read_text())
         part = found["evaluation"]["last"]["pgd"]
         accuracy.append(bits.from_text(part["correct"], part["examples"]).mean())
-    assert f"| {100 * np.mean(accuracy):.1f} (" in (HERE / "expected.md").read_text()
+    assert f"| {100 * np.mean(accuracy):.1f} (" in (HERE / "expected_results.md").read_text()
 
 
 def test_a_table_shows_the_checkpoints_that_were_evaluated():
@@ -80,17 +85,17 @@ def test_a_table_shows_the_checkpoints_that_were_evaluated():
     assert finished.checkpoints(("x", "a"), ("x", "b")) == ["best"]
 
 
-def test_the_page_holds_what_the_results_say():
+@pytest.mark.parametrize("page", report.PAGES, ids=str)
+def test_a_page_holds_what_the_results_say(page):
     """Its tables are those of the committed results: ``python -m studies --tables`` writes them."""
     root = HERE.parents[1]
-    text = (root / report.PAGE).read_text("utf-8")
+    text = (root / page).read_text("utf-8")
     for name in re.findall(r"<!-- studies: (\w+): begin -->", text):
-        content, pictures = report.section(
-            name, STUDIES[name], Folders(root / "results" / "studies")
-        )
+        folders = Folders(root / report.RESULTS)
+        content, pictures = report.section(name, STUDIES[name], folders, page)
         assert report.with_section(text, name, content) == text, name
         for file in pictures:
-            assert (root / report.PAGE.parent / report.PICTURES / file).is_file()
+            assert (root / report.PICTURES / file).is_file()
 
 
 def test_the_committed_results_are_of_the_runs_that_the_catalogue_describes():
