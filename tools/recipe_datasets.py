@@ -98,7 +98,7 @@ BASE = {
         {
             "model": "wrn-10-1",
             "augment": "none",
-            "epochs": "20",
+            "epochs": "40",
             "batch_size": "32",
             "epsilon": "0.15",
             "attack_steps": "7",
@@ -106,6 +106,7 @@ BASE = {
             "attack_bn": "eval",
             "optimizer": "adam",
             "learning_rate": "0.003",
+            "lr_schedule": "cosine",
             "seed": "0",
         },
     ),
