@@ -139,7 +139,7 @@ def test_the_list(capsys, monkeypatch, rows):
         "preact_resnet18", "200", "10 + 2", "81.2 / 55.4 PGD-20", "not measured"
     ]  # fmt: skip
     assert shown["cifar10_nfgsm"][1:5] == ["resnet18", "100", "1 + 1", "78.59 / 47.77"]
-    assert shown["digits_rlfat_p"][1:] == ["wrn-10-1", "20", "7 + 2", "-", "93.9 / 64.4 PGD-20"]
+    assert shown["digits_rlfat_p"][1:] == ["wrn-10-1", "40", "7 + 2", "-", "95.6 / 68.3 PGD-20"]
 
 
 def test_the_passes_are_those_of_the_documentation():
