@@ -130,11 +130,13 @@ RLFAT_PAIRS = (
     ("rbsat_t", "trades"),
 )
 
-a1 = _of_methods("a1", A1, 3, 16, autoattack=100)
-a2 = _of_methods("a2", A2, 1, 75)
+a1 = _of_methods("a1", A1, 3, 16)
+a2 = _of_methods("a2", A2, 1, 75, autoattack=300)
 b = [
-    *seeds("b", "pgdat-a2", {**A2, "method": "pgdat", **frame(15, 0.01)}, 2, 90),
-    *seeds("b", "rlfat_p-a2", {**A2, "method": "rlfat_p", **frame(15, 0.01)}, 2, 100),
+    *seeds("b", "pgdat-a2", {**A2, "method": "pgdat", **frame(15, 0.01)}, 2, 90, autoattack=300),
+    *seeds(
+        "b", "rlfat_p-a2", {**A2, "method": "rlfat_p", **frame(15, 0.01)}, 2, 100, autoattack=300
+    ),
     *seeds("b", "trades-a1", {**A1, "method": "trades", **frame(10, 0.005)}, 2, 20),
     *seeds("b", "rlfat_t-a1", {**A1, "method": "rlfat_t", **frame(10, 0.005)}, 2, 22),
 ]

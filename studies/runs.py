@@ -58,7 +58,7 @@ class Run:
     flags: Mapping[str, Any]
     minutes: int
     examples: int = 2000
-    autoattack: int = 300
+    autoattack: int = 100
     checkpoints: tuple[str, ...] = ("best", "last")
     budget: int | None = None
 
