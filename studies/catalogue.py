@@ -196,11 +196,11 @@ f = [
 ]
 
 _looked_at = [
-    run for run in a2 if run.seed == 0 and run.recipe in ("pgdat", "trades", "rlfat_p", "rlfat_t")
+    run for run in a1 if run.seed == 0 and run.recipe in ("pgdat", "trades", "rlfat_p", "rlfat_t")
 ]
 d = [
-    *(Look("d", "local", run, 6) for run in _looked_at),
-    *(Look("d", "corruptions", run, 10) for run in c),
+    *(Look("d", "local", run, 3) for run in _looked_at),
+    *(Look("d", "corruptions", run, 5) for run in c),
 ]
 e = [Look("e", "forms", run, 60) for run in c if run.recipe == "atld-60"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.measure import machine
 from rlfat_tf.core.versions import versions
-from rlfat_tf.evaluation import adaptive
+from rlfat_tf.evaluation import adaptive, evaluate_corruptions
 from rlfat_tf.evaluation.classifier import load_classifier
 from rlfat_tf.evaluation.measures.saliency import salience_picture, smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
@@ -22,6 +22,7 @@ from studies import evaluating, results
 from studies.runs import Folders, Look, NotPossible
 
 EXAMPLES = 1000  # of what costs a pass or a few
+CORRUPTED_EXAMPLES = 500  # of 75 corrupted versions each
 FORMS_EXAMPLES = 200  # of the attacks on ATLD's transform
 SHOWN = 6  # images with salience maps
 BRIGHTNESS = (-0.3, -0.15, 0.0, 0.15, 0.3)
@@ -75,7 +76,27 @@ def forms(look: Look, folders: Folders) -> dict[str, Any]:
     return {"examples": len(labels), "forms": found}
 
 
-KINDS: dict[str, Callable[[Look, Folders], dict[str, Any]]] = {"local": local, "forms": forms}
+def corruptions(look: Look, folders: Folders) -> dict[str, Any]:
+    """Measures the accuracy under the 15 common corruptions, a mean over severities for each."""
+    workdir = look.run.workdir(folders)
+    images, labels = evaluating.test_examples(
+        look.run.flags["dataset"], CORRUPTED_EXAMPLES, folders.data_dir
+    )
+    found = evaluate_corruptions(
+        load_classifier(str(workdir), "best"),
+        (images, labels),
+        report_dir=workdir / "corrupted",
+    )
+    kept = ("examples", "clean_accuracy", "severities", "mean_accuracy", "mean_interval")
+    by_corruption = {name: entry["mean"] for name, entry in found["by_corruption"].items()}
+    return {**{name: found[name] for name in kept}, "by_corruption": by_corruption}
+
+
+KINDS: dict[str, Callable[[Look, Folders], dict[str, Any]]] = {
+    "local": local,
+    "forms": forms,
+    "corruptions": corruptions,
+}
 
 
 def check(look: Look, folders: Folders) -> None:

@@ -64,12 +64,16 @@ def section(
         else:
             parts += [tables.accuracies(name, finished), tables.differences(name, study, finished)]
         draw_all()
-    local = {look: found for look, found in taken.items() if look.kind == "local"}
+    local, forms, corrupted = (
+        {look: found for look, found in taken.items() if look.kind == kind}
+        for kind in ("local", "forms", "corruptions")
+    )
     if local:
         parts.append(tables.local(local))
         picture(_shuffled(local), "Accuracy on images whose blocks are shuffled")
         picture(_salience(local), "Salience maps of the same images by each network")
-    forms = {look: found for look, found in taken.items() if look.kind == "forms"}
+    if corrupted:
+        parts.append(tables.corruptions(corrupted))
     if forms:
         parts.append(tables.forms(forms))
     missing = [

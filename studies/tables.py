@@ -7,11 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from rlfat_tf.data.corruptions.making import BENCHMARK
 from rlfat_tf.evaluation import over_seeds
 from rlfat_tf.evaluation.over_seeds import Estimate, Table
 from studies import bits, results
 from studies.runs import Folders, Look, Recipe, Run, Study
 
+# The common corruptions of the benchmark by kind, after Hendrycks & Dietterich (ICLR 2019).
+KINDS = {
+    "noise": list(BENCHMARK)[:3],
+    "blur": list(BENCHMARK)[3:7],
+    "weather": list(BENCHMARK)[7:11],
+    "digital": list(BENCHMARK)[11:],
+}
 MEASURED = {"clean": "clean", "pgd": "PGD-20", "cw": "CW", "autoattack": "AutoAttack"}
 
 
@@ -152,12 +160,26 @@ def local(taken: dict[Look, dict[str, Any]]) -> str:
             f"{point['value']:.2f}" for points in found["sensitivity"].values() for point in points
         ]
         shares = [f"{100 * share:.1f}" for share in found["shuffled"].values()]
-        rows.append([label(look.run.of, "a2"), *shares, *sensitivity])
+        rows.append([label(look.run.of, look.study), *shares, *sensitivity])
     some = next(iter(taken.values()))
     header = ["recipe", *(f"k = {blocks}, %" for blocks in some["shuffled"])]
     for transform, points in some["sensitivity"].items():
         header += [f"{transform} {point['magnitude']:g}" for point in points]
     return table(header, rows)
+
+
+def corruptions(taken: dict[Look, dict[str, Any]]) -> str:
+    """Returns the accuracy under common corruptions, by their kind."""
+    rows = []
+    for look, found in taken.items():
+        by = found["by_corruption"]
+        kinds = [np.mean([by[name] for name in names]) for names in KINDS.values()]
+        low, high = found["mean_interval"]
+        mean = Estimate(found["mean_accuracy"], low, high)
+        cells = [f"{100 * share:.1f}" for share in (found["clean_accuracy"], *kinds)]
+        rows.append([label(look.run.of, look.study), *cells, accuracy(mean)])
+    header = ["clean", *KINDS, "mean of the 15"]
+    return table(["recipe", *(f"{name}, %" for name in header)], rows)
 
 
 def forms(taken: dict[Look, dict[str, Any]]) -> str:

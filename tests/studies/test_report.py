@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies import bits, report, results
+from rlfat_tf.data.corruptions.making import BENCHMARK
+from studies import bits, report, results, tables
 from studies.catalogue import STUDIES
-from studies.runs import Folders, Run, Study
+from studies.runs import Folders, Look, Run, Study
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"  # two recipes of two seeds, 8 images
@@ -113,6 +114,14 @@ def test_the_committed_results_are_of_the_runs_that_the_catalogue_describes():
         for part in (part for of in found["evaluation"].values() for part in of.values()):
             correct = bits.from_text(part["correct"], part["examples"])
             assert correct.mean() == pytest.approx(part["accuracy"])
+
+
+def test_corruptions_are_shown_by_their_kind():
+    by = dict.fromkeys(BENCHMARK, 0.5) | {"fog": 0.3, "snow": 0.1, "jpeg_compression": 0.1}
+    found = {"clean_accuracy": 0.6, "mean_accuracy": 0.43, "mean_interval": [0.4, 0.46]}
+    look = Look("d", "corruptions", Run("c", "n_fgsm", 0, {}, 1), 1)
+    *_, row = tables.corruptions({look: {**found, "by_corruption": by}}).splitlines()
+    assert row == "| `n_fgsm` of c | 60.0 | 50.0 | 50.0 | 35.0 | 40.0 | 43.0 (40 to 46) |"
 
 
 def test_a_page_without_marks_is_told():
