@@ -36,7 +36,8 @@ def section(
         name: Of the study.
         study: The study.
         folders: Where its results are.
-        page: From where the pictures and results are linked; that of the README is short.
+        page: From where the pictures and results are linked; the README has a picture of what is
+            drawn by epoch, and of other studies a short table too.
     """
     finished = Finished(study.runs, folders)
     links = [posixpath.relpath(folder, page.parent) for folder in (PICTURES, RESULTS)]
@@ -57,7 +58,9 @@ def section(
 
     if page == README:
         draw_all()
-        return "\n\n".join([*parts, tables.short(name, study, finished)]), pictures
+        if not study.drawn:
+            parts.append(tables.short(name, finished))
+        return "\n\n".join(parts), pictures
     if finished.by_recipe:
         if name == "e":
             parts.append(tables.gaps(name, finished))

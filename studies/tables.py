@@ -103,37 +103,47 @@ def accuracies(name: str, finished: Finished) -> str:
     return table([*header, "seeds", "minutes"], rows)
 
 
-def short(name: str, study: Study, finished: Finished) -> str:
-    """Returns the accuracies in fewer columns, of the recipes that are drawn, or of all."""
-    shown = [recipe for recipe in finished.by_recipe if recipe in (study.drawn or [recipe])]
+def short(name: str, finished: Finished) -> str:
+    """Returns the accuracies of the best checkpoints in fewer columns."""
     measured = [key for key in MEASURED if key != "cw"]
     rows = []
-    for recipe in shown:
+    for recipe in finished.by_recipe:
         seeds = finished.seeds(recipe)
-        for checkpoint in finished.checkpoints(recipe):
-            found = (finished.correct(recipe, seeds, checkpoint, key) for key in measured)
-            cells = [accuracy(over_seeds.accuracy(correct)) for correct in found]
-            rows.append([label(recipe, name), checkpoint, *cells])
-    return table(["recipe", "checkpoint", *(f"{MEASURED[key]}, %" for key in measured)], rows)
+        found = (finished.correct(recipe, seeds, "best", key) for key in measured)
+        cells = [accuracy(over_seeds.accuracy(correct)) for correct in found]
+        rows.append([label(recipe, name), f"{finished.minutes(recipe):.0f}", *cells])
+    return table(["recipe", "minutes", *(f"{MEASURED[key]}, %" for key in measured)], rows)
 
 
 def differences(name: str, study: Study, finished: Finished) -> str:
-    """Returns the differences of the pairs of recipes, as far as both are there."""
+    """Returns the differences of the pairs of recipes, as far as both are there.
+
+    Of recipes that are drawn by epoch it also says what they lose from the best checkpoint to the
+    last.
+    """
+
+    def row(first: str, second: str, seeds: Sequence[int], *of: tuple[Recipe, str]) -> list[str]:
+        cells = [
+            difference(
+                over_seeds.difference(
+                    *(finished.correct(recipe, seeds, checkpoint, key) for recipe, checkpoint in of)
+                )
+            )
+            for key in MEASURED
+        ]
+        return [first, second, *cells, str(len(seeds))]
+
     rows = []
     for one, other in study.compared:
         seeds = finished.seeds(one, other)
         for checkpoint in finished.checkpoints(one, other) if seeds else ():
-            cells = [
-                difference(
-                    over_seeds.difference(
-                        finished.correct(one, seeds, checkpoint, key),
-                        finished.correct(other, seeds, checkpoint, key),
-                    )
-                )
-                for key in MEASURED
-            ]
             pair = f"{label(one, name)} minus {label(other, name)}"
-            rows.append([pair, checkpoint, *cells, str(len(seeds))])
+            rows.append(row(pair, checkpoint, seeds, (one, checkpoint), (other, checkpoint)))
+    for recipe in study.drawn:
+        seeds = finished.seeds(recipe)
+        if seeds and {"best", "last"} <= set(finished.checkpoints(recipe)):
+            ends = (recipe, "last"), (recipe, "best")
+            rows.append(row(label(recipe, name), "last minus best", seeds, *ends))
     header = ["difference", "checkpoint", *(f"{text}, points" for text in MEASURED.values())]
     return table([*header, "seeds"], rows) if rows else ""
 

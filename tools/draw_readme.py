@@ -1,13 +1,11 @@
-"""Draws the pictures of the README: ``python tools/draw_readme.py`` (two minutes on two cores).
+"""Draws the README's first picture: ``python tools/draw_readme.py`` (two minutes on two cores).
 
 ``docs/pictures/adversarial.png`` shows what an attack does to an ordinary and to a robust
-classifier of handwritten digits, both trained here;
-``docs/pictures/results.png`` shows figures of ``results/``.
+classifier of handwritten digits, both trained here.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,7 +16,6 @@ from rlfat_tf import keras
 
 ROOT = Path(__file__).resolve().parents[1]
 EPSILON, SHOWN = 0.1, 10
-RESULTS = {"standard": "ordinary", "pgdat": "PGD training", "rlfat_p": "RLFAT"}
 RIGHT, WRONG = "#1b7837", "#c51b29"
 
 
@@ -71,37 +68,7 @@ def draw_adversarial(path: Path) -> None:
     plt.close(figure)
 
 
-def draw_results(path: Path) -> None:
-    """Draws clean accuracy and accuracy under PGD-20 of the README's table."""
-    figure, axis = plt.subplots(figsize=(6, 2.2), dpi=160)
-    for place, method in enumerate(RESULTS):
-        text = (ROOT / f"results/cifar10_5000_{method}.json").read_text(encoding="utf-8")
-        summary = json.loads(text)
-        for shift, key, colour in (
-            (0.2, "test_accuracy", "#9ecae1"),
-            (-0.2, "test_adv_accuracy", "#08519c"),
-        ):
-            value = 100 * summary[key]
-            axis.barh(-place + shift, value, 0.38, color=colour)
-            axis.text(value + 0.8, -place + shift, f"{value:.1f} %", va="center", fontsize=11)
-    axis.set_yticks([-place for place in range(len(RESULTS))], RESULTS.values(), fontsize=12)
-    axis.set_xlim(0, 85)
-    axis.set_xticks([])
-    axis.spines[["top", "right", "bottom"]].set_visible(False)
-    axis.legend(
-        handles=axis.patches[:2],
-        labels=["clean images", "under PGD-20"],
-        loc="lower right",
-        frameon=False,
-        fontsize=11,
-    )
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
-
-
 if __name__ == "__main__":
     folder = ROOT / "docs/pictures"
     folder.mkdir(exist_ok=True)
-    draw_results(folder / "results.png")
     draw_adversarial(folder / "adversarial.png")

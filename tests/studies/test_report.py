@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -55,6 +56,16 @@ def test_the_same_files_give_the_same_bytes(root):
         path.unlink()
     report.write(["x"], folders, root)
     assert {path: path.read_bytes() for path in first} == first
+
+
+def test_the_readme_has_a_short_table_where_nothing_is_drawn_by_epoch():
+    undrawn = dataclasses.replace(STUDY, drawn=())
+    content, pictures = report.section("x", undrawn, Folders(RESULTS), report.README)
+    assert list(pictures) == ["x-1.svg"] and "](docs/figures/x-1.svg)" in content
+    assert content.splitlines()[-2:] == [
+        "| `pgdat` | 60 | 81.2 (60 to 93) | 62.5 (1 to 100) | 62.5 (0 to 100) |",
+        "| `rlfat_p` | 20 | 87.5 (66 to 96) | 68.8 (51 to 83) | 75.0 (1 to 100) |",
+    ]
 
 
 def test_pictures_are_drawn_at_the_width_of_a_phone_with_text_of_a_readable_size(root):
