@@ -3,7 +3,7 @@
     python -m studies a1                     # runs what is missing, one after the other
     python -m studies a1 c --list            # what is done, what is missing, about how long
     python -m studies a1 --only=pgdat-seed0  # some of them
-    python -m studies a1 --tables            # writes docs/results.md and docs/figures/ anew
+    python -m studies --tables               # writes their sections of the documentation anew
 
 Whatever was begun goes on where it was, and every finished run is a file that can be committed.
 """

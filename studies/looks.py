@@ -32,7 +32,11 @@ GAMMA = (0.5, 0.75, 1.0, 1.5, 2.0)
 def local(look: Look, folders: Folders) -> dict[str, Any]:
     """Measures loss sensitivity, accuracy on shuffled blocks, and salience maps of a few images.
 
-    Maps are kept as gray pictures of 8 bits in base64, so that figures are made of the result.
+    Returns:
+        ``examples``; ``sensitivity``, as :func:`loss_sensitivity` returns it, by transform;
+        ``shuffled``, the accuracy by blocks along each axis; and of a few images ``labels``,
+        ``images`` and ``salience``, each picture as bytes in base64, so that figures are made of
+        the result alone.
     """
     workdir = str(look.run.workdir(folders))
     classifier = load_classifier(workdir, "best")
@@ -58,7 +62,11 @@ def local(look: Look, folders: Folders) -> dict[str, Any]:
 
 
 def forms(look: Look, folders: Folders) -> dict[str, Any]:
-    """Attacks ATLD's inference transform with and without knowing of it."""
+    """Attacks ATLD's inference transform with and without knowing of it.
+
+    Returns:
+        ``examples`` and ``forms``, as :func:`rlfat_tf.evaluation.adaptive.evaluate_forms` does.
+    """
     workdir = look.run.workdir(folders)
     epsilon = read_config(workdir).epsilon
     images, labels = evaluating.test_examples(
@@ -77,7 +85,12 @@ def forms(look: Look, folders: Folders) -> dict[str, Any]:
 
 
 def corruptions(look: Look, folders: Folders) -> dict[str, Any]:
-    """Measures the accuracy under the 15 common corruptions, a mean over severities for each."""
+    """Measures the accuracy under the 15 common corruptions.
+
+    Returns:
+        ``examples``, ``clean_accuracy``, ``severities``, ``mean_accuracy`` and ``mean_interval`` of
+        :func:`evaluate_corruptions`, and ``by_corruption``, the mean over severities of each.
+    """
     workdir = look.run.workdir(folders)
     images, labels = evaluating.test_examples(
         look.run.flags["dataset"], CORRUPTED_EXAMPLES, folders.data_dir
@@ -92,6 +105,7 @@ def corruptions(look: Look, folders: Folders) -> dict[str, Any]:
     return {**{name: found[name] for name in kept}, "by_corruption": by_corruption}
 
 
+# What a look of each kind measures: from the look and the folders to what its result holds.
 KINDS: dict[str, Callable[[Look, Folders], dict[str, Any]]] = {
     "local": local,
     "forms": forms,
@@ -107,12 +121,15 @@ def check(look: Look, folders: Folders) -> None:
     """
     if look.kind not in KINDS:
         raise NotPossible(f"{look.key}: the library does not measure {look.kind} yet.")
+    network = f"{look.key} needs the network of {look.run.key}"
+    if not look.run.result(folders).is_file():
+        raise NotPossible(f"{network}, which is not finished: make that run first.")
     try:
         checkpoint.model_path(look.run.workdir(folders), "best")
     except FileNotFoundError:
         raise NotPossible(
-            f"{look.key} needs the network of {look.run.key}, which is not in {folders.runs}: "
-            "make that run first."
+            f"{network}, whose result is here, but which is not in {folders.runs}. Give the folder "
+            "of its run by --runs, or move its result away and make it again."
         ) from None
 
 

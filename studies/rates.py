@@ -43,11 +43,12 @@ def _seconds(run: Run, folders: Folders) -> float:
     found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     name = run.recipe.rpartition("-")[0] or run.recipe
     if name not in found:
+        before = results.load()
         found[name] = {
             "seconds_per_step": round(measure(run.config(folders)), 5),
             "versions": versions(),
             "machine": machine(),
-            "load": results.load(),
+            "load": before,
         }
         results.write(Path(path), found)
     return float(found[name]["seconds_per_step"])

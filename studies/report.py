@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,10 @@ def section(
 
     if page == README:
         draw_all()
-        if not study.drawn:
+        if finished.by_recipe and not study.drawn:
             parts.append(tables.short(name, finished))
+        if not parts:
+            parts.append("Not finished yet.")
         return "\n\n".join(parts), pictures
     if finished.by_recipe:
         if name == "e":
@@ -83,10 +86,14 @@ def section(
         f"{tables.label(recipe, name)} (seed {', '.join(map(str, seeds))})"
         for recipe, seeds in finished.missing.items()
     ]
-    missing += [f"`{look.name}`" for look in study.looks if look not in taken]
+    untaken = Counter(look.kind for look in study.looks if look not in taken)
+    missing += [f"`{kind}` of {number} networks" for kind, number in untaken.items()]
     if missing:
-        parts.append(f"Not run yet: {'; '.join(missing)}.")
-    parts.append(f"`python -m studies {name}`, [json]({links[1]}/{name}).")
+        parts.append(f"Not finished yet: {'; '.join(missing)}.")
+    made = f"`python -m studies {name}`"
+    if (folders.results / name).is_dir():
+        made += f", [json]({links[1]}/{name})"
+    parts.append(f"{made}.")
     return "\n\n".join(part for part in parts if part), pictures
 
 
@@ -119,13 +126,14 @@ def _by_minutes(name: str, study: Study, finished: Finished) -> Any:
         return None
     points = {}
     for recipe in found:
-        correct = finished.correct(recipe, finished.seeds(recipe), "best", "autoattack")
+        correct = finished.correct(recipe, "best", "autoattack")
         points[recipe[1]] = float(budgets[recipe] or 0), over_seeds.accuracy(correct)
     return figures.against_minutes(points)
 
 
 DRAWN: dict[Callable[[str, Study, Finished], Any], str] = {
-    _by_epoch: "Robust accuracy by epoch: the mean over seeds, each seed in a faint line",
+    _by_epoch: "Accuracy on validation images under the attack of training, by epoch: the mean "
+    "over seeds and, in faint lines, each seed",
     _by_minutes: "Accuracy under AutoAttack against minutes of training, with intervals of 95 %",
 }
 

@@ -13,8 +13,7 @@ from rlfat_tf.run.config import TrainConfig
 
 Recipe = tuple[str, str]  # the study to which it belongs, and its name
 
-# Of runs whose length is a budget of time, until that is known.
-WINDOW = 8  # the average of the weights reaches back over this part of such a run
+WINDOW = 8  # of runs with a budget: the average of the weights covers an 8th of their steps
 
 
 class NotPossible(ValueError):
@@ -161,7 +160,8 @@ class Study:
         runs: In their order; those of other studies are shared with them.
         looks: In their order, after the runs.
         compared: Pairs of recipes whose difference is of interest, first minus second.
-        drawn: Recipes whose robust accuracy is drawn by epoch.
+        drawn: Recipes whose robust accuracy is drawn by epoch, and whose loss from the best
+            checkpoint to the last is in the table; their picture stands for them in the README.
     """
 
     title: str

@@ -24,7 +24,13 @@ MEASURED = {"clean": "clean", "pgd": "PGD-20", "cw": "CW", "autoattack": "AutoAt
 
 
 class Finished:
-    """The results of a study's finished runs."""
+    """The results of a study's finished runs.
+
+    Attributes:
+        by_recipe: By recipe and seed the content of a result file.
+        missing: By recipe the seeds without a result file.
+        budgets: Minutes of training, of recipes that have a budget.
+    """
 
     def __init__(self, runs: Iterable[Run], folders: Folders):
         self.by_recipe: dict[Recipe, dict[int, dict[str, Any]]] = {}
@@ -39,30 +45,26 @@ class Finished:
             else:
                 self.by_recipe.setdefault(run.of, {})[run.seed] = result
 
-    def seeds(self, *recipes: Recipe) -> list[int]:
-        """Returns the seeds of which all these recipes have a result."""
-        found = [set(self.by_recipe.get(recipe, {})) for recipe in recipes]
-        return sorted(set.intersection(*found))
+    def seeds(self, recipe: Recipe) -> list[int]:
+        """Returns the seeds of which a recipe has a result."""
+        return sorted(self.by_recipe.get(recipe, {}))
 
-    def correct(
-        self, recipe: Recipe, seeds: Sequence[int], checkpoint: str, measured: str
-    ) -> Table:
+    def correct(self, recipe: Recipe, checkpoint: str, measured: str) -> Table:
         """Returns which examples are correctly classified, [seeds, examples]."""
-        parts = [self.by_recipe[recipe][seed]["evaluation"][checkpoint][measured] for seed in seeds]
+        runs = [self.by_recipe[recipe][seed] for seed in self.seeds(recipe)]
+        parts = [run["evaluation"][checkpoint][measured] for run in runs]
         return np.stack([bits.from_text(part["correct"], part["examples"]) for part in parts])
+
+    def images(self, measured: str) -> set[int]:
+        """Returns how many examples were evaluated, the numbers of all results."""
+        runs = [run for by_seed in self.by_recipe.values() for run in by_seed.values()]
+        evaluations = [found for run in runs for found in run["evaluation"].values()]
+        return {found[measured]["examples"] for found in evaluations}
 
     def checkpoints(self, *recipes: Recipe) -> list[str]:
         """Returns the checkpoints of which all these recipes have a result."""
         found = [run["evaluation"] for each in recipes for run in self.by_recipe[each].values()]
         return [name for name in found[0] if all(name in evaluation for evaluation in found)]
-
-    def minutes(self, recipe: Recipe) -> float:
-        """Returns the minutes of training: the budget of the recipe, or the mean of its runs."""
-        if recipe in self.budgets:
-            return float(self.budgets[recipe])
-        return float(
-            np.mean([r["seconds"]["training"] / 60 for r in self.by_recipe[recipe].values()])
-        )
 
 
 def label(recipe: Recipe, study: str) -> str:
@@ -87,20 +89,28 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def headings(finished: Finished, measured: Iterable[str], unit: str) -> list[str]:
+    """Returns the heads of columns of accuracies, with AutoAttack's number of images."""
+    names = {key: MEASURED[key] for key in measured}
+    images = finished.images("autoattack")
+    if len(images) == 1:
+        names["autoattack"] += f" ({images.pop()} images)"
+    return [f"{name}, {unit}" for name in names.values()]
+
+
 def accuracies(name: str, finished: Finished) -> str:
-    """Returns the accuracies of every recipe, by checkpoint."""
+    """Returns the accuracies of every recipe, by checkpoint, with the budgets where there are."""
     rows = []
     for recipe in finished.by_recipe:
-        seeds = finished.seeds(recipe)
         for checkpoint in finished.checkpoints(recipe):
-            cells = [
-                accuracy(over_seeds.accuracy(finished.correct(recipe, seeds, checkpoint, key)))
-                for key in MEASURED
-            ]
-            minutes = f"{finished.minutes(recipe):.0f}"
-            rows.append([label(recipe, name), checkpoint, *cells, str(len(seeds)), minutes])
-    header = ["recipe", "checkpoint", *(f"{text}, %" for text in MEASURED.values())]
-    return table([*header, "seeds", "minutes"], rows)
+            correct = [finished.correct(recipe, checkpoint, key) for key in MEASURED]
+            cells = [accuracy(over_seeds.accuracy(part)) for part in correct]
+            budget = [str(finished.budgets[recipe])] if finished.budgets else []
+            seeds = str(len(finished.seeds(recipe)))
+            rows.append([label(recipe, name), *budget, checkpoint, *cells, seeds])
+    budget = ["minutes"] if finished.budgets else []
+    header = ["recipe", *budget, "checkpoint", *headings(finished, MEASURED, "%"), "seeds"]
+    return table(header, rows)
 
 
 def short(name: str, finished: Finished) -> str:
@@ -108,53 +118,63 @@ def short(name: str, finished: Finished) -> str:
     measured = [key for key in MEASURED if key != "cw"]
     rows = []
     for recipe in finished.by_recipe:
-        seeds = finished.seeds(recipe)
-        found = (finished.correct(recipe, seeds, "best", key) for key in measured)
-        cells = [accuracy(over_seeds.accuracy(correct)) for correct in found]
-        rows.append([label(recipe, name), f"{finished.minutes(recipe):.0f}", *cells])
-    return table(["recipe", "minutes", *(f"{MEASURED[key]}, %" for key in measured)], rows)
+        correct = [finished.correct(recipe, "best", key) for key in measured]
+        cells = [accuracy(over_seeds.accuracy(part)) for part in correct]
+        budget = [str(finished.budgets[recipe])] if finished.budgets else []
+        rows.append([label(recipe, name), *budget, *cells])
+    budget = ["minutes"] if finished.budgets else []
+    return table(["recipe", *budget, *headings(finished, measured, "%")], rows)
 
 
 def differences(name: str, study: Study, finished: Finished) -> str:
     """Returns the differences of the pairs of recipes, as far as both are there.
 
-    Of recipes that are drawn by epoch it also says what they lose from the best checkpoint to the
-    last.
+    Of recipes that are drawn by epoch it also says what each loses from the best checkpoint to the
+    last, paired by seed and example, and how these losses differ.
     """
 
-    def row(first: str, second: str, seeds: Sequence[int], *of: tuple[Recipe, str]) -> list[str]:
-        cells = [
-            difference(
-                over_seeds.difference(
-                    *(finished.correct(recipe, seeds, checkpoint, key) for recipe, checkpoint in of)
-                )
-            )
-            for key in MEASURED
-        ]
-        return [first, second, *cells, str(len(seeds))]
+    def lost(recipe: Recipe, key: str) -> Table:
+        best, last = (finished.correct(recipe, each, key) for each in ("best", "last"))
+        return last.astype(np.float64) - best.astype(np.float64)
+
+    def row(text: str, of: str, recipes: Sequence[Recipe], found: list[Estimate]) -> list[str]:
+        numbers = dict.fromkeys(str(len(finished.seeds(recipe))) for recipe in recipes)
+        return [text, of, *map(difference, found), " / ".join(numbers)]
 
     rows = []
+    drawn = [
+        recipe
+        for recipe in study.drawn
+        if finished.seeds(recipe) and {"best", "last"} <= set(finished.checkpoints(recipe))
+    ]
+    for recipe in drawn:
+        losses = [over_seeds.mean(lost(recipe, key)) for key in MEASURED]
+        rows.append(row(label(recipe, name), "last minus best", [recipe], losses))
     for one, other in study.compared:
-        seeds = finished.seeds(one, other)
-        for checkpoint in finished.checkpoints(one, other) if seeds else ():
-            pair = f"{label(one, name)} minus {label(other, name)}"
-            rows.append(row(pair, checkpoint, seeds, (one, checkpoint), (other, checkpoint)))
-    for recipe in study.drawn:
-        seeds = finished.seeds(recipe)
-        if seeds and {"best", "last"} <= set(finished.checkpoints(recipe)):
-            ends = (recipe, "last"), (recipe, "best")
-            rows.append(row(label(recipe, name), "last minus best", seeds, *ends))
-    header = ["difference", "checkpoint", *(f"{text}, points" for text in MEASURED.values())]
-    return table([*header, "seeds"], rows) if rows else ""
+        if not (finished.seeds(one) and finished.seeds(other)):
+            continue
+        pair = f"{label(one, name)} minus {label(other, name)}"
+        for checkpoint in finished.checkpoints(one, other):
+            found = [
+                over_seeds.difference(
+                    finished.correct(one, checkpoint, key), finished.correct(other, checkpoint, key)
+                )
+                for key in MEASURED
+            ]
+            rows.append(row(pair, checkpoint, (one, other), found))
+        if one in drawn and other in drawn:
+            found = [over_seeds.mean(lost(one, key), -lost(other, key)) for key in MEASURED]
+            rows.append(row(pair, "last minus best", (one, other), found))
+    header = ["difference", "checkpoint", *headings(finished, MEASURED, "points"), "seeds"]
+    return table(header, rows) if rows else ""
 
 
 def gaps(name: str, finished: Finished) -> str:
     """Returns what AutoAttack breaks of what PGD-20 leaves, on AutoAttack's examples."""
     rows = []
     for recipe in finished.by_recipe:
-        seeds = finished.seeds(recipe)
-        strong = finished.correct(recipe, seeds, "best", "autoattack").astype(float)
-        weak = finished.correct(recipe, seeds, "best", "pgd")[:, : strong.shape[1]].astype(float)
+        strong = finished.correct(recipe, "best", "autoattack").astype(float)
+        weak = finished.correct(recipe, "best", "pgd")[:, : strong.shape[1]].astype(float)
         cells = [accuracy(over_seeds.accuracy(part)) for part in (weak, strong)]
         gap = difference(over_seeds.mean(weak - strong))
         rows.append([label(recipe, name), *cells, gap, str(strong.shape[1])])

@@ -40,8 +40,11 @@ def history(run: Path) -> list[Path]:
 def commands(runs: Sequence[Path]) -> str:
     """Returns the commands of these runs, one a line; a folder that the next one reads is named."""
     lines = [command(read_config(run)) for run in runs]
-    named = [f" --workdir={read_config(run).weights}" for run in runs[1:]]
-    return "\n".join(line + name for line, name in zip(lines, [*named, ""]))
+    for number, run in enumerate(runs[:-1]):
+        here, shown = read_config(runs[number + 1]).weights, f"runs/{run.name}"
+        lines[number] += f" --workdir={shown}"
+        lines[number + 1] = lines[number + 1].replace(f"--weights={here}", f"--weights={shown}")
+    return "\n".join(lines)
 
 
 def command(config: TrainConfig) -> str:

@@ -41,7 +41,7 @@ def load(config: TrainConfig) -> Layers | None:
     if source.startswith(zoo.PREFIX):
         return _layers(zoo.load_pretrained(source))
     try:
-        path = Path(source)
+        path = Path(source).expanduser()
         model = checkpoint.load(checkpoint.model_path(path) if path.is_dir() else path)
     except FileNotFoundError as error:
         raise ValueError(

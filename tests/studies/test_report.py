@@ -58,6 +58,39 @@ def test_the_same_files_give_the_same_bytes(root):
     assert {path: path.read_bytes() for path in first} == first
 
 
+def test_what_is_lost_by_the_last_epoch_is_paired_by_seed():
+    """Three seeds that lose the same: the interval is of examples alone, not of seeds."""
+    found = report.Finished([], Folders(RESULTS))
+    rng = np.random.default_rng(0)
+    best = rng.random((3, 400)) < [[0.3], [0.5], [0.7]]
+    lost = np.tile(np.arange(400) % 10 == 0, (3, 1))
+    correct = {"best": best | lost, "last": best & ~lost}  # a tenth of the examples, by every seed
+
+    def part(values):
+        return {"correct": bits.to_text(values), "examples": len(values)}
+
+    found.by_recipe = {
+        ("x", name): {
+            seed: {
+                "evaluation": {
+                    checkpoint: dict.fromkeys(tables.MEASURED, part(values[seed]))
+                    for checkpoint, values in correct.items()
+                }
+            }
+            for seed in range(seeds)
+        }
+        for name, seeds in (("pgdat", 3), ("rlfat_p", 2))
+    }
+    rows = tables.differences("x", STUDY, found).splitlines()
+    cells = {tuple(row.split(" | ")[:2]): row.split(" | ")[2] for row in rows[2:]}
+    reach = 100 * 1.959964 * 0.3 / 20
+    wanted = f"-10.0 ({-10 - reach:+.1f} to {-10 + reach:+.1f})"
+    assert cells["| `pgdat`", "last minus best"] == wanted
+    pair = cells["| `rlfat_p` minus `pgdat`", "last minus best"]
+    assert pair.replace("-", "+") == "+0.0 (+0.0 to +0.0)"
+    assert [row.split(" | ")[-1] for row in rows[3:5]] == ["3 |", "2 / 3 |"]
+
+
 def test_the_readme_has_a_short_table_where_nothing_is_drawn_by_epoch():
     undrawn = dataclasses.replace(STUDY, drawn=())
     content, pictures = report.section("x", undrawn, Folders(RESULTS), report.README)
@@ -122,7 +155,8 @@ def test_the_committed_results_are_of_the_runs_that_the_catalogue_describes():
         made_of_the_budget = ("epochs", "train_steps", "ema") if run.budget else ()
         for flag, value in run.flags.items():
             assert flag in made_of_the_budget or found["config"][flag] == value, (run.key, flag)
-        for part in (part for of in found["evaluation"].values() for part in of.values()):
+        for name, part in (each for of in found["evaluation"].values() for each in of.items()):
+            assert part["examples"] == (run.autoattack if name == "autoattack" else run.examples)
             correct = bits.from_text(part["correct"], part["examples"])
             assert correct.mean() == pytest.approx(part["accuracy"])
 
