@@ -45,6 +45,7 @@ def curves(recipes: Mapping[str, Sequence[Line]], x: str, y: str) -> Figure:
         mean = [np.mean([dict(line)[place] for line in lines]) for place in common]
         axes.plot(common, mean, label=name, **style)
     axes.set_xlabel(x, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))  # epochs, or blocks
     _percent(axes, y)
     _legend(axes)
     return figure
