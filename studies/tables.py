@@ -137,6 +137,9 @@ def differences(name: str, study: Study, finished: Finished) -> str:
         best, last = (finished.correct(recipe, each, key) for each in ("best", "last"))
         return last.astype(np.float64) - best.astype(np.float64)
 
+    def within(most: float, found: Estimate) -> Estimate:
+        return Estimate(found.mean, max(-most, found.low), min(most, found.high))
+
     def row(text: str, of: str, recipes: Sequence[Recipe], found: list[Estimate]) -> list[str]:
         numbers = dict.fromkeys(str(len(finished.seeds(recipe))) for recipe in recipes)
         return [text, of, *map(difference, found), " / ".join(numbers)]
@@ -148,7 +151,7 @@ def differences(name: str, study: Study, finished: Finished) -> str:
         if finished.seeds(recipe) and {"best", "last"} <= set(finished.checkpoints(recipe))
     ]
     for recipe in drawn:
-        losses = [over_seeds.mean(lost(recipe, key)) for key in MEASURED]
+        losses = [within(1, over_seeds.mean(lost(recipe, key))) for key in MEASURED]
         rows.append(row(label(recipe, name), "last minus best", [recipe], losses))
     for one, other in study.compared:
         if not (finished.seeds(one) and finished.seeds(other)):
@@ -163,7 +166,9 @@ def differences(name: str, study: Study, finished: Finished) -> str:
             ]
             rows.append(row(pair, checkpoint, (one, other), found))
         if one in drawn and other in drawn:
-            found = [over_seeds.mean(lost(one, key), -lost(other, key)) for key in MEASURED]
+            found = [
+                within(2, over_seeds.mean(lost(one, key), -lost(other, key))) for key in MEASURED
+            ]
             rows.append(row(pair, "last minus best", (one, other), found))
     header = ["difference", "checkpoint", *headings(finished, MEASURED, "points"), "seeds"]
     return table(header, rows) if rows else ""

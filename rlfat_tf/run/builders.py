@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from rlfat_tf import data, models
@@ -87,10 +86,7 @@ def _of_pretrained(config: TrainConfig) -> dict[str, str]:
     if not config.model.startswith(applications.PREFIX):
         return {}
     trainable = applications.trainable_of(config.freeze)
-    given = config.weights or "imagenet"
-    if initial_weights.is_path(given):
-        given = str(Path(given).expanduser())
-    return {"weights": given, "trainable": trainable}
+    return {"weights": initial_weights.source(config), "trainable": trainable}
 
 
 def method_arguments(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> dict[str, Any]:

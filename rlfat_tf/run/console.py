@@ -13,7 +13,7 @@ from rlfat_tf import data
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Logs
 from rlfat_tf.methods import AdversarialModel
-from rlfat_tf.models.adapted.applications import PREFIX
+from rlfat_tf.run import initial_weights
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
 
@@ -84,9 +84,8 @@ def show_header(
     }
     device = next(f"{len(found)} {kind}" for kind, found in kinds.items() if found)
     used = robust.distribute_strategy.num_replicas_in_sync
-    usual = "imagenet" if config.model.startswith(PREFIX) else "none"
-    given = config.weights or usual
-    weights = "" if given == "none" else f", initial weights {given}"
+    begun = initial_weights.source(config)
+    weights = "" if begun == "none" else f", initial weights {begun}"
     lines = {
         "data": f"{examples[0]} training, {examples[1]} validation and {len(data_set.test)} test "
         f"images of {shape}, {data_set.num_classes} classes",

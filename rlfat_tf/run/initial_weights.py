@@ -21,6 +21,13 @@ def is_path(weights: str | None) -> bool:
     return weights not in (None, *NAMES) and not str(weights).startswith(zoo.PREFIX)
 
 
+def source(config: TrainConfig) -> str:
+    """Returns where the weights of a run are from: ``weights``, or the default of its network."""
+    usual = "imagenet" if config.model.startswith(OF_KERAS) else "none"
+    given = config.weights or usual
+    return str(Path(given).expanduser()) if is_path(given) else given
+
+
 def load(config: TrainConfig) -> Layers | None:
     """Loads the weights that a run asks for.
 
@@ -35,13 +42,13 @@ def load(config: TrainConfig) -> Layers | None:
     Raises:
         ValueError: If there are none, or their file must not be loaded or is damaged.
     """
-    source = config.weights
-    if source in (None, "none") or config.model.startswith(OF_KERAS):
+    given = source(config)
+    if given == "none" or config.model.startswith(OF_KERAS):
         return None
-    if source.startswith(zoo.PREFIX):
-        return _layers(zoo.load_pretrained(source))
+    if given.startswith(zoo.PREFIX):
+        return _layers(zoo.load_pretrained(given))
     try:
-        path = Path(source).expanduser()
+        path = Path(given)
         model = checkpoint.load(checkpoint.model_path(path) if path.is_dir() else path)
     except FileNotFoundError as error:
         raise ValueError(

@@ -10,7 +10,7 @@ import pytest
 
 import rlfat_tf
 from rlfat_tf import models
-from rlfat_tf.run import builders, initial_weights, train, workdir
+from rlfat_tf.run import builders, console, initial_weights, train, workdir
 from tests import runs
 
 
@@ -87,6 +87,26 @@ def test_a_relative_path_is_kept_absolute(tmp_path, monkeypatch):
             other,
             str(tmp_path.resolve() / "theirs.keras"),
         )
+
+
+def test_the_home_folder_is_found_and_the_default_is_that_of_the_network(
+    tmp_path, monkeypatch, trained
+):
+    monkeypatch.setenv("HOME", str(trained.folder.parent))
+    home = runs.config(tmp_path, weights=f"~/{trained.folder.name}")
+    assert initial_weights.source(home) == str(trained.folder)
+    assert initial_weights.load(home) is not None
+    assert initial_weights.source(runs.config(tmp_path)) == "none"
+    assert initial_weights.source(runs.config(tmp_path, model="keras:MobileNetV2")) == "imagenet"
+
+
+@pytest.mark.parametrize("name", [None, "pretrained:digits-linf-wrn10-1"])
+def test_the_header_of_a_run_names_them(name, digits, tmp_path, capsys):
+    config = runs.config(tmp_path, weights=name)
+    robust = builders.build_model(runs.config(tmp_path), digits, 1, 2)
+    console.show_header(config, digits, robust, examples=(1, 1), steps=(1, 2))
+    line = next(row for row in capsys.readouterr().out.splitlines() if "network" in row)
+    assert line.endswith(f", initial weights {name}" if name else " parameters")
 
 
 class Built(Exception):

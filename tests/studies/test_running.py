@@ -73,6 +73,7 @@ def test_what_is_missing_is_run_once_and_leaves_a_file_each(fake, tmp_path, caps
     with pytest.raises(SystemExit, match="Not made: y/local-x-pgdat-seed0."):
         command("y")  # its own run, and the look at a network that is not there
     assert [config.run_dir.rpartition("/")[2] for config in trained[2:]] == ["own-seed0"]
+    assert "whose result is here, but which is not in" in capsys.readouterr().err
     assert not (tmp_path / "runs" / ".lock").exists()
 
 
