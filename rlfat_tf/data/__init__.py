@@ -80,7 +80,7 @@ def load(
         test_only: Read the test part only; the training part then has no examples.
         **where: ``memory``: ``"always"`` holds all images in memory, ``"never"`` leaves them on
             disk, from where they are read whenever they are needed; ``"auto"``, the default, holds
-            what fits into half of the memory that is free. It changes no image. ``view``: how
+            what fits into a quarter of the memory that is free. It changes no image. ``view``: how
             images become squares, see :class:`rlfat_tf.data.view.View`. ``cache_dir``: where to
             keep what makes the next start faster.
 

@@ -55,7 +55,8 @@ class Arrays(Source):
     def reader(self) -> Reader:
         """Returns the function that gathers images; see :class:`rlfat_tf.data.Source`."""
         with tf.device("CPU"):
-            images = tf.constant(self.images)  # once: tf.data captures tensors by reference
+            # Once: tf.data captures tensors by reference. tf.constant would keep two copies.
+            images = tf.identity(self.images)
         return lambda index: tf.gather(images, index)
 
     def at(self, numbers: np.ndarray) -> np.ndarray:

@@ -14,6 +14,13 @@ from rlfat_tf.data.listing import File
 
 BUDGET = 2 * 2**30
 THREADS = 8
+BY_CONTENT = ("folder", "arrays")  # kinds of data sets that may be moved and renamed
+
+
+def without_place(dataset: str) -> str:
+    """Returns the name of a data set; of one that is where its user has put it, the kind alone."""
+    kind, colon, _ = dataset.partition(":")
+    return kind + colon if kind in BY_CONTENT else dataset
 
 
 def digests(files: Iterable[File], budget: int = BUDGET) -> dict[File, bytes]:

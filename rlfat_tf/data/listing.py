@@ -59,7 +59,17 @@ def make_file(folder: str, class_name: str, name: str, size: int) -> File:
         class_name: The name of its class.
         name: Its own name, as it is on disk.
         size: In bytes.
+
+    Raises:
+        ValueError: If the name of the class is no text: reports and exported models hold it.
     """
+    try:
+        class_name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"Expected class folders whose names are UTF-8; received {_encoded(class_name)!r} in "
+            f"{_encoded(os.path.dirname(folder))!r}. Rename this folder."
+        ) from None
     composed = [unicodedata.normalize("NFC", text) for text in (class_name, name)]
     key = hashlib.sha256(_encoded("/".join(composed))).digest()
     return File(os.path.join(folder, name), composed[0], composed[1], size, key)

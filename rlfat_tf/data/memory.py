@@ -11,6 +11,7 @@ from rlfat_tf.core.errors import unknown
 
 MEMORY = ("auto", "always", "never")
 MAX_BYTES = 16 * 2**30
+SHARE = 4  # one part of so many: there are up to three copies while a run begins, and the network
 _LIMIT, _USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
 
 
@@ -24,8 +25,8 @@ def holds(memory: str, count: int, image_shape: tuple[int, ...]) -> bool:
     """Tells whether images are to be held in memory.
 
     Args:
-        memory: ``"always"``, ``"never"`` or ``"auto"``: if they take at most 16 GiB and half of
-            what is free now.
+        memory: ``"always"``, ``"never"`` or ``"auto"``: if they take at most 16 GiB and a
+            quarter of what is free now.
         count: How many there are, in all parts.
         image_shape: Of one, uint8.
 
@@ -36,7 +37,9 @@ def holds(memory: str, count: int, image_shape: tuple[int, ...]) -> bool:
     if memory == "always":
         check_budget(count, image_shape)
     size = count * int(np.prod(image_shape))
-    return memory != "never" and (memory == "always" or size <= min(MAX_BYTES, available() // 2))
+    return memory != "never" and (
+        memory == "always" or size <= min(MAX_BYTES, available() // SHARE)
+    )
 
 
 def available() -> int:

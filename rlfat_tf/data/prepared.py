@@ -33,22 +33,21 @@ def load(path: str, options: Options) -> DataSet:
         ValueError: If images are not uint8 [N, H, W, C], or labels not integers [N].
     """
     root = Path(path).expanduser()
-    rows, content = {}, {}
+    rows, content, classes = {}, {}, 0
     for part in ("test",) if options.test_only else ("train", "test"):
         images, labels = (_array(root, f"{name}_{part}") for name in "xy")
         labels = np.array(labels)
         of_all = Rows(images, labels[:, 0] if labels.shape[1:] == (1,) else labels, options.look)
-        content[part] = of_all.describe()
         rows[part] = of_all.take(slice(options.number(part, len(of_all))))
+        content[part] = of_all.describe()
+        classes = max(classes, 1 + int(of_all.labels.max()))  # of those not taken too
     shape = rows["test"].image_shape
     total = sum(map(len, rows.values()))
     in_memory = holds(options.memory, total, shape)
     parts: dict[str, Source] = {"train": Arrays.none(shape)}
     for part, stored in rows.items():
         parts[part] = held(stored) if in_memory else stored
-    names = _class_names(root) or [
-        str(i) for i in range(1 + max(int(stored.labels.max()) for stored in rows.values()))
-    ]
+    names = _class_names(root) or [*map(str, range(classes))]
     return DataSet(parts["train"], parts["test"], len(names), tuple(names), content=content)
 
 

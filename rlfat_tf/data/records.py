@@ -20,6 +20,7 @@ import tensorflow as tf
 from rlfat_tf.core.types import Array, Tensor
 from rlfat_tf.data.reading import Unreadable, reason
 from rlfat_tf.data.source import Stored
+from rlfat_tf.data.view import View
 
 HEADER, FOOTER = 12, 4
 READ_BATCH = 512
@@ -55,8 +56,9 @@ class Records(Stored):
     Args:
         paths: The files.
         index: Where their records lie.
-        image_shape: Of an image as ``decode`` returns it.
-        decode: From a record, a string tensor [], to its image, uint8 [H, W, C].
+        image_shape: Of an image, after ``look``.
+        decode: From a record, a string tensor [], to its image, uint8 [h, w, C].
+        look: What becomes of images that differ in size.
     """
 
     by_example = True
@@ -67,13 +69,19 @@ class Records(Stored):
         index: Index,
         image_shape: Sequence[int],
         decode: Callable[[Tensor], Tensor],
+        look: View,
     ):
         super().__init__(index.label, image_shape)
-        self._paths, self._index, self._decode = paths, index, decode
+        self._paths, self._index, self._decode, self._look = paths, index, decode, look
+
+    def view(self, image: Tensor) -> Tensor:
+        """Brings an image of any size to ``image_shape``."""
+        return tf.ensure_shape(self._look(image), self.image_shape)
 
     def _read(self, place: Tensor) -> Tensor:
         record = tf.numpy_function(self._record, [place], tf.string, stateful=False)
-        return tf.ensure_shape(self._decode(tf.ensure_shape(record, [])), self.image_shape)
+        image = self._decode(tf.ensure_shape(record, []))
+        return tf.ensure_shape(image, [None, None, self.image_shape[-1]])
 
     def _record(self, place: Array) -> bytes:
         path = self._paths[self._index.shard[place]]

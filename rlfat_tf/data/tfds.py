@@ -342,7 +342,8 @@ def _records(
         [part.path for part in parts],
         index,
         shape,
-        lambda one: options.look(decode(tf.io.parse_single_example(one, images)[image])),
+        lambda one: decode(tf.io.parse_single_example(one, images)[image]),
+        options.look,
     )
 
 

@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from rlfat_tf import data
 from rlfat_tf.run import cost, evaluate, recipes, train
-from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.config import NO_RECIPE, TrainConfig
 from rlfat_tf.run.console import number_text
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.help import help_text
@@ -238,6 +238,8 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[TrainConfig, l
                 if not values[name].present:
                     values[name].value = values[name].default
     settings = {f.name: values[f.name].value for f in fields(TrainConfig)}
+    if named == NO_RECIPE:
+        settings["recipe"] = None
     return TrainConfig(**{**settings, **length}), remaining
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS, STARTS
 from rlfat_tf.data.augment import AUGMENTATIONS
+from rlfat_tf.data.content import without_place
 from rlfat_tf.data.memory import MEMORY
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.data.view import VIEWS, View
@@ -29,6 +30,7 @@ from rlfat_tf.run.ranges import check_ranges
 from rlfat_tf.run.training_attack import TRAINING_ATTACKS, check_attack
 
 PRECISIONS = ("float32", "bfloat16")
+NO_RECIPE = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +44,8 @@ class TrainConfig:
     # What is trained on what.
     recipe: str | None = option(
         None,
-        "Recipe: the name of a file of flags/, which all other flags override; list shows all "
-        "recipes. Default: <dataset>_<method>, if there is such a recipe.",
+        "Recipe: the name of a file of flags/, which all other flags override; list shows all, "
+        "none takes none. Default: <dataset>_<method>, if there is such a recipe.",
         identity=False,
     )
     dataset: str = option(
@@ -88,7 +90,7 @@ class TrainConfig:
     memory: str = option(
         "auto",
         "Whether all images are held in memory, or each is read from disk when it is needed; "
-        "auto holds them if they take at most half of the free memory. The results are the "
+        "auto holds them if they take at most a quarter of the free memory. The results are the "
         "same.",
         choices=MEMORY,
         identity=False,
@@ -349,16 +351,14 @@ class TrainConfig:
     def identity(self) -> dict[str, Any]:
         """The fields that decide what the run computes, apart from its length.
 
-        Of a folder of images and of extra data their content decides, not their place; it is
-        compared when they are read.
+        Of images in one's own files their content decides, not their place: see ``data.json``.
         """
         fields = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.metadata["identity"]
         }
-        if self.dataset.startswith("folder:"):
-            fields["dataset"] = "folder:"
+        fields["dataset"] = without_place(self.dataset)
         fields["extra_data"] = self.extra_data is not None
         warms_up_to_the_end = self.epsilon_warmup == epsilon_warmup.FULL
         if schedules.parse(self.lr_schedule).depends_on_the_end or warms_up_to_the_end:
@@ -389,8 +389,8 @@ class TrainConfig:
         return cls(**values)
 
     def to_flags(self) -> str:
-        """Returns the configuration as an absl flagfile."""
-        lines = []
+        """Returns the configuration as an absl flagfile, which no recipe completes."""
+        lines = [] if self.recipe else [f"--recipe={NO_RECIPE}"]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name == "print_config" or value is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,13 @@ import numpy as np
 
 from rlfat_tf import data
 from rlfat_tf.core.errors import warn
+from rlfat_tf.data.content import without_place
 from rlfat_tf.data.reading import Options
 from rlfat_tf.data.subset import stratified
 from rlfat_tf.data.view import View
 from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles
 from rlfat_tf.models import zoo
+from rlfat_tf.run import class_names
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.data_checks import check_classes, shortened, warn_of_classes, warn_of_flip
 from rlfat_tf.run.eval_config import EvalConfig
@@ -38,8 +39,9 @@ def load_for_training(
     """Loads the data of a run, and warns of what is wrong with them.
 
     Returns:
-        The data set; its training examples without those set aside for validation, and with the
-        extra data of the run, where it has some; and those set aside: with
+        The data set; its training examples without those set aside for validation (the data set
+        holds no others then either, so that memory does not), and with the extra data of the run,
+        where it has some; and those set aside: with
         ``validation_examples`` the ones that follow the training examples; else the set's own
         validation part, where it has one, or a random part of the training examples; None if
         ``validation_fraction`` is 0.
@@ -70,6 +72,7 @@ def load_for_training(
     check_classes(train, data_set.class_names)
     warn_of_classes(data_set)
     warn_of_flip(config.dataset, config.augment)
+    data_set = dataclasses.replace(data_set, train=train)
     if config.extra_data is None:
         return data_set, train, validation
     look = View(config.image_size, config.view)
@@ -215,7 +218,9 @@ def load_for_evaluation(
     print(where_it_is(data_set), flush=True)
     data_set = _classes_of_model(config, data_set, config.dataset)
     record = None if config.workdir is None else read_record(Path(config.workdir))
-    if record is not None and _kind(config.dataset) == _kind(_dataset_of_run(config)):
+    if record is not None and without_place(str(config.dataset)) == without_place(
+        _dataset_of_run(config)
+    ):
         there, here = record["content"].get("test"), data_set.content.get("test")
         if here is not None and there not in (None, here):
             warn(
@@ -236,7 +241,7 @@ def _classes_of_model(
         return data_set
     if _numbered(dataset, data_set, names):
         return dataclasses.replace(data_set, num_classes=len(names), class_names=tuple(names))
-    return match_classes(data_set, names)
+    return class_names.match(data_set, names)
 
 
 def corrupted_by_authors(config: EvalConfig) -> AuthorsFiles:
@@ -264,11 +269,6 @@ def _numbered(dataset: str | None, data_set: data.DataSet, names: Sequence[str])
     """Tells whether classes have numbers for want of names: those of the data set it came from."""
     made_of_another = str(dataset).startswith(OF_ANOTHER_SET)
     return made_of_another and data_set.class_names == tuple(map(str, range(len(names))))
-
-
-def _kind(dataset: str | None) -> str:
-    """The name of a data set; folders, which may be moved and renamed, are of one kind."""
-    return "folder:" if str(dataset).startswith("folder:") else str(dataset)
 
 
 def _dataset_of_run(config: EvalConfig) -> str:
@@ -321,37 +321,3 @@ def chosen_examples(
             "class."
         )
     return test, np.arange(len(test)), {"test_subset": {"how": "first"}}
-
-
-def match_classes(data_set: data.DataSet, class_names: Sequence[str]) -> data.DataSet:
-    """Numbers the classes of a data set as a model does, which may know more of them.
-
-    Args:
-        data_set: Whose test part is evaluated.
-        class_names: The classes of the model, in the order of its outputs.
-
-    Raises:
-        ValueError: If there are test images of a class that is not among them.
-    """
-    number = {_composed(name): label for label, name in enumerate(class_names)}
-    found = [number.get(_composed(name), -1) for name in data_set.class_names]
-    labels = np.array(found, data_set.test.labels.dtype)[data_set.test.labels]
-    unknown = [data_set.class_names[i] for i in np.unique(data_set.test.labels[labels < 0])]
-    if unknown:
-        raise ValueError(
-            f"Expected images of the classes that the model has learned: "
-            f"{shortened(class_names)}; received some of {shortened(unknown)}. Classes are "
-            "matched by name: rename or remove the folders of those that the model does not know."
-        )
-    return data.DataSet(
-        data.Arrays.none(data_set.image_shape),
-        data_set.test.relabelled(labels),
-        len(class_names),
-        tuple(class_names),
-        content=data_set.content,
-    )
-
-
-def _composed(name: str) -> str:
-    """A name as it is in a SavedModel, which keeps one blank for any white space."""
-    return unicodedata.normalize("NFC", " ".join(name.split()))

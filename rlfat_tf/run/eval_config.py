@@ -72,7 +72,7 @@ class EvalConfig:
     memory: str = option(
         "auto",
         "Whether all images are held in memory, or each is read from disk when it is needed; "
-        "auto holds them if they take at most half of the free memory. The results are the "
+        "auto holds them if they take at most a quarter of the free memory. The results are the "
         "same.",
         choices=MEMORY,
     )

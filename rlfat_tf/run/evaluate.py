@@ -109,6 +109,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         keep=PICTURED if config.pictures else 0,
         on_progress=ProgressLine(),
     )
+    others = evidence.comparable(others, runner)
     if other is not None:
         refuse_unlike(_conditions(runner, plan, config), conditions_of(other), THESE)
     names = _names(data_set.class_names, runner.classes)

@@ -55,9 +55,14 @@ def side_by_side(images: Images, adversarial: Images) -> Tensor:
         adversarial: The same, changed.
 
     Returns:
-        [3 height, n width, channels] in [0, 1]; of the changes, grey is none and the greatest one
-        of all is black or white.
+        [3 height, n width, 3 or 1] in [0, 1], in grey the mean of the channels unless they are 3;
+        of the changes, grey is none and the greatest one of all is black or white.
     """
+    if images.shape[-1] != 3:
+        images, adversarial = (
+            tf.reduce_mean(one, -1, keepdims=True) for one in (images, adversarial)
+        )
+
     change = adversarial - images
     greatest = tf.maximum(tf.reduce_max(tf.abs(change)), 1e-6)
     rows = [images, adversarial, 0.5 + 0.5 * change / greatest]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import importlib_resources
 
 from rlfat_tf.core.errors import nearest
-from rlfat_tf.run.config import TrainConfig
+from rlfat_tf.run.config import NO_RECIPE, TrainConfig
 from rlfat_tf.run.console import number_text
 
 _CHECKOUT = Path(__file__).resolve().parents[2] / "flags"
@@ -88,7 +88,8 @@ def chosen(name: str | None, dataset: str, method: str) -> list[str]:
     """Returns the flags beneath those of the command line.
 
     Args:
-        name: Of ``--recipe``; None: the recipe of the data set and method, if there is one.
+        name: Of ``--recipe``; None: the recipe of the data set and method, if there is one;
+            "none": no recipe.
         dataset: Of ``--dataset``.
         method: Of ``--method``.
 
@@ -98,7 +99,7 @@ def chosen(name: str | None, dataset: str, method: str) -> list[str]:
     if name is None:
         pair = f"{dataset}_{method}"
         return read(pair).flags if pair in names() else []  # a name may hold what no file's can
-    return [] if name == LIST else read(name).flags
+    return [] if name in (LIST, NO_RECIPE) else read(name).flags
 
 
 def missing(dataset: str, method: str) -> str | None:

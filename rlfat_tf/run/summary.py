@@ -48,10 +48,9 @@ def summarise(
     }
 
 
-def show(config: TrainConfig, summary: dict[str, Any]) -> None:
-    """Prints the summary for a person."""
+def show(config: TrainConfig, summary: dict[str, Any], served: Path | None) -> None:
+    """Prints the summary for a person; ``served`` is the SavedModel of it, if there is one."""
     workdir = Path(config.run_dir)
-    served = workdir / "export"
     print(
         f"\n{summary['method']} on {summary['dataset']} ({summary['model']}), "
         f"{summary['steps']} steps, {summary['images_per_second']:.0f} images/s\n"
@@ -61,6 +60,6 @@ def show(config: TrainConfig, summary: dict[str, Any]) -> None:
         f"  PGD-20 accuracy  {summary['test_adv_accuracy']:.2%} ({summary['test_attack']})\n"
         + "".join(f"  guard            {text}\n" for text in summary.get("overfitted", ()))
         + f"  folder           {workdir}"
-        + (f"\n  SavedModel       {served}" if served.is_dir() else ""),
+        + (f"\n  SavedModel       {served}" if served else ""),
         flush=True,
     )

@@ -186,10 +186,10 @@ def _run_until_told(
         tested = {"test_examples": len(data_set.test), **accuracy}
         summary = {**summarise(config, robust, progress), **tested}
         write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
-        if is_chief(strategy) and export.is_dir():
+        if is_chief(strategy) and not export_is_due(workdir):
             write_card(export, card(summary))
     if is_chief(strategy):
-        show(config, summary)
+        show(config, summary, None if export_is_due(workdir) else export)
     return summary
 
 

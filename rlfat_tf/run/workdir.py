@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlfat_tf.core.errors import given
+from rlfat_tf.data.content import BY_CONTENT
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run import initial_weights
 from rlfat_tf.run.config import TrainConfig
@@ -141,16 +142,22 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Returns the configuration as it can be used from any folder of this machine."""
     changes: dict[str, Any] = {}
     prefix, _, path = config.dataset.partition(":")
-    if prefix == "folder":
-        changes["dataset"] = f"folder:{Path(path).expanduser().resolve()}"
+    if prefix in BY_CONTENT:
+        changes["dataset"] = f"{prefix}:{_absolute(path)}"
         changes["workdir"] = str(Path(config.run_dir).resolve())  # its default is made of the name
+    if config.extra_data is not None:
+        changes["extra_data"] = ",".join(map(_absolute, config.extra_data.split(",")))
     paths = {name: getattr(config, name) for name in ("data_dir", "helper_model")}
     if initial_weights.is_path(config.weights):
         paths["weights"] = config.weights
     for name, path in paths.items():
         if path is not None and "://" not in path:
-            changes[name] = str(Path(path).expanduser().resolve())
+            changes[name] = _absolute(path)
     return dataclasses.replace(config, **changes)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def has_backup(workdir: Path) -> bool:

@@ -283,3 +283,22 @@ def test_tracks_that_straddle_the_split(tmp_path):
         "random": [f"{c}/{os.urandom(0).hex()}{i * 7919}.png" for c in "ab" for i in range(30)],
     }.items():
         assert straddling_tracks(list_folder(make(tmp_path / kind, *paths))) == (0, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
+def test_a_class_folder_whose_name_is_no_text_is_refused(tmp_path):
+    """Its name is written into reports and exported models, when the training is over."""
+    make(tmp_path, "dog/a.jpg x3")
+    folder = os.path.join(os.fsencode(tmp_path), b"K\xe4fer")
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system holds no such name")
+    for name in (b"1.jpg", b"2.jpg"):
+        with open(os.path.join(folder, name), "wb"):
+            pass
+    with pytest.raises(ValueError, match=r"names are UTF-8; received b'K\\xe4fer' in .*Rename"):
+        list_folder(str(tmp_path))
+    os.rename(folder, os.fsencode(tmp_path / "K\u00e4fer"))
+    os.rename(tmp_path / "dog" / "a0.jpg", os.path.join(os.fsencode(tmp_path), b"dog", b"\xe4.jpg"))
+    assert list_folder(str(tmp_path)).class_names == ("K\u00e4fer", "dog")

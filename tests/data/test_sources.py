@@ -127,6 +127,34 @@ def test_a_stream_is_that_of_memory_bit_for_bit(homes, kind):
     assert_equal(*(list(batches.as_numpy_iterator()) for batches in passes))
 
 
+def test_windows_are_cut_out_of_images_as_they_are_stored(homes):
+    """Alike in every kind, though the images of each are resized where they are not cut."""
+    small = {"image_size": 4, "view": "centre", "memory": "never"}
+    parts = [load(homes, kind, **small).train for kind in ("npz", "tfds")]
+    np.testing.assert_array_equal(*(part.images[:] for part in parts))
+    policy = {"batch_size": 5, "seed": 1, "augment": "resized_crop+flip"}
+    cut, whole = (
+        [take(data.training_batches(part, **{**policy, **how}), 3) for part in parts]
+        for how in ({}, {"augment": "flip"})
+    )
+    assert_equal(*cut)
+    assert_equal(*whole)
+    assert parts[1].reader()(0).shape == (SIDE, SIDE, 3) and cut[0][0][0].shape == (5, 4, 4, 3)
+
+
+def test_classes_are_those_of_all_labels_not_of_the_first(tmp_path):
+    labels = {"train": np.arange(N) // 2, "test": np.arange(TEST) // 3}
+    for part, seed in (("train", 0), ("test", 1)):
+        np.save(tmp_path / f"x_{part}.npy", pictures(len(labels[part]), seed))
+        np.save(tmp_path / f"y_{part}.npy", labels[part])
+    found = data.load(f"arrays:{tmp_path}", train_examples=4, test_examples=4)
+    assert found.num_classes == N // 2 and found.class_names[-1] == str(N // 2 - 1)
+    np.save(tmp_path / "x_test.npy", pictures(0, 0))
+    np.save(tmp_path / "y_test.npy", labels["test"][:0])
+    with pytest.raises(ValueError, match="test"):
+        data.load(f"arrays:{tmp_path}")
+
+
 def test_labels_may_be_renamed_and_views_of_views_taken(homes):
     train = load(homes, "arrays", memory="never").train
     chosen = train.take(np.array([9, 4, 7, 2])).take(slice(1, 3)).relabelled(np.array([8, 9]))
@@ -158,7 +186,7 @@ def test_parallel_reads_change_nothing(homes, parallel, monkeypatch):
 
 
 def test_what_is_held_in_memory(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 2000)
+    monkeypatch.setattr(memory, "available", lambda: 4000)
     assert memory.holds("auto", 10, (10, 10, 1)) and not memory.holds("auto", 11, (10, 10, 1))
     assert memory.holds("always", 11, (10, 10, 1)) and not memory.holds("never", 1, (1, 1, 1))
     with pytest.raises(ValueError, match="Unknown value of memory: 'alway'. Did you mean 'always'"):

@@ -164,6 +164,15 @@ def test_flags_file_of_a_run_gives_the_same_configuration(tmp_path):
     assert TrainConfig.from_json(config.to_json()) == config
 
 
+@pytest.mark.parametrize("method", ["trades", "rlfat_p", "standard"])
+def test_flags_file_of_a_run_from_python_gives_the_same_configuration(tmp_path, method):
+    """No recipe fills in what its user has left at the library's defaults."""
+    config = TrainConfig(dataset="cifar10", method=method)
+    (tmp_path / "flags.cfg").write_text(config.to_flags())
+    assert parse(f"--flagfile={tmp_path}/flags.cfg") == config
+    assert parse("--dataset=cifar10", f"--method={method}", "--recipe=none") == config
+
+
 def test_eval_flags():
     values = flags.FlagValues()
     cli.define_flags(EvalConfig, values)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from rlfat_tf import data
-from rlfat_tf.run import data_checks, dataset, evaluate, train
+from rlfat_tf.run import data_checks, dataset, evaluate, train, workdir
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
 from tests import runs
@@ -137,15 +137,7 @@ def test_classes_are_matched_by_name(run):
         evaluate.run(evaluation(run))
 
 
-def test_classes_of_a_saved_model_are_matched_by_name(tmp_path):
-    names = ["b  c", "a", "d"]
-    set_of_two = data.from_arrays(
-        np.zeros([2, 2, 2, 1], np.uint8), [0, 1], np.zeros([3, 2, 2, 1], np.uint8), [0, 1, 1],
-        class_names=["a", "b c"],
-    )  # fmt: skip
-    matched = dataset.match_classes(set_of_two, names)
-    assert matched.test.labels.tolist() == [1, 0, 0]
-    assert matched.class_names == tuple(names) and matched.num_classes == 3
+def test_the_class_names_of_a_saved_model_are_found(tmp_path):
     for folder in (tmp_path / "assets", tmp_path / "export" / "assets"):
         folder.mkdir(parents=True)
         (folder / "class_names.txt").write_text("b c\na\nd\n")
@@ -183,6 +175,7 @@ def test_the_sets_own_validation_part_is_used(tmp_path):
         config(tmp_path, root, validation_fraction=0.1, augment="none")
     )
     assert (len(of_train), len(data_set.test), len(validation)) == (12, 6, 3)
+    assert data_set.train is of_train  # so that no image is held twice
     without = dataset.load_for_training(config(tmp_path, root, augment="none"))
     assert without[2] is None and len(without[1]) == 12
 
@@ -205,6 +198,20 @@ def test_nothing_is_said_where_there_is_nothing_to_say(tmp_path):
         warnings.simplefilter("error", UserWarning)
         dataset.load_for_training(config(tmp_path, tmp_path, augment="none"))
         data_checks.warn_of_flip("cifar10", "flip")
+
+
+def test_own_files_are_named_by_absolute_paths_and_may_be_moved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = config("run", "", dataset="arrays:mine", extra_data="a.npz,sub/b.npz")
+    workdir.write_config(tmp_path / "run", begun)
+    here = tmp_path.resolve()
+    written = workdir.read_config(tmp_path / "run")
+    assert written.dataset == f"arrays:{here}/mine" and written.workdir == str(here / "run")
+    assert written.extra_data == f"{here}/a.npz,{here}/sub/b.npz"
+    for same in (begun, written, dataclasses.replace(begun, dataset="arrays:elsewhere")):
+        workdir.check_workdir(tmp_path / "run", same)
+    with pytest.raises(ValueError, match="holds another run .--dataset"):
+        workdir.check_workdir(tmp_path / "run", dataclasses.replace(begun, dataset="folder:mine"))
 
 
 def test_the_background_is_part_of_a_run(tmp_path):

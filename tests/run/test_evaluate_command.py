@@ -48,6 +48,19 @@ def test_what_is_refused_before_any_attack(net, tmp_path, monkeypatch, changes, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("shape, classes", [((8, 8, 1), 3), ((9, 9, 1), 10), ((8, 8, 3), 10)])
+def test_models_to_compare_that_do_not_fit_are_refused_before_any_attack(
+    net, tmp_path, monkeypatch, shape, classes
+):
+    monkeypatch.setattr(command, "run_plan", lambda *_, **__: pytest.fail("an attack ran"))
+    layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)]
+    keras.Sequential(layers).save(tmp_path / "other.keras")
+    changes = {"compare": f"{tmp_path}/other.keras", "pictures": True}
+    said = r"10 classes of the evaluated one; .* has 3" if classes == 3 else r"shape \[8, 8, 1\]"
+    with pytest.raises(ValueError, match=f"Expected models to compare .*{said}"):
+        command.run(config(net, tmp_path / "report", **changes))
+
+
 def test_a_report_of_another_configuration_is_not_replaced(net, tmp_path, monkeypatch):
     command.run(config(net, tmp_path))
     first = (tmp_path / "report.json").read_bytes()

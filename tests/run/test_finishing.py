@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import numpy as np
@@ -20,7 +21,9 @@ ACCURACY = {"test_accuracy": 0.75, "test_adv_accuracy": 0.5}
 
 
 @pytest.mark.current
-def test_stopped_in_the_test_it_is_exported_and_ends_with_fewer_examples(tmp_path, monkeypatch):
+def test_stopped_in_the_test_it_is_exported_and_ends_with_fewer_examples(
+    tmp_path, monkeypatch, capsys
+):
     def interrupted(*_):
         raise Interrupted(signal.SIGTERM)
 
@@ -40,6 +43,14 @@ def test_stopped_in_the_test_it_is_exported_and_ends_with_fewer_examples(tmp_pat
     more = config(tmp_path, train_steps=1, epochs=None, export=True, test_examples=30)
     assert train.run(more)["test_examples"] == 30
     assert json.loads((tmp_path / "summary.json").read_text())["test_examples"] == 30
+    assert "SavedModel" in capsys.readouterr().out
+
+    # The card of a SavedModel is not that of a later checkpoint, which was not exported.
+    before = card.read_text()
+    os.utime(tmp_path / "checkpoints" / "best.keras")
+    later = config(tmp_path, train_steps=1, epochs=None, export=False, test_examples=25)
+    assert train.run(later)["test_examples"] == 25
+    assert card.read_text() == before and "SavedModel" not in capsys.readouterr().out
 
 
 def test_the_batch_that_is_traced_tells_no_speed(monkeypatch, capsys):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Images, Report
 from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, MadeHere
@@ -15,12 +17,42 @@ from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
 from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
 from rlfat_tf.evaluation.report import class_plots, corruptions, pictures, plots
+from rlfat_tf.evaluation.report.pictures import shortened
 from rlfat_tf.evaluation.report.table import broken_by, is_bounded
 from rlfat_tf.evaluation.runner import AttackRunner
 
 BLOCKS = (1, 2, 3, 4)
 SHOWN = 8  # adversarial examples in the picture
 SALIENT = 4  # images with salience maps
+
+
+def comparable(others: Sequence[Classifier], runner: AttackRunner) -> list[Classifier]:
+    """Returns the classifiers whose salience maps can be drawn; warns of those without gradients.
+
+    Raises:
+        ValueError: If one takes other images than the evaluated classifier, or tells other classes
+            apart.
+    """
+    one, drawn = runner.images[:1], []
+    for other in others:
+        try:
+            classes = other.logits_fn(tf.convert_to_tensor(one)).shape[-1]
+        except (LookupError, TypeError, ValueError, tf.errors.OpError) as error:
+            shape = list(one.shape[1:])
+            raise ValueError(
+                f"Expected models to compare that take images of shape {shape}, as the evaluated "
+                f"one does; {other.name} does not ({shortened(str(error), 200)})."
+            ) from error
+        if classes != runner.classes:
+            raise ValueError(
+                f"Expected models to compare with the {runner.classes} classes of the evaluated "
+                f"one; {other.name} has {classes}."
+            )
+        if other.has_gradients(one):
+            drawn.append(other)
+        else:
+            warn(f"{other.name} gives no gradients: there is no salience map of it.")
+    return drawn
 
 
 def measure(
@@ -94,7 +126,7 @@ def draw(
         runner: Who made the report.
         report: With what :func:`measure` found.
         class_names: One for each class.
-        others: Further classifiers, for salience maps side by side.
+        others: Further classifiers that are :func:`comparable`, for salience maps side by side.
     """
     figures = {"attacks": plots.attack_bars(report)}
     if report.get("classes"):
@@ -116,10 +148,9 @@ def draw(
         images, labels = runner.images[:SALIENT], runner.labels[:SALIENT]
         maps = {}
         for classifier in (runner.classifier, *others):
-            if classifier.has_gradients(images[:1]):
-                name = _short(classifier.name)
-                name = classifier.name if name in maps else name
-                maps[name] = smooth_grad(classifier, images, labels)
+            name = _short(classifier.name)
+            name = classifier.name if name in maps else name
+            maps[name] = smooth_grad(classifier, images, labels)
         figures["salience"] = pictures.salience_grid(images, maps, class_names, labels)
     figures["block_shuffle"] = pictures.block_shuffle_figure(runner.images[0])
     if report.get("shuffled"):

@@ -1,7 +1,7 @@
 """Pictures of images: salience maps, adversarial examples, Random Block Shuffle.
 
 Like :mod:`rlfat_tf.evaluation.plots`, without pyplot and without a display. Images are float in
-[0, 1], [height, width, channels] with 1 or 3 channels; small ones are shown pixel by pixel.
+[0, 1], [height, width, channels]; small ones are shown pixel by pixel.
 """
 
 from __future__ import annotations
@@ -156,10 +156,10 @@ def block_shuffle_figure(
 
 
 def show_image(axes: Axes, image: Array, colours: str = "gray") -> None:
-    """Shows one image in [0, 1], gray if it has one channel, without ticks."""
+    """Shows one image in [0, 1] without ticks: unless it has 3 channels, their mean in gray."""
     image = np.asarray(image)
-    if image.ndim == 3 and image.shape[-1] == 1:
-        image = image[..., 0]
+    if image.ndim == 3 and image.shape[-1] != 3:
+        image = image.mean(-1)
     smooth = "nearest" if max(image.shape[:2]) < SMALL else "antialiased"
     axes.imshow(image, cmap=colours, vmin=0.0, vmax=1.0, interpolation=smooth)
     axes.set_xticks([])

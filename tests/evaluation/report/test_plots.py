@@ -217,6 +217,10 @@ def test_gray_images_and_large_ones():
     small, large = figure.subplots(1, 2)
     pictures.show_image(small, IMAGES[0, ..., :1])
     pictures.show_image(large, np.zeros((120, 90, 3)))
+    for channels in (2, 4, 5):  # no colours: their mean
+        image = np.random.default_rng(0).random((3, 2, channels))
+        pictures.show_image(large, image)
+        np.testing.assert_allclose(large.get_images()[-1].get_array(), image.mean(-1))
     assert shown(small).shape == (8, 6) and small.get_images()[0].get_cmap().name == "gray"
     assert small.get_images()[0].get_clim() == (0, 1)
     assert small.get_images()[0].get_interpolation() == "nearest"
