@@ -43,12 +43,14 @@ class Attack(Declared):
     that has no use for labels sets ``reads_labels`` to False: they may be anything then. One whose
     lengths may be tensors sets ``scales`` to True, see :meth:`scaled`. One that reads labels by
     :mod:`rlfat_tf.core.losses` and :func:`is_correct` alone sets ``aims`` to True: it can be run
-    towards a class, see :class:`rlfat_tf.attacks.Targeted`.
+    towards a class, see :class:`rlfat_tf.attacks.Targeted`. One that only asks for logits sets
+    ``needs_gradients`` to False: classifiers without gradients can be evaluated by it.
     """
 
     reads_labels = True
     scales = False
     aims = False
+    needs_gradients = True
 
     def scaled(self, scale: float | Tensor) -> Self:
         """Returns the attack with all its lengths multiplied, for one call within a graph.
@@ -108,6 +110,23 @@ class Attack(Declared):
                 none of, or it cannot be scaled.
             tf.errors.InvalidArgumentError: If images are not in [0, 1] or labels are no classes.
         """
+
+        def attempt(logits_of: LogitsFn, images: Images, seed: random.Seed) -> Images:
+            attack = self if scale is None else self.scaled(scale)
+            return attack.run(logits_of, images, labels, seed, unroll)
+
+        return self._guarded(attempt, logits_fn, images, labels, seed, checked)
+
+    def _guarded(
+        self,
+        attempt: Callable[[LogitsFn, Images, random.Seed], Images],
+        logits_fn: LogitsFn,
+        images: Images,
+        labels: Labels,
+        seed: random.SeedLike,
+        checked: bool = False,
+    ) -> Images:
+        """Makes adversarial examples by ``attempt``; what goes in and comes out is checked here."""
         images = tf.convert_to_tensor(images)
         check_images_structure(images)
         images = tf.cast(images, tf.float32) if checked else checked_images(images)
@@ -120,8 +139,7 @@ class Attack(Declared):
             classes.append(logits.shape[-1])
             return logits
 
-        attack = self if scale is None else self.scaled(scale)
-        adversarial = attack.run(logits_of, images, labels, seed, unroll)
+        adversarial = attempt(logits_of, images, seed)
         adversarial = tf.stop_gradient(tf.ensure_shape(adversarial, images.shape))
         # The last resort of every attack, of those of users too: what is no number stays as it was.
         adversarial = tf.where(tf.math.is_finite(adversarial), adversarial, images)

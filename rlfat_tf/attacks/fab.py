@@ -131,9 +131,12 @@ class FABT(Bounded, Search):
             float32 images of the same shape; the clean image where it is misclassified already and
             where nothing was found.
         """
-        images = tf.stop_gradient(tf.cast(tf.convert_to_tensor(images), tf.float32))
-        seed = random.as_seed(seed).of_examples(tf.shape(images)[0])
-        return self._nearest(logits_fn, images, labels, seed, 0.0)[0]
+
+        def attempt(logits_of: LogitsFn, images: Images, seed: random.Seed) -> Images:
+            seed = seed.of_examples(tf.shape(images)[0])
+            return self._nearest(logits_of, images, labels, seed, 0.0)[0]
+
+        return self._guarded(attempt, logits_fn, images, labels, seed)
 
     def _nearest(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, enough: float

@@ -42,6 +42,7 @@ class NAttack(Bounded, Search):
     """
 
     aims = True
+    needs_gradients = False
     norm: str = fixed("linf")
     population: int = count(300, "Number of points drawn in an iteration.")
     sigma: float = size(0.1, "Standard deviation of these points, in the space of atanh.")

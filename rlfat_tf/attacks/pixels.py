@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import Attack, is_correct
+from rlfat_tf.attacks.base import Attack, is_correct, norm_of
 from rlfat_tf.attacks.points import choose
 from rlfat_tf.attacks.transfer import Transfer
 from rlfat_tf.attacks.wrapping import Wrapping
@@ -174,7 +174,7 @@ class EightBit(Wrapping):
         off = off_grid(images)
         images = guarded(images, off <= SAME, [OFF_GRID, off])
         attack: Any = self.attack
-        norm = attack.norm if hasattr(attack, "epsilon") else None
+        norm = norm_of(attack) if hasattr(attack, "epsilon") else None
         epsilon = attack.epsilon if norm else math.inf
         if norm:
             pixels = math.prod(images.shape[1:])

@@ -33,6 +33,7 @@ class SPSA(Bounded, Search):
     """
 
     aims = True
+    needs_gradients = False
     norm: str = fixed("linf")
     steps: int = count(100, "How many at most.")
     samples: int = count(128, "Number of directions in a step; each takes two queries.")

@@ -37,6 +37,7 @@ class Square(Bounded, Search):
     """
 
     aims = True
+    needs_gradients = False
     queries: int = count(
         5000, "Greatest number of queries for every start, without the one of the clean image."
     )

@@ -18,7 +18,7 @@ from typing import Any, Union
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import argument
-from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.base import Attack, predicted_class
 from rlfat_tf.attacks.points import choose
 from rlfat_tf.attacks.wrapping import Wrapping, innermost
 from rlfat_tf.core import losses, random
@@ -111,26 +111,36 @@ class Targeted(Wrapping):
             seed = random.as_seed(seed).of_examples(count[0]).fold(random.number("target"))
             draw = random.uniform(seed, count, 0, classes - 1, tf.int32)
             return draw + tf.cast(draw >= labels, tf.int32)
-        if int(self.target) >= classes:
+        self.check_classes(classes)
+        return tf.fill(count, int(self.target))
+
+    def check_classes(self, classes: int) -> None:
+        """Refuses a target that is none of so many classes.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        if isinstance(self.target, int) and self.target >= classes:
             raise ValueError(
                 f"Expected a target among the classes 0 ... {classes - 1}; received {self.target}."
             )
-        return tf.fill(count, int(self.target))
 
     def run(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool
     ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
-        targets = self.targets(logits_fn(images), labels, seed)
+        logits = logits_fn(images)
+        targets = self.targets(logits, labels, seed)
         attack = self.attack
         one = {"targets": 1, "order": "logits"}  # there is no order of one
         known = innermost(attack).get_config()
         if known.keys() & one.keys():
             attack = attack.replace(**{name: one[name] for name in known.keys() & one.keys()})
         found = attack.run(logits_fn, images, losses.towards(targets), seed, unroll)
-        if self.target is None:
-            return found
-        return choose(targets == losses.class_ids(labels), images, found)
+        as_it_is = predicted_class(logits) == targets
+        if self.target is not None:
+            as_it_is |= targets == losses.class_ids(labels)
+        return choose(as_it_is, images, found)
 
 
 def able(kind: type[Attack] = Attack) -> set[str]:

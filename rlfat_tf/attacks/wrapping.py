@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rlfat_tf.attacks.arguments import argument, fields_of
-from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.base import Attack, norm_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,7 +32,7 @@ class Wrapping(Attack):
     @property
     def norm(self) -> str:
         """The norm of the attack's ball."""
-        return self.attack.norm  # type: ignore[attr-defined]
+        return norm_of(self.attack)
 
     @property
     def epsilon(self) -> float:

@@ -79,8 +79,9 @@ def by_class(examples: Examples, names: Sequence[str]) -> dict[str, Any]:
     classes = []
     for label, name in enumerate(names):
         own, count = examples.label == label, int(counts[label])
-        right = int((worst & own).sum())
-        ends = wilson(right, count, z) if bounded and count else None
+        tried = own[: len(worst)]
+        right, of = int((worst & tried).sum()), int(tried.sum())
+        ends = wilson(right, of, z) if bounded and of else None
         classes.append(
             {
                 "name": str(name),
@@ -90,14 +91,15 @@ def by_class(examples: Examples, names: Sequence[str]) -> dict[str, Any]:
                 "attacks": {
                     key: _share(r[:seen], own[:seen]) for key, (r, seen) in attacks.items()
                 },
-                "worst_case": _share(worst, own) if bounded else None,
+                "worst_case": _share(worst, tried) if bounded else None,
                 "interval": None if ends is None else [round(end, 6) for end in ends],
             }
         )
     matrices = {"clean": confusion(examples.label, examples.clean_prediction, len(names))}
     if bounded:
-        taken_for = worst_case_predictions(examples)
-        matrices["worst_case"] = confusion(examples.label, taken_for, len(names))
+        labels = examples.label[: len(worst)]
+        taken_for = worst_case_predictions(examples)[: len(worst)]
+        matrices["worst_case"] = confusion(labels, taken_for, len(names))
     return {
         "classes": classes,
         "worst_class": _worst([known for known in classes if known["worst_case"] is not None]),

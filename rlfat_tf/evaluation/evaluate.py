@@ -25,13 +25,13 @@ from rlfat_tf.attacks.targeted import class_number
 from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
-from rlfat_tf.evaluation import suite
 from rlfat_tf.evaluation.attacking import accuracy, attack_examples, under_attacks
 from rlfat_tf.evaluation.checks import results as checks
 from rlfat_tf.evaluation.checks.findings import Finding
 from rlfat_tf.evaluation.classes import by_class
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.examples import as_arrays, check_classes
+from rlfat_tf.evaluation.fitting import check_fits
 from rlfat_tf.evaluation.judged import network_facts
 from rlfat_tf.evaluation.plan import Plan, balls, make_plan
 from rlfat_tf.evaluation.progress import EvaluationProgress
@@ -142,19 +142,9 @@ def make_runner(
             f"{classifier.name} takes images of shape {shape}; received images of shape "
             f"{images.shape[1:]}. Is it the data set of this model, and its image size?"
         )
-    check_classes(labels, int(classifier.logits_fn(tf.constant(images[:1])).shape[-1]))
-    needing = {
-        name
-        for _, attacks in plan
-        for name in attacks
-        if name in suite.EVALUATION_ATTACKS and suite.EVALUATION_ATTACKS[name].needs_gradients
-    }
-    if needing and not classifier.has_gradients(images[:1]):
-        able = [n for n, entry in suite.EVALUATION_ATTACKS.items() if not entry.needs_gradients]
-        raise ValueError(
-            f"{classifier.name} gives no gradient of its logits by the images, which "
-            f"{', '.join(sorted(needing))} need. Attacks without gradients: {', '.join(able)}."
-        )
+    classes = int(classifier.logits_fn(tf.constant(images[:1])).shape[-1])
+    check_classes(labels, classes)
+    check_fits(plan, classifier, images[:1], classes)
     if any(is_on_grid(attack) for _, attacks in plan for attack in attacks.values()):
         _check_on_grid(images, batch_size)
     folder = None if report_dir is None else Path(report_dir) / "state"

@@ -39,6 +39,8 @@ class Evaluated(NamedTuple):
     def correct(self, under: str) -> Array:
         """Returns which examples are correctly classified, [n]; of several epsilons the first.
 
+        Where :meth:`counted` says that it is not known, it is False.
+
         Args:
             under: ``"clean"``, ``"worst_case"`` or the name of an attack: bool; of a targeted one,
                 which examples are not taken for their target. ``"corruptions"``: under which share
@@ -47,7 +49,8 @@ class Evaluated(NamedTuple):
         if under == CLEAN:
             return self.examples.clean
         if under == WORST_CASE:
-            return self.examples.worst_case()[0]
+            known = self.examples.worst_case()[0]
+            return np.pad(known, (0, len(self.examples.label) - len(known)))
         if under == CORRUPTED and self.corrupted is not None:
             return self.corrupted.shares()
         if under in self.examples.targeted:
@@ -58,8 +61,11 @@ class Evaluated(NamedTuple):
         """Returns of which examples that is known, bool [n]: an attack may leave out some."""
         if under in self.examples.targeted:
             return self.examples.targeted[under].given[0]
-        count = len(self.correct(under))
-        tried = self.examples.attacks[under].examples if under in self.examples.attacks else count
+        count = tried = len(self.correct(under))
+        if under == WORST_CASE:
+            tried = self.examples.judged
+        elif under in self.examples.attacks:
+            tried = self.examples.attacks[under].examples
         return np.arange(count) < tried
 
 

@@ -108,14 +108,24 @@ class Examples:
         outcomes = self.attacks[attack]
         return outcomes.given & ~outcomes.broken
 
+    @property
+    def judged(self) -> int:
+        """On how many examples, from the first on, there is a worst case: a bounded attack ran."""
+        counts = [outcomes.examples for outcomes in self.attacks.values() if outcomes.bounded]
+        return max(counts, default=len(self.label))
+
     def worst_case(self) -> Any:
-        """Returns which examples are right when clean and no bounded attack broke, [epsilons, n].
+        """Returns which examples are right when clean and no bounded attack broke.
 
         Without a bounded attack these are all that are right when clean.
+
+        Returns:
+            Bool [epsilons, judged].
         """
         broken = [outcomes.broken for outcomes in self.attacks.values() if outcomes.bounded]
         shape = [len(self.epsilons), len(self.label)]
-        return np.broadcast_to(self.clean, shape) & ~np.any([np.zeros(shape, bool), *broken], 0)
+        right = np.broadcast_to(self.clean, shape) & ~np.any([np.zeros(shape, bool), *broken], 0)
+        return right[:, : self.judged]
 
 
 def write_examples(examples: Examples, folder: str | Path) -> Path:

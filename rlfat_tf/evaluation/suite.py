@@ -114,14 +114,12 @@ class Entry:
     Attributes:
         make: From settings to the attack.
         about: One line of help.
-        needs_gradients: Whether it differentiates the classifier.
         norms: The norms in which it exists.
         aims: Whether it can be run towards a class.
     """
 
     make: Callable[[Settings], Attack]
     about: str
-    needs_gradients: bool = True
     norms: tuple[str, ...] = ("linf", "l2")
     aims: bool = True
 
@@ -167,16 +165,14 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
     "nattack": Entry(
         lambda s: NAttack(epsilon=s.epsilon, iterations=s.times(200)),
         "N-attack, gradient-free",
-        needs_gradients=False,
         norms=("linf",),
     ),
     "spsa": Entry(
         lambda s: SPSA(epsilon=s.epsilon, steps=s.times(100)),
         "SPSA, gradient-free",
-        needs_gradients=False,
         norms=("linf",),
     ),
-    "transfer": Entry(_transfer, "PGD on --source_model, tried here", needs_gradients=False),
+    "transfer": Entry(_transfer, "PGD on --source_model, tried here"),
     "autoattack": Entry(
         lambda s: AutoAttack(
             **s.ball,
@@ -197,7 +193,7 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
     "apgd_dlr": Entry(_part("apgd_dlr"), "of AutoAttack's version rand"),
     "apgd_t": Entry(_part("apgd_t"), "of AutoAttack"),
     "fab_t": Entry(_part("fab_t"), "of AutoAttack"),
-    "square": Entry(_part("square"), "of AutoAttack, gradient-free", needs_gradients=False),
+    "square": Entry(_part("square"), "of AutoAttack, gradient-free"),
 }
 
 

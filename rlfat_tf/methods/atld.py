@@ -31,7 +31,7 @@ from rlfat_tf.core.model_checks import count_classes
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.batch_norm import attack_forward
-from rlfat_tf.methods.objective import Batch, Objective
+from rlfat_tf.methods.objective import Batch, Objective, global_batch_size
 from rlfat_tf.methods.options import flag_of
 from rlfat_tf.models.discriminator import latent_discriminator
 
@@ -161,8 +161,7 @@ class ATLD(AdversarialModel):
             tf.stop_gradient(z) for z in (result.clean_logits, result.adversarial_logits)
         )
         variables = self.discriminator.trainable_variables
-        examples = tf.cast(tf.shape(natural)[0], natural.dtype)
-        examples *= tf.distribute.get_strategy().num_replicas_in_sync
+        examples = global_batch_size(natural[:, 0])
         for _ in range(self.discriminator_steps):
             with tf.GradientTape() as tape:
                 loss = tf.zeros([], natural.dtype)

@@ -89,27 +89,34 @@ class RunningAverage:
     Args:
         average: How to average.
         model: A built classifier, in the scope of the strategy that trains it.
+        before: The averages until now, which are not in place; they go on.
     """
 
-    def __init__(self, average: Average, model: Model):
+    def __init__(self, average: Average, model: Model, before: RunningAverage | None = None):
         self.average = average
         self.in_place = False
         self._model = model
-        self._statistics = [
-            variable
-            for layer in compat.batch_norm_layers(model)
-            if layer.trainable  # frozen statistics stay what they are
-            for variable in (layer.moving_mean, layer.moving_variance)
-        ]
+        self._weights, self._statistics = model.trainable_variables, _statistics(model)
+        if before is not None:
+            self._weights = _united(before._weights, self._weights)
+            self._statistics = _united(before._statistics, self._statistics)
         kept = [] if average.statistics == "raw" else self._statistics
-        self._averaged = [*model.trainable_variables, *kept]
+        self._averaged = [*self._weights, *kept]
         # Replicas whose batch normalisation is not synchronised have statistics of their own.
-        of_replicas = [tf.VariableAggregation.NONE] * len(model.trainable_variables)
+        of_replicas = [tf.VariableAggregation.NONE] * len(self._weights)
         of_replicas += [tf.VariableAggregation.MEAN] * len(kept)
-        self.values = [
-            tf.Variable(_wide(variable), trainable=False, aggregation=aggregation)
+        known = {} if before is None else dict(zip(map(id, before._averaged), before.values))
+        self.values: list[Any] = [
+            known[id(variable)]
+            if id(variable) in known
+            else tf.Variable(_wide(variable), trainable=False, aggregation=aggregation)
             for variable, aggregation in zip(self._averaged, of_replicas)
         ]
+
+    def covers(self, model: Model) -> bool:
+        """Tells whether all that is trained now is averaged; layers may have been thawed since."""
+        own = {id(variable) for variable in (*self._weights, *self._statistics)}
+        return own >= {id(v) for v in (*model.trainable_variables, *_statistics(model))}
 
     def update(self, step: Tensor) -> None:
         """Takes the new weights into the average, once a step."""
@@ -168,6 +175,21 @@ class RunningAverage:
         finally:
             for layer, momentum in zip(layers, momenta):
                 layer.momentum = momentum
+
+
+def _statistics(model: Model) -> list[Any]:
+    """The moving statistics of the layers that are trained; frozen ones stay what they are."""
+    return [
+        variable
+        for layer in compat.batch_norm_layers(model)
+        if layer.trainable
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+
+
+def _united(some: list[Any], others: list[Any]) -> list[Any]:
+    known = set(map(id, some))
+    return [*some, *(variable for variable in others if id(variable) not in known)]
 
 
 def _wide(variable: Any) -> Tensor:

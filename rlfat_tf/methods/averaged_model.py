@@ -48,10 +48,16 @@ class AveragedModel(WrappedClassifier):
         self._begin_average()
 
     def _begin_average(self) -> None:
-        if self._average is None or self._running is not None or not self.model.built:
+        """Averages what is trained now: for the first time, or with layers that were thawed."""
+        before = self._running
+        if self._average is None or not self.model.built:
+            return
+        if before is not None and before.covers(self.model):
             return
         with self.distribute_strategy.scope():
-            self._running = RunningAverage(self._average, self.model)
+            if before is not None:
+                before.put(in_place=False)
+            self._running = RunningAverage(self._average, self.model, before)
 
     def update_average(self, step: Tensor) -> None:
         """Takes the weights after update number ``step`` into their average."""

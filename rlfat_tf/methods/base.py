@@ -286,6 +286,12 @@ class AdversarialModel(AdversarialSteps):
         if smoothing is None:
             classes = logits.shape[-1]
             smoothing = self.mass_of_wrong_classes * classes / (classes - 1)
+            if smoothing >= 1:
+                raise ValueError(
+                    f"{type(self).__name__} gives the wrong classes {self.mass_of_wrong_classes:g} "
+                    f"of every label together, which of {classes} classes leaves none to learn. "
+                    "Say how much it is to be: label_smoothing=0.1, for instance."
+                )
         return losses.smooth_labels(labels, logits, smoothing) if smoothing else labels
 
     def cross_entropy(self, labels: Labels, logits: Logits) -> Tensor:

@@ -95,6 +95,9 @@ class AdversarialSteps(AveragedModel):
         images, labels = self._checked(images, labels)
         seed = random.replica_seed(self.seed, TEST)
         clean_logits = self.logits(images, training=False)
+        if self.eval_attack is None and self.perturbation is not None:  # no x' for the objective
+            found = self.compute_metrics(images, labels, clean_logits, weights)
+            return {name: value for name, value in found.items() if name not in self.trackers}
         adversarial = adversarial_logits = None
         if self.eval_attack is not None:
             with attack_forward(self.model, "eval") as logits:

@@ -191,6 +191,18 @@ class Recorder:
         return self.logits_fn(images)
 
 
+def test_the_nearest_examples_are_checked_as_those_of_a_call_are():
+    nearest = FABT(steps=3).minimal
+    expected = nearest(NET, IMAGES, LABELS)
+    found = nearest(lambda x: {"logits": NET(x)}, IMAGES, LABELS)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="uint8"):
+        nearest(NET, (255 * IMAGES).astype(np.uint8), LABELS)
+    for images, labels in ((255 * IMAGES, LABELS), (IMAGES, LABELS + 3)):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            nearest(NET, images, labels)
+
+
 def test_targets_are_tried_in_order_and_only_where_needed():
     # Class 1 is the runner-up but cannot win; class 2 can, if the second pixel rises.
     def logits(images):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks
+from rlfat_tf.attacks.base import Attack
 from rlfat_tf.attacks.pixels import (
     EightBit,
     farthest_inside,
@@ -162,6 +163,19 @@ def test_every_attack_stays_on_the_grid_and_in_its_ball(name):
     delta = found.numpy() - IMAGES[:2]
     if hasattr(attack, "epsilon"):
         assert np.all(size_of(attack.norm, delta) <= attack.epsilon * (1 + 1e-5))
+
+
+def test_an_attack_of_ones_own_without_a_norm_is_one_of_the_maximum_norm():
+    class Upwards(Attack):
+        epsilon: float = 0.1
+
+        def run(self, logits_fn, images, labels, seed, unroll):
+            return tf.clip_by_value(images + self.epsilon, 0.0, 1.0)
+
+    assert EightBit(attack=Upwards()).norm == "linf"
+    found = EightBit(attack=Upwards())(NET, IMAGES, LABELS).numpy()
+    expected = np.minimum(np.round(255 * IMAGES) + np.floor(25.5), 255) / 255
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_transfer_looks_at_its_source_through_the_rounding():

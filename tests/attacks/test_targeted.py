@@ -122,6 +122,21 @@ def test_an_example_of_the_target_is_left_out_and_any_other_label_changes_nothin
     assert np.all(found[rest] != IMAGES[rest])
 
 
+@pytest.mark.parametrize(
+    "attack", [attacks.FGSM(epsilon=0.3), attacks.LinfPGD(epsilon=0.3, steps=3)]
+)
+def test_an_example_that_is_predicted_as_its_target_is_left_as_it_is(attack):
+    images = IMAGES.copy()
+    images[1::2] += 0.4 * np.sign(W[:, TARGET]).reshape(SHAPE).astype(np.float32)
+    predicted = np.argmax(affine(images), -1)
+    there = predicted == TARGET
+    assert 0 < there.sum() < len(there)
+    for target, labels in ((TARGET, LABELS), (None, np.full(len(images), TARGET, np.int32))):
+        found = run(attacks.Targeted(attack=attack, target=target), affine, images, labels, seed=3)
+        np.testing.assert_array_equal(found[there], images[there])
+        assert np.all(np.abs(found - images)[~there].max((1, 2, 3)) > 0)
+
+
 def test_the_targets():
     logits = tf.constant(RNG.normal(size=(400, 5)), tf.float32)
     labels = np.arange(400) % 5

@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks, data, evaluation
+from rlfat_tf.attacks.pixels import EightBit
 from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation.examples import as_arrays
 from rlfat_tf.evaluation.report import plots
 from rlfat_tf.evaluation.report.writing import show, write_report
+from rlfat_tf.evaluation.runner import AttackRunner
 from tests import reference
 from tests.evaluation.test_classifier import Foreign
 
@@ -20,6 +22,8 @@ LABELS = np.argmax(NET(IMAGES), -1).astype(np.int32)
 LABELS[::7] = (LABELS[::7] + 1) % 3
 WEAK = attacks.LinfPGD(epsilon=0.03, steps=2)
 BATCHES = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(7)
+FIVE = evaluation.Classifier(lambda x: tf.zeros([len(x), 5]), "five")
+SEVEN = evaluation.Classifier(lambda x: tf.reshape(x, [-1, 7 * 7 * 3])[:, :3], "seven")
 STRONG = attacks.LinfPGD(epsilon=0.03, steps=10, keep="best")
 
 
@@ -231,6 +235,38 @@ def test_a_model_without_gradients_is_evaluated_by_black_boxes_only(tmp_path):
     )
     assert report["clean_accuracy"] == 1
     assert report["attacks"]["square"]["robust_accuracy"] < 1
+
+
+@pytest.mark.parametrize(
+    "attack, message",
+    [
+        (attacks.Targeted(attack=attacks.FGSM(), target=12), r"classes 0 \.\.\. 2; received 12"),
+        (
+            attacks.Transfer(attack=WEAK, source=SEVEN),
+            r"source of late that takes images of shape \[6, 5, 2\].*seven does not",
+        ),
+        (
+            attacks.Transfer(attack=WEAK, source=FIVE),
+            "source of late with the 3 classes of the attacked classifier; five has 5",
+        ),
+    ],
+)
+def test_attacks_that_do_not_fit_are_refused_before_the_first_one(attack, message, monkeypatch):
+    monkeypatch.setattr(AttackRunner, "attack", lambda *_, **__: pytest.fail("an attack ran"))
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(NET, (IMAGES, LABELS), attacks={"pgd": WEAK, "late": attack})
+
+
+def test_the_attack_and_not_its_name_says_whether_it_needs_gradients():
+    no_gradients = evaluation.Classifier(lambda x: tf.stop_gradient(NET(x)), "blind")
+    square = attacks.Square(epsilon=0.1, queries=5)
+    transfer = attacks.Transfer(attack=WEAK, source=evaluation.as_classifier(NET))
+    chosen = {"pgd": square, "autoattack": transfer}
+    report = evaluation.evaluate(no_gradients, (IMAGES, LABELS), attacks=chosen, checked=False)
+    assert set(report["attacks"]) == {"pgd", "autoattack"}
+    for needing in (attacks.AutoAttack(), EightBit(attack=WEAK)):
+        with pytest.raises(ValueError, match="gives no gradient .* which mine need"):
+            evaluation.evaluate(no_gradients, (IMAGES, LABELS), attacks={"mine": needing})
 
 
 def test_unbounded_attacks_report_their_norm_and_not_the_worst_case():

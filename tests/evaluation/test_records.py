@@ -9,8 +9,11 @@ import tensorflow as tf
 from rlfat_tf import evaluation
 from rlfat_tf.attacks.base import Attack
 from rlfat_tf.evaluation.evaluate import make_runner, run_plan
+from rlfat_tf.evaluation.evaluated import Evaluated
+from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.evaluation.plan import make_plan
 from rlfat_tf.evaluation.records import EACH, read_examples, write_examples
+from rlfat_tf.evaluation.report.table import table_rows
 from tests import reference
 
 IMAGES, _, _ = reference.images_and_labels(30, seed=1)
@@ -88,6 +91,30 @@ def test_every_example_is_as_computed_by_hand(examples):
     assert kinds == {"more": ("l1", True), "negative": ("l0", False), "less": ("linf", True)}
     worst = right & (predictions(more) == LABELS) & (predictions(less) == LABELS)
     np.testing.assert_array_equal(examples.worst_case()[0], worst)
+
+
+def test_the_worst_case_is_of_the_examples_that_a_bounded_attack_was_given():
+    linear_one = evaluation.as_classifier(linear)
+    plan = make_plan({"more": Patterned(), "again": Patterned()}, None, "linf", {})
+    runner = make_runner(linear_one, IMAGES, LABELS, plan)
+    whole = run_plan(runner, plan, checked=False)
+    few = run_plan(runner, plan, checked=False, limits={"more": 12, "again": 9})
+    assert whole.examples.judged == 30 and few.examples.judged == 12
+    right = whole.examples.worst_case()[0]
+    np.testing.assert_array_equal(few.examples.worst_case(), [right[:12]])
+    report = few.report
+    assert report["clean_accuracy"] == whole.report["clean_accuracy"]
+    assert report["worst_case_accuracy"] == right[:12].mean() < whole.report["clean_accuracy"]
+    assert report["worst_case_interval"] == pytest.approx(wilson(right[:12].sum(), 12), abs=1e-6)
+    for known in report["classes"]:
+        own = LABELS[:12] == known["label"]
+        assert known["worst_case"] == (right[:12][own].mean() if own.any() else None)
+    assert np.sum(report["confusion"]["worst_case"]) == 12
+    (row,) = (row for row in table_rows(report) if row.kind == "worst")
+    assert row.examples == 12
+    one = Evaluated("net", report, few.examples)
+    np.testing.assert_array_equal(one.counted("worst_case"), np.arange(30) < 12)
+    np.testing.assert_array_equal(one.correct("worst_case")[:12], right[:12])
 
 
 def same(one, other):

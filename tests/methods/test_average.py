@@ -115,6 +115,34 @@ def test_statistics_of_the_weights_or_measured_anew():
         np.testing.assert_array_equal(anew.model.get_weights()[4], seen.trained[-1][4])
 
 
+@pytest.mark.parametrize("statistics", ["average", "refresh"])
+def test_layers_that_are_thawed_later_are_averaged_from_then_on(statistics):
+    """As in fine-tuning: first a new head alone, then the whole network."""
+    robust = made(Average(0.5, statistics=statistics))
+    layers = robust.model.layers
+    frozen = [layer for layer in layers if layer.get_weights()][:2]  # dense and batch norm
+    for layer in frozen:
+        layer.trainable = False
+    robust.compile(optimizer=keras.optimizers.SGD(0.5))
+    first = fit(robust, 1)
+    for layer in frozen:
+        layer.trainable = True
+    robust.compile(optimizer=keras.optimizers.SGD(0.5))
+    second = fit(robust, 2, first=1)
+    assert np.any(second.trained[-1][0] != second.trained[0][0])
+    decays = [1 / 10, 2 / 11, 3 / 12]  # a new optimizer counts anew
+    of_second = recursion(second.trained, decays)
+    for one, other in zip(second.trained[0], first.trained[-1]):
+        np.testing.assert_array_equal(one, other)
+    both = recursion([*first.trained, *second.trained[1:]], [*decays, *decays])
+    own = {id(weight) for layer in frozen for weight in layer.weights}
+    shown = zip(robust.model.weights, robust.model.get_weights(), of_second, both)
+    for weight, found, from_then_on, all_along in shown:
+        if statistics == "refresh" and "moving" in weight.name:
+            continue  # measured anew
+        check_close([found], [from_then_on if id(weight) in own else all_along])
+
+
 def test_replicas_keep_the_average_of_one_device(strategy2):
     with strategy2.scope():
         replicas = made(Average(0.9), batch_norm=False)

@@ -310,3 +310,26 @@ def test_an_activity_regulariser_in_the_attacked_net():
     robust.compile(optimizer="sgd")
     logs = robust.fit(one_batch(IMAGES, LABELS), shuffle=False, verbose=0).history
     assert np.isfinite(logs["loss"][0]) and logs["loss"][0] > logs["adv_loss"][0]
+
+
+def test_two_classes_are_not_smoothed_until_nothing_is_left_of_them():
+    """The paper's half of every label for the wrong classes is all of it for the one there is."""
+    method, net = METHODS["feature_scattering"], functional_with(layers.Dense(2))
+    robust = method(net)
+    robust.compile(optimizer="sgd")
+    with pytest.raises(ValueError, match="of 2 classes leaves none.*label_smoothing=0.1"):
+        robust.train_on_batch(IMAGES, LABELS % 2)
+    assert METHODS["atld"].mass_of_wrong_classes == method.mass_of_wrong_classes == 0.5
+    smoothed = method(net, label_smoothing=0.1).smoothed([0, 1], tf.zeros([2, 2]))
+    np.testing.assert_allclose(smoothed, [[0.95, 0.05], [0.05, 0.95]], rtol=1e-6)
+
+
+def test_without_an_attack_of_evaluation_there_is_clean_accuracy_only():
+    robust = PGDAT(reference.keras_net(seed=1), attack=attacks.FGSM(epsilon=0.1))
+    robust.eval_attack = None
+    robust.compile(optimizer="sgd", metrics=["accuracy"])
+    expected = np.mean(np.argmax(robust.model(IMAGES), -1) == LABELS)
+    found = robust.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+    assert found == {"accuracy": pytest.approx(expected)}
+    history = robust.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS), verbose=0).history
+    assert "val_accuracy" in history and "val_adv_accuracy" not in history

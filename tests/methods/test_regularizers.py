@@ -126,6 +126,21 @@ def test_more_neighbours_than_the_batch_holds():
     np.testing.assert_allclose(many.loss, all_others.loss)
 
 
+@pytest.mark.parametrize("reading", ["neighborhood", "laplacian", "relative"])
+@pytest.mark.parametrize("count", [1, 0])
+def test_an_example_without_others_has_no_structure(reading, count):
+    """So are remainders of a batch, and replicas that got one example or none."""
+    model = reference.keras_net(dtype="float64", seed=1)
+    robust = PGDAT(model, attack=attacks.FGSM(epsilon=0.1), regularizer=LSP(reading=reading))
+    images = [tf.constant(x[:count], tf.float64) for x in (IMAGES, ADVERSARIAL)]
+    with tf.GradientTape() as tape:
+        result = robust.batch_objective(*images, LABELS[:count], SEED, training=True)
+        loss = tf.reduce_sum(result.loss)
+    np.testing.assert_array_equal(result.terms["lsp_loss"], np.zeros(count))
+    for gradient in tape.gradient(loss, model.trainable_variables):
+        assert np.isfinite(gradient).all()
+
+
 def test_the_embedding_is_what_feeds_the_logits_or_the_layer_that_is_named():
     model = reference.keras_net(dtype="float64", seed=1)
     net = reference.Net(model)

@@ -15,6 +15,8 @@ from rlfat_tf.core.model_checks import try_out
 from rlfat_tf.core.types import Array, Images, Labels, Logits, LogitsFn
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.classifier import Classifier
+from rlfat_tf.methods import AdversarialModel
+from rlfat_tf.methods.inference import InferenceTransform
 
 SUBSET = 48  # examples that the classifier is checked on
 OTHER_RANGES = {"[-1, 1]": lambda x: 2 * x - 1, "[0, 255]": lambda x: 255 * x}
@@ -127,7 +129,9 @@ def _range(predict: LogitsFn, images: Images, labels: Labels, clean: Array) -> l
 
 def _scaling(classifier: Classifier, shape: tuple[int, ...]) -> list[Finding]:
     """Looks at what a Keras model makes of black and white images, whatever it was trained on."""
-    model = getattr(classifier.keeper, "model", classifier.keeper)
+    model = classifier.keeper
+    if isinstance(model, (AdversarialModel, InferenceTransform)):
+        model = model.model
     if not isinstance(model, keras.Model):
         return []
     sentence = try_out(model, shape).scaling

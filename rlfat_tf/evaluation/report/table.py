@@ -56,7 +56,15 @@ def table_rows(report: Mapping[str, Any]) -> Iterator[Row]:
             left = (part["examples"] - part["broken"]) / result["examples"]
             record = {key: part[key] for key in Row._fields if key in part}
             yield Row("part", name_of_part, left, **record)
-    yield Row("worst", "worst case", report["worst_case_accuracy"], report["worst_case_interval"])
+    accuracy, interval = (report[f"worst_case_{name}"] for name in ("accuracy", "interval"))
+    yield Row("worst", "worst case", accuracy, interval, examples=_judged(report))
+
+
+def _judged(report: Mapping[str, Any]) -> int | None:
+    """Returns on how many examples there is a worst case; None if on all."""
+    counts = [result["examples"] for result in report["attacks"].values() if is_bounded(result)]
+    fewer = max(counts, default=report["examples"])
+    return fewer if fewer < report["examples"] else None
 
 
 def attack_text(name: str, result: Mapping[str, Any]) -> str:

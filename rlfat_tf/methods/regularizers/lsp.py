@@ -84,7 +84,7 @@ class LSP(Regularizer):
         """Returns the numbers and squared distances of the k nearest others, [batch, k] each."""
         distances = _squared_distances(x, x)
         far = tf.linalg.set_diag(distances, tf.fill([tf.shape(x)[0]], x.dtype.max))
-        count = tf.minimum(self.neighbors, tf.shape(x)[0] - 1)
+        count = tf.clip_by_value(tf.shape(x)[0] - 1, 0, self.neighbors)
         negative, indices = tf.math.top_k(-far, count)
         return indices, -negative
 
@@ -110,8 +110,9 @@ class LSP(Regularizer):
         """Squared difference of how far x' is, in the embedding and in the image space."""
         ratios = []
         for point, near in ((x, x_near), (z, z_near)):
-            mean = tf.reduce_sum(_lengths(_squared_distances(point, point)), 1)
-            mean /= tf.cast(tf.shape(point)[0] - 1, point.dtype)
+            others = tf.cast(tf.shape(point)[0] - 1, point.dtype)
+            lengths = tf.reduce_sum(_lengths(_squared_distances(point, point)), 1)
+            mean = tf.math.divide_no_nan(lengths, others)
             moved = _lengths(tf.reduce_sum(tf.square(near - point), -1))
             ratios.append(tf.math.divide_no_nan(moved, mean))
         return tf.square(ratios[1] - ratios[0])
@@ -126,7 +127,7 @@ def _flat(z: Tensor) -> Tensor:
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     squares = tf.reduce_sum(tf.square(a), -1)[:, None] + tf.reduce_sum(tf.square(b), -1)[None]
     distances = tf.nn.relu(squares - 2 * tf.matmul(a, b, transpose_b=True))
-    return tf.linalg.set_diag(distances, tf.zeros_like(distances[:, 0]))
+    return tf.linalg.set_diag(distances, tf.zeros([tf.shape(a)[0]], distances.dtype))
 
 
 def _scaled(distances: Tensor) -> Tensor:

@@ -78,6 +78,22 @@ def test_a_model_that_scales_twice_is_found(standard):
     assert names == ["another-range"] and "scale images of 0 to 255 itself" in findings[0].message
 
 
+class Halved(keras.Model):
+    """A user's own, which holds its network as ``model`` and shows it other images than it gets."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.model = net
+
+    def call(self, images, training=None):
+        return self.model(images[:, ::2, ::2], training=training)
+
+
+def test_a_model_that_holds_another_is_tried_as_a_whole(robust):
+    large = IMAGES.repeat(2, axis=1).repeat(2, axis=2)
+    assert check(Halved(robust), large) == ([], [])
+
+
 def test_the_robust_net_is_robust(standard, robust):
     attack = tf.function(attacks.LinfPGD(epsilon=EPSILON, keep="best"))
     shares = [
