@@ -150,8 +150,10 @@ def is_softmax(layer: Layer) -> bool:
 
 def _black_and_white(shape: tuple[int, ...]) -> Images:
     """Returns three images: blurring, pooling or a normalisation by image leaves some contrast."""
-    columns = tf.range(shape[1]) >= shape[1] // 2
-    half = tf.broadcast_to(tf.cast(columns, tf.float32)[:, None], shape)
+    axis = min(1, len(shape) - 1)  # columns, or what there is of a vector
+    along = [-1 if number == axis else 1 for number in range(len(shape))]
+    second = tf.cast(tf.range(shape[axis]) >= shape[axis] // 2, tf.float32)
+    half = tf.broadcast_to(tf.reshape(second, along), shape)
     return tf.stack([tf.zeros(shape), tf.ones(shape), half])
 
 
@@ -191,7 +193,7 @@ def _spread(values: Tensor) -> float:
 
 def _reads_values(layer: Layer) -> bool:
     """Tells whether a layer does more than scale: it has a kernel, or normalises by the batch."""
-    if "BatchNormalization" in type(layer).__name__:
+    if compat.is_batch_norm(layer):
         return True
     inner = {id(w) for part in compat.layers_of(layer) for w in part.weights}
     shapes = [w.shape for w in layer.weights if id(w) not in inner]

@@ -9,7 +9,7 @@ Defenses", NeurIPS 2020).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ def evaluate_forms(
     forms: Sequence[str] = FORMS,
     backward: str = "bpda",
     report_dir: str | Path | None = None,
+    limits: Mapping[str, int] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluates the forms of the transform under non-adaptive and adaptive attacks.
@@ -77,6 +78,7 @@ def evaluate_forms(
         forms: Which forms.
         backward: What adaptive attacks differentiate.
         report_dir: Where progress is kept.
+        limits: Of some attacks: on how many of the first examples they run.
         **options: ``batch_size``, ``seed``, ``on_progress``; see
             :func:`rlfat_tf.evaluation.evaluate.make_runner`.
 
@@ -99,7 +101,7 @@ def evaluate_forms(
                 continue
             part: Plan = [(radius, chosen)]
             runner = make_runner(target, images, labels, part, report_dir=report_dir, **options)
-            report = run_plan(runner, part, checked=False).report
+            report = run_plan(runner, part, checked=False, limits=limits).report
             results["clean_accuracy"] = report["clean_accuracy"]
             results[knows] = {
                 **{name: r["robust_accuracy"] for name, r in report["attacks"].items()},

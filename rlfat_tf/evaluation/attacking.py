@@ -11,6 +11,7 @@ from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.base import norm_of
 from rlfat_tf.core.types import Array
 from rlfat_tf.evaluation.intervals import wilson
+from rlfat_tf.evaluation.judged import weights_digest
 from rlfat_tf.evaluation.plan import Plan, is_bounded
 from rlfat_tf.evaluation.records import EACH, Examples, Outcomes
 from rlfat_tf.evaluation.runner import AttackRunner
@@ -53,6 +54,7 @@ def attack_examples(
         epsilons=np.array(radii, np.float64),
         attacks=outcomes,
         data=runner.progress.identity.get("data", ""),
+        classifier=weights_digest(runner.classifier),
     )
     return examples, records
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple
@@ -66,6 +67,15 @@ class MadeHere:
 
         return Cell(f"made {name}:{severity}, seed {self._seed}", self._labels, pixels)
 
+    def checksum(self, cell: Cell, clean: str) -> str:
+        """Returns what decides the images of a cell, hexadecimal.
+
+        Args:
+            cell: Of these examples.
+            clean: The checksum of the clean ones.
+        """
+        return _checksum(self.kind, clean, cell.key)
+
 
 class AuthorsFiles:
     """Reads CIFAR-10-C, CIFAR-100-C or ImageNet-C.
@@ -108,3 +118,11 @@ class AuthorsFiles:
         content = hashlib.sha256("\n".join(looks).encode() + labels.tobytes()).hexdigest()[:16]
         key = f"read {name}:{severity} {content}"
         return Cell(key, labels, lambda part: np.asarray(images[part]))
+
+    def checksum(self, cell: Cell, clean: str) -> str:
+        """Returns what decides the images of a cell, hexadecimal; clean ones have no part in it."""
+        return _checksum(self.kind, "", cell.key)
+
+
+def _checksum(*decides: str) -> str:
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()

@@ -38,12 +38,14 @@ class Corrupted:
             NaN), int32 [n].
         data: By (corruption, severity), SHA-256 of what decides the images, hexadecimal: two
             evaluations with the same one have the same corrupted images in the same order.
+        classifier: SHA-256 of its weights, hexadecimal; "" where they are not known.
     """
 
     index: Array
     label: Array
     predictions: Mapping[tuple[str, int], Array]
     data: Mapping[tuple[str, int], str]
+    classifier: str = ""
 
     def right(self, name: str, severity: int) -> Array:
         """Returns which examples are correctly classified under a corruption, bool [n]."""
@@ -83,6 +85,7 @@ def write_corrupted(corrupted: Corrupted, folder: str | Path) -> Path:
         np.savez(
             written,
             version=np.array(VERSION),
+            classifier=np.array(corrupted.classifier),
             data=np.array([corrupted.data[cell] for cell in cells], np.str_),
             index=np.asarray(corrupted.index, np.int64),
             label=np.asarray(corrupted.label, np.int32),
@@ -119,4 +122,5 @@ def read_corrupted(path: str | os.PathLike[str]) -> Corrupted:
         named = list(zip(arrays["corruption"].tolist(), arrays["severity"].tolist()))
         predictions = dict(zip(named, arrays["prediction"]))
         data = dict(zip(named, arrays["data"].tolist()))
-        return Corrupted(arrays["index"], arrays["label"], predictions, data)
+        classifier = str(arrays.get("classifier", ""))
+        return Corrupted(arrays["index"], arrays["label"], predictions, data, classifier)

@@ -9,9 +9,7 @@ Corruptions are no attacks: they know nothing of the model, and never count for 
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -29,13 +27,14 @@ from rlfat_tf.evaluation.corrupted_records import Corrupted, write_corrupted
 from rlfat_tf.evaluation.evaluate import make_runner
 from rlfat_tf.evaluation.examples import as_arrays
 from rlfat_tf.evaluation.intervals import Z_95, wilson
-from rlfat_tf.evaluation.mce import mean_corruption_error
+from rlfat_tf.evaluation.judged import weights_digest
+from rlfat_tf.evaluation.mce import baseline_of, mean_corruption_error
 from rlfat_tf.evaluation.recognition import advice_for
 from rlfat_tf.evaluation.records import check_arrays
 from rlfat_tf.evaluation.runner import AttackRunner
 from rlfat_tf.evaluation.watching import OnProgress, Standing
 from rlfat_tf.storage.files import replacing
-from rlfat_tf.storage.reading import as_written, read_arrays, read_json
+from rlfat_tf.storage.reading import as_written, read_arrays
 
 FILE = "corruptions.npz"
 SECONDS = "seconds"  # its array that is of no corruption
@@ -96,7 +95,11 @@ def evaluate_corruptions(
         seed=seed,
         report_dir=None if report_dir is None else Path(report_dir),
     )
-    reference = None if baseline is None else baseline_of(baseline, examples.kind)
+    reference = (
+        None
+        if baseline is None
+        else baseline_of(baseline, examples, cells, runner.progress.identity["data"])
+    )
     report, corrupted = run_corruptions(
         runner, examples, cells, baseline=reference, clean=isinstance(examples, MadeHere)
     )
@@ -131,7 +134,6 @@ def run_corruptions(
         ValueError: If the examples of one corruption are not those of another.
     """
     state = _State(runner.progress.folder)
-    clean_data = runner.progress.identity["data"] if isinstance(examples, MadeHere) else ""
     predictions: dict[tuple[str, int], Array] = {}
     data: dict[tuple[str, int], str] = {}
     labels, done = None, 0
@@ -151,9 +153,9 @@ def run_corruptions(
                 counts = done + len(found), len(labels) * len(cells), right
                 on_progress(Standing(title, None, *counts, state.seconds(), None))
         done += len(labels)
-        decided = json.dumps([examples.kind, clean_data, cell.key])
-        data[name, severity] = hashlib.sha256(decided.encode()).hexdigest()
-    corrupted = Corrupted(np.arange(len(cell.labels)), labels, predictions, data)
+        data[name, severity] = examples.checksum(cell, runner.progress.identity["data"])
+    weights = weights_digest(runner.classifier)
+    corrupted = Corrupted(np.arange(len(cell.labels)), labels, predictions, data, weights)
     report = summary(corrupted, float(runner.clean().mean()) if clean else None)
     report.update(examples.description, seconds=round(state.seconds(), 3))
     if baseline is not None:
@@ -260,35 +262,3 @@ def summary(corrupted: Corrupted, clean_accuracy: float | None = None) -> dict[s
         "mce": None,
         "by_corruption": by_corruption,
     }
-
-
-def baseline_of(baseline: str | os.PathLike[str], kind: str) -> Report | str:
-    """Reads whose errors the mean corruption error is relative to.
-
-    Args:
-        baseline: The folder of a report with corruptions, or ``"alexnet"``.
-        kind: Of the corrupted images here.
-
-    Raises:
-        FileNotFoundError: If there is no report.
-        ValueError: If it is damaged, has no corruptions, or is of other images.
-    """
-    if baseline == "alexnet":
-        if kind != "class folders":
-            raise ValueError(
-                "The errors of AlexNet are of ImageNet-C itself (--corruption_dir): no others can "
-                "be divided by them. Name the folder of a report as the baseline."
-            )
-        return "alexnet"
-    path = Path(baseline) / "report.json"
-    found = read_json(path, "Evaluate the baseline anew.").get("corruptions")
-    if not isinstance(found, dict):
-        raise ValueError(
-            f"{path} has no corruptions. Evaluate the baseline with the same --corruptions first."
-        )
-    if found.get("kind") != kind:
-        raise ValueError(
-            f"The corrupted images of {path} are {found.get('kind')!r}, and {kind!r} here: their "
-            "errors cannot be compared."
-        )
-    return {**found, "path": str(baseline)}

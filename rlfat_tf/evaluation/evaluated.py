@@ -82,10 +82,12 @@ def read_evaluated(folder: PathLike) -> Evaluated:
             f"There is no {path}. Give the folder of a report: eval.py writes one, and so does "
             "rlfat_tf.evaluation.evaluate(..., report_dir=<folder>)."
         )
-    corrupted = None
+    corrupted, examples = None, read_examples(folder)
     if (path.parent / corrupted_records.FILE).is_file():
         corrupted = corrupted_records.read_corrupted(folder)
-    return Evaluated(os.fspath(folder), read_json(path), read_examples(folder), corrupted)
+        known = {one for one in (corrupted.classifier, examples.classifier) if one}
+        corrupted = corrupted if len(known) < 2 else None  # another classifier's, from before
+    return Evaluated(os.fspath(folder), read_json(path), examples, corrupted)
 
 
 class Conditions(NamedTuple):

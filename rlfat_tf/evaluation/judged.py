@@ -40,6 +40,18 @@ def network_facts(classifier: Classifier) -> dict[str, Any]:
     }
 
 
+def weights_digest(classifier: Classifier) -> str:
+    """Returns the SHA-256 of the weights of a classifier, hexadecimal; "" if it shows none."""
+    model, total = classifier.keeper, hashlib.sha256()
+    if isinstance(model, keras.Model):
+        weights = (model.model if isinstance(model, AdversarialModel) else model).get_weights()
+    else:
+        weights = [variable.numpy() for variable in getattr(model, "variables", None) or ()]
+    for weight in weights:
+        total.update(np.ascontiguousarray(weight).tobytes())
+    return total.hexdigest() if weights else ""
+
+
 def digest_of(path: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 of a file, hexadecimal; of a folder, that of its files with their names.
 

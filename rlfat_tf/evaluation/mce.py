@@ -7,10 +7,18 @@ ICLR 2019).
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rlfat_tf.core.types import Report
 from rlfat_tf.data.corruptions import BENCHMARK, SEVERITIES
+from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, MadeHere
+from rlfat_tf.evaluation.corrupted_records import read_corrupted
+from rlfat_tf.storage.reading import read_json
+
+ALL_OF_ALEXNET = "The errors of AlexNet are means over severity 1 to 5: evaluate all."
 
 # Of AlexNet on ImageNet-C, the mean of the five severities: the constants of public evaluation
 # scripts, which name github.com/hendrycks/robustness as their source.
@@ -41,18 +49,14 @@ def mean_corruption_error(report: Report, baseline: Report | str) -> dict[str, A
     own = _errors(report, "This report")
     if isinstance(baseline, str):
         if any(len(severities) != len(SEVERITIES) for severities, _ in own.values()):
-            raise ValueError("The errors of AlexNet are means over severity 1 to 5: evaluate all.")
+            raise ValueError(ALL_OF_ALEXNET)
         other = {name: (own[name][0], ALEXNET[name]) for name in BENCHMARK}
         name_of, clean = baseline, None
     else:
         other, clean = _errors(baseline, "The baseline"), baseline["clean_accuracy"]
         name_of = str(baseline.get("path", "report"))
     for name in BENCHMARK:
-        if own[name][0] != other[name][0]:
-            raise ValueError(
-                f"Expected the same severities in both: {name} has {own[name][0]} here and "
-                f"{other[name][0]} in the baseline."
-            )
+        _check_severities(name, own[name][0], other[name][0])
         if other[name][1] == 0:
             raise ValueError(f"The baseline makes no errors under {name}: nothing to divide by.")
     found = {name: own[name][1] / other[name][1] for name in BENCHMARK}
@@ -80,3 +84,60 @@ def _errors(report: Report, whose: str) -> dict[str, tuple[list[int], float]]:
             "benchmark (--corruptions=benchmark)."
         )
     return {name: (found[name]["severities"], 1 - found[name]["mean"]) for name in BENCHMARK}
+
+
+def baseline_of(
+    baseline: str | os.PathLike[str],
+    examples: MadeHere | AuthorsFiles,
+    cells: Sequence[tuple[str, int]],
+    clean: str,
+) -> Report | str:
+    """Reads whose errors the mean corruption error is relative to, before anything is evaluated.
+
+    Args:
+        baseline: The folder of a report with corruptions, or ``"alexnet"``.
+        examples: The corrupted images here.
+        cells: Which of them are evaluated, from :func:`rlfat_tf.data.corruptions.parse`.
+        clean: The checksum of the clean examples.
+
+    Raises:
+        FileNotFoundError: If there is no report.
+        ValueError: If it is damaged, has no corruptions, or is of other images or severities.
+    """
+    own = {name: sorted(s for one, s in cells if one == name) for name in BENCHMARK}
+    if baseline == "alexnet":
+        if examples.kind != "class folders":
+            raise ValueError(
+                "The errors of AlexNet are of ImageNet-C itself (--corruption_dir): no others can "
+                "be divided by them. Name the folder of a report as the baseline."
+            )
+        if any(len(severities) != len(SEVERITIES) for severities in own.values()):
+            raise ValueError(ALL_OF_ALEXNET)
+        return "alexnet"
+    path = Path(baseline) / "report.json"
+    found = read_json(path, "Evaluate the baseline anew.").get("corruptions")
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} has no corruptions. Evaluate the baseline with the same --corruptions first."
+        )
+    mean_corruption_error(found, found)  # complains where it cannot be divided by
+    for name, severities in own.items():
+        _check_severities(name, severities, found["by_corruption"][name]["severities"])
+    data = read_corrupted(baseline).data
+    name = next(iter(BENCHMARK))
+    first = name, own[name][0]
+    if data.get(first) != examples.checksum(examples.cell(*first), clean):
+        raise ValueError(
+            f"The corrupted images of {path} are others than here, or in another order: their "
+            "errors cannot be compared. Evaluate the baseline on the same test images, with the "
+            "same seed and number of them."
+        )
+    return {**found, "path": str(baseline)}
+
+
+def _check_severities(name: str, here: Sequence[int], there: Sequence[int]) -> None:
+    if list(here) != list(there):
+        raise ValueError(
+            f"Expected the same severities in both: {name} has {list(here)} here and "
+            f"{list(there)} in the baseline."
+        )

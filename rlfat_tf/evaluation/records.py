@@ -88,6 +88,7 @@ class Examples:
         data: SHA-256 of the images and labels as they were attacked, hexadecimal: two evaluations
             with the same one have the same examples in the same order.
         targeted: By name, in the order of the report, what each targeted attack did.
+        classifier: SHA-256 of its weights, hexadecimal; "" where they are not known.
     """
 
     index: Any
@@ -97,6 +98,7 @@ class Examples:
     attacks: Mapping[str, Outcomes]
     data: str = ""
     targeted: Mapping[str, TargetedOutcomes] = dataclasses.field(default_factory=dict)
+    classifier: str = ""
 
     @property
     def clean(self) -> Any:
@@ -135,6 +137,7 @@ def write_examples(examples: Examples, folder: str | Path) -> Path:
     arrays: dict[str, Any] = {
         "version": np.array(VERSION),
         "data": np.array(examples.data),
+        "classifier": np.array(examples.classifier),
         "index": np.asarray(examples.index, np.int64),
         "label": np.asarray(examples.label, np.int32),
         "clean_prediction": np.asarray(examples.clean_prediction, np.int32),
@@ -233,7 +236,8 @@ def _checked(arrays: Mapping[str, Any]) -> Examples:
     common = {key: arrays[key] for key in ("index", "label", "clean_prediction", "epsilons")}
     found = _unstacked(arrays, radii, count)
     attacks = {name: Outcomes(**fields) for name, fields in found.items()}
-    return Examples(**common, attacks=attacks, data=str(arrays["data"]), targeted=targeted)
+    data, classifier = str(arrays["data"]), str(arrays.get("classifier", ""))
+    return Examples(**common, attacks=attacks, data=data, targeted=targeted, classifier=classifier)
 
 
 def _unstacked(arrays: Mapping[str, Any], radii: int, count: int) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,8 @@ class Average:
         statistics: The moving statistics of batch normalisation that belong to the average.
             ``"average"``: averaged as the weights are. ``"raw"``: those of the trained weights.
             ``"refresh"``: measured anew with the averaged weights on clean training images, the
-            first 100 batches, before each validation.
+            first 100 batches, before each validation and at the end of each epoch of ``fit``;
+            averaged until then.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -95,6 +96,9 @@ class RunningAverage:
     def __init__(self, average: Average, model: Model, before: RunningAverage | None = None):
         self.average = average
         self.in_place = False
+        self.begun: bool = (
+            before is not None and before.begun
+        )  # else the values have no meaning yet
         self._model = model
         self._weights, self._statistics = model.trainable_variables, _statistics(model)
         if before is not None:
@@ -118,20 +122,31 @@ class RunningAverage:
         own = {id(variable) for variable in (*self._weights, *self._statistics)}
         return own >= {id(v) for v in (*model.trainable_variables, *_statistics(model))}
 
-    def update(self, step: Tensor) -> None:
-        """Takes the new weights into the average, once a step."""
+    def begin(self) -> None:
+        """Begins at the weights as they are now, which may have been loaded; only once."""
+        if not self.begun:
+            for value, variable in zip(self.values, self._averaged):
+                value.assign(_wide(variable))
+        self.begun = True
+
+    def update(self, step: Tensor, made: Tensor | None = None) -> None:
+        """Takes the new weights into the average, once a step.
+
+        Args:
+            step: How many updates there were before.
+            made: Whether this step has made one; None: it has.
+        """
         decay = self.average.decay_at(step)
-        number = len(self.values)
-        if self.average.statistics == "refresh":
-            number -= len(self._statistics)
-        for value, variable in zip(self.values[:number], self._averaged):
+        if made is not None:
+            decay = tf.where(made, decay, tf.ones_like(decay))
+        for value, variable in zip(self.values, self._averaged):
             new = _wide(variable)
             keep, take = tf.cast(decay, new.dtype), tf.cast(1 - decay, new.dtype)
             value.assign(keep * value + take * new)
 
     def put(self, in_place: bool) -> None:
         """Exchanges weights and averages, if they are not yet as they shall be."""
-        if in_place == self.in_place:
+        if in_place == self.in_place or not self.begun:
             return
         for variable, value in zip(self._averaged, self.values):
             now = variable.numpy()

@@ -1,8 +1,8 @@
 """A model that trains its weights and shows their average.
 
-Outside of a training step the classifier holds the averages: in validation, in callbacks at the end
-of an epoch, after ``fit``, in whatever is saved. The weights that are trained come back for the
-next step, and with :meth:`AveragedModel.weights_of_training`.
+The classifier holds the averages in validation, in callbacks at the end of an epoch, after ``fit``
+and in whatever is saved. The weights that are trained come back for the next epoch, and with
+:meth:`AveragedModel.weights_of_training`.
 """
 
 from __future__ import annotations
@@ -59,10 +59,17 @@ class AveragedModel(WrappedClassifier):
                 before.put(in_place=False)
             self._running = RunningAverage(self._average, self.model, before)
 
-    def update_average(self, step: Tensor) -> None:
-        """Takes the weights after update number ``step`` into their average."""
+    def begin_average(self) -> None:
+        """Begins the average at the weights as they are now, unless it has begun."""
+        self._begin_average()
         if self._running is not None:
-            self._running.update(step)
+            with self.distribute_strategy.scope():
+                self._running.begin()
+
+    def update_average(self, step: Tensor, made: Tensor | None = None) -> None:
+        """Takes the weights after update number ``step`` into their average, if it was made."""
+        if self._running is not None:
+            self._running.update(step, made)
         elif self._average is not None:
             raise ValueError(
                 f"The classifier {self.model.name!r} is not built, so its weights have no average. "
@@ -110,7 +117,8 @@ class AveragedModel(WrappedClassifier):
         own = _ShowAverages(batches)
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(own)
+            own.set_model(self)
+            callbacks.callbacks.insert(0, own)  # before those that save
         else:
             others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
             callbacks = [own, *(each for each in others if each is not None)]
@@ -122,11 +130,30 @@ class AveragedModel(WrappedClassifier):
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch as ``keras.Model.train_on_batch`` does; it leaves the averages."""
-        self._begin_average()
+        self.begin_average()
         with self.weights_of_training():
             logs = super().train_on_batch(x, y, *args, **kwargs)
         self._show(averages=True)
         return logs
+
+    def save(self, *args: Any, **kwargs: Any) -> Any:
+        """Saves as ``keras.Model.save`` does, within an epoch too: the averages."""
+        with self._averages_shown():
+            return super().save(*args, **kwargs)
+
+    def save_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """Saves as ``keras.Model.save_weights`` does, within an epoch too: the averages."""
+        with self._averages_shown():
+            return super().save_weights(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _averages_shown(self) -> Iterator[None]:
+        before = self._running is None or self._running.in_place
+        self._show(averages=True)
+        try:
+            yield
+        finally:
+            self._show(averages=before)
 
     def _batches_to_refresh(self, x: Any, batch_size: int | None) -> Any:
         if self._average is None or self._average.statistics != "refresh":
@@ -157,8 +184,9 @@ class _ShowAverages(keras.callbacks.Callback):
         self.model._show(averages=False)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Before the first step."""
+        """Before the first step, and after callbacks that restore weights."""
         self.model._show(averages=False)
+        self.model.begin_average()
 
     def on_test_begin(self, logs: Logs = None) -> None:
         """Before the validation, after the last step."""

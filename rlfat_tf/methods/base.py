@@ -59,7 +59,7 @@ class AdversarialModel(AdversarialSteps):
             are those of the method's paper. Default: ``LinfPGD(epsilon=8/255, steps=10)``.
         eval_attack: The attack of ``evaluate`` and of validation. Default: the training attack
             with cross entropy and a uniform start, so that methods can be compared; where that has
-            one step, PGD with 10.
+            one step, PGD with 10. It does not change when another ``attack`` is set later.
         attack_bn: How batch normalisation behaves in the attack of training. ``"eval"``: by its
             moving statistics. ``"batch"``: by the statistics of the attacked batch, moving
             statistics untouched. ``"train"``: as the code of RLFAT does, where every pass of the
@@ -277,7 +277,7 @@ class AdversarialModel(AdversarialSteps):
         """Returns what the radius of this step of training is multiplied by; None: by nothing."""
         if not self.epsilon_warmup:
             return None
-        step = tf.cast(compat.batches_seen(self.optimizer), tf.float32)
+        step = tf.cast(compat.updates_made(self.optimizer), tf.float32)
         return tf.minimum(1.0, (step + 1.0) / self.epsilon_warmup)
 
     def smoothed(self, labels: Labels, logits: Logits) -> Labels:

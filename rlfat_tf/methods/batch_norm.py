@@ -49,6 +49,8 @@ def attack_forward(model: Model, mode: str) -> Iterator[LogitsFn]:
         for variable in (layer.moving_mean, layer.moving_variance)
     ]
     before = [tf.identity(variable) for variable in moving] if mode == "batch" else []
-    yield lambda images: logits_in(model(images, training=True))
-    for variable, value in zip(moving, before):
-        variable.assign(value)
+    try:
+        yield lambda images: logits_in(model(images, training=True))
+    finally:
+        for variable, value in zip(moving, before):
+            variable.assign(value)

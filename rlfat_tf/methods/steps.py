@@ -66,6 +66,7 @@ class AdversarialSteps(AveragedModel):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         images, labels = self._checked(images, labels)
         step = tf.convert_to_tensor(compat.batches_seen(self.optimizer))
+        updates = tf.convert_to_tensor(compat.updates_made(self.optimizer))
         seed = random.replica_seed(self.seed, TRAIN, step)
         adversarial = self.adversarial_examples(images, labels, seed.fold(ATTACK_DRAW))
 
@@ -74,7 +75,7 @@ class AdversarialSteps(AveragedModel):
             per_example = weighted(result.loss, weights)
             return result, per_example, tf.reduce_sum(per_example) / global_batch_size(per_example)
 
-        with self._perturbed_weights(lambda: losses_of_batch()[-1], step):
+        with self._perturbed_weights(lambda: losses_of_batch()[-1], updates):
             with tf.GradientTape() as tape:
                 result, per_example, loss = losses_of_batch()
                 penalty = self._penalty(per_example.dtype)
@@ -85,7 +86,10 @@ class AdversarialSteps(AveragedModel):
                 gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
         self.after_update(result, labels)
-        self.update_average(step)
+        made = None
+        if compat.accumulates(self.optimizer):
+            made = compat.updates_made(self.optimizer) > updates
+        self.update_average(updates, made)
         self._means.update(result, per_example + penalty, labels, weights)
         return self._logs(result, images, labels, result.clean_logits, weights)
 

@@ -94,9 +94,11 @@ class AWP:
         old = [tf.identity(variable) for variable, _ in pairs]
         for (variable, gradient), value in zip(pairs, old):
             variable.assign(value + self.direction(value, gradient) * tf.cast(length, value.dtype))
-        yield
-        for (variable, _), value in zip(pairs, old):
-            variable.assign(value)
+        try:
+            yield
+        finally:
+            for (variable, _), value in zip(pairs, old):
+                variable.assign(value)
 
     def direction(self, kernel: Tensor, gradient: Tensor) -> Tensor:
         """Returns ||w|| g / ||g||; 0 where the gradient is 0."""

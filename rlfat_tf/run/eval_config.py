@@ -236,6 +236,11 @@ class EvalConfig:
                     "--corruption_baseline needs all 15 corruptions of the benchmark: "
                     "--corruptions=benchmark or all."
                 )
+            if self.corruption_dir is not None and self.test_subset == "stratified":
+                raise ValueError(
+                    "--corruption_dir takes the first examples of every file of corrupted images, "
+                    "which are not those of --test_subset=stratified. Leave that flag out."
+                )
         elif self.corruption_dir is not None or self.corruption_baseline is not None:
             raise ValueError(
                 "--corruption_dir and --corruption_baseline need --corruptions: "
@@ -332,11 +337,19 @@ class EvalConfig:
         found = {name: value for name, value in known.items() if getattr(self, name) is None}
         if run is not None and self.protocol == "paper":
             size = 2.5 * run.epsilon / run.attack_steps
-            found.update(
-                attacks="clean,pgd,cw,nattack",
-                steps=run.attack_steps,
-                step_size=run.attack_step_size or size,
-            )
+            of_paper = {
+                "attacks": "clean,pgd,cw,nattack",
+                "steps": run.attack_steps,
+                "step_size": run.attack_step_size or size,
+            }
+            for name, value in of_paper.items():
+                here = getattr(self, name)
+                if here not in (value, getattr(EvalConfig, name)):
+                    raise ValueError(
+                        f"--protocol=paper has --{name}={value}, as the paper and the run say; "
+                        f"received {here}. Leave one of the two flags out."
+                    )
+            found.update(of_paper)
         return dataclasses.replace(self, **found)
 
     def settings(

@@ -20,7 +20,7 @@ from rlfat_tf.evaluation.comparison import against
 from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, MadeHere
 from rlfat_tf.evaluation.corrupted_records import FILE as CORRUPTED_FILE
 from rlfat_tf.evaluation.corrupted_records import Corrupted, write_corrupted
-from rlfat_tf.evaluation.corruptions import baseline_of, run_corruptions
+from rlfat_tf.evaluation.corruptions import run_corruptions
 from rlfat_tf.evaluation.ensemble import ensemble
 from rlfat_tf.evaluation.evaluate import make_runner, run_plan
 from rlfat_tf.evaluation.evaluated import (
@@ -32,6 +32,7 @@ from rlfat_tf.evaluation.evaluated import (
     refuse_unlike,
 )
 from rlfat_tf.evaluation.examples import as_arrays
+from rlfat_tf.evaluation.mce import baseline_of
 from rlfat_tf.evaluation.plan import Plan, is_bounded, make_plan
 from rlfat_tf.evaluation.records import write_examples
 from rlfat_tf.evaluation.report import evidence
@@ -72,8 +73,6 @@ def run(config: EvalConfig) -> dict[str, Any]:
     """
     config = config.completed()
     check_folder(config.folder, "report_dir")
-    if not config.overwrite:
-        refuse_to_replace(config.folder, dataclasses.asdict(config))
     other = None if config.against is None else read_evaluated(config.against)
     classifier = load_classifier(config.path, config.checkpoint)
     named = (config.compare or "").split(",") if config.pictures else []
@@ -91,6 +90,8 @@ def run(config: EvalConfig) -> dict[str, Any]:
         return make_plan(config.attacks, config.epsilon or (), norm, settings)
 
     plan = plan_for(None)  # refuses what cannot be, before the data set is read
+    if not config.overwrite:
+        refuse_to_replace(config.folder, dataclasses.asdict(config), plan[0][1])
     authors = None if config.corruption_dir is None else dataset.corrupted_by_authors(config)
     data_set = dataset.load_for_evaluation(config, classifier.image_shape)
     if config.targeted is not None:
@@ -109,6 +110,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         keep=PICTURED if config.pictures else 0,
         on_progress=ProgressLine(),
     )
+    judged = judged_facts(config, classifier)
     others = evidence.comparable(others, runner)
     if other is not None:
         refuse_unlike(_conditions(runner, plan, config), conditions_of(other), THESE)
@@ -119,7 +121,12 @@ def run(config: EvalConfig) -> dict[str, Any]:
     if config.corruptions is not None:
         corrupted = authors or MadeHere(images, labels, config.seed or 0)
         if config.corruption_baseline is not None:
-            reference = baseline_of(config.corruption_baseline, corrupted.kind)
+            reference = baseline_of(
+                config.corruption_baseline,
+                corrupted,
+                parse(config.corruptions),
+                runner.progress.identity["data"],
+            )
     found, examples = run_plan(
         runner,
         plan,
@@ -133,7 +140,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     examples = dataclasses.replace(examples, index=numbers)
     report = {
         **found,
-        "judged": judged_facts(config, classifier),
+        "judged": judged,
         **chosen,
         "dataset": config.dataset,
         "data": dict(data_set.content),
@@ -152,6 +159,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
             forms=[form for form in FORMS if config.inference in ("all", form)],
             backward=config.inference_backward,
             report_dir=config.folder,
+            limits=config.limits,
             batch_size=config.batch_size,
             seed=config.seed or 0,
             on_progress=ProgressLine(),

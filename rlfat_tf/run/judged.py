@@ -7,6 +7,7 @@ from typing import Any
 
 from rlfat_tf.evaluation.classifier import Classifier
 from rlfat_tf.evaluation.judged import digest_of, network_facts
+from rlfat_tf.models import zoo
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.workdir import read_config, read_summary
 from rlfat_tf.storage import checkpoint
@@ -33,6 +34,14 @@ def judged_facts(config: EvalConfig, classifier: Classifier) -> dict[str, Any]:
         ValueError: If what the run says of itself is damaged.
     """
     facts, path = network_facts(classifier), Path(config.path)
+    if config.path.startswith(zoo.PREFIX):
+        shipped = zoo.card_of(config.path)
+        path = shipped.path
+        facts |= {
+            "network": shipped.network,
+            "method": shipped.method,
+            "training_data": shipped.dataset,
+        }
     if config.workdir is not None:
         run, summary = read_config(config.workdir), read_summary(Path(config.workdir))
         path = checkpoint.model_path(config.workdir, config.checkpoint)

@@ -103,6 +103,7 @@ def restore_state(path: Path, model: Model) -> dict[str, Any]:
         ValueError: If the file is damaged or holds another model's state.
     """
     stored, progress = read_state(path)
+    model.begin_average()  # what is restored goes on, and is not begun anew
     variables = model.state
     shapes = [tuple(v.shape) for v in variables]
     if [a.shape for a in stored] != shapes:

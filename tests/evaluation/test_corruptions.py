@@ -13,6 +13,7 @@ from rlfat_tf.evaluation.corrupted_records import Corrupted, read_corrupted, wri
 from rlfat_tf.evaluation.mce import ALEXNET, mean_corruption_error
 from rlfat_tf.evaluation.report import corruptions as shown
 from rlfat_tf.run.eval_config import EvalConfig
+from tests import reference
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0], np.int32)
@@ -138,23 +139,46 @@ def test_mce():
             mean_corruption_error(half, baseline)
 
 
-def test_a_baseline_is_a_report_of_the_same_images(tmp_path, report):
+def test_a_baseline_is_a_report_of_the_same_images(tmp_path):
+    def evaluated(baseline=None, images=PIXELS, **settings):
+        settings = {"severities": (1, 4), "seed": 5, **settings}
+        return evaluation.evaluate_corruptions(
+            logits, (images, LABELS), baseline=baseline, **settings
+        )
+
     with pytest.raises(FileNotFoundError):
-        corruptions.baseline_of(tmp_path, "arrays")
+        evaluated(tmp_path)
     path = tmp_path / "report.json"
-    path.write_text(json.dumps({"corruptions": report}))
-    assert corruptions.baseline_of(tmp_path, report["kind"])["examples"] == 7
-    again = evaluation.evaluate_corruptions(
-        logits, (PIXELS, LABELS), severities=(1, 4), seed=5, baseline=tmp_path
-    )
+    path.write_text(json.dumps({"corruptions": evaluated(report_dir=tmp_path)}))
+    again = evaluated(tmp_path)
     assert again["mce"]["mce"] == 1 and again["mce"]["baseline"] == str(tmp_path)
-    with pytest.raises(ValueError, match="cannot be compared"):
-        corruptions.baseline_of(tmp_path, "arrays")
-    with pytest.raises(ValueError, match="of ImageNet-C itself"):
-        corruptions.baseline_of("alexnet", "arrays")
-    path.write_text("{}")
-    with pytest.raises(ValueError, match="has no corruptions"):
-        corruptions.baseline_of(tmp_path, "arrays")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corruptions, "_evaluate", lambda *_: pytest.fail("a corruption ran"))
+        for message, other in (
+            ("others than here", {"seed": 6}),
+            ("others than here", {"images": 255 - PIXELS}),
+            (r"same severities in both: .* \[1\] here and \[1, 4\]", {"severities": (1,)}),
+        ):
+            with pytest.raises(ValueError, match=message):
+                evaluated(tmp_path, **other)
+        with pytest.raises(ValueError, match="of ImageNet-C itself"):
+            evaluated("alexnet")
+        path.write_text("{}")
+        with pytest.raises(ValueError, match="has no corruptions"):
+            evaluated(tmp_path)
+
+
+def test_corruptions_of_another_classifier_in_the_folder_are_not_compared(tmp_path):
+    pair = PIXELS.astype(np.float32) / 255, LABELS
+    nets = [reference.keras_net(seed=seed, shape=(8, 8, 3)) for seed in (0, 1)]
+    plain = {"attacks": "", "checked": False}
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        evaluation.evaluate(nets[0], pair, report_dir=folder, **plain)
+        evaluation.evaluate_corruptions(nets[0], pair, severities=(1,), report_dir=folder)
+    assert evaluation.compare(tmp_path / "b", tmp_path / "a", under="corruptions")
+    evaluation.evaluate(nets[1], pair, report_dir=tmp_path / "b", **plain)
+    with pytest.raises(ValueError, match="b has no mean corruption accuracy"):
+        evaluation.compare(tmp_path / "b", tmp_path / "a", under="corruptions")
 
 
 def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):

@@ -297,9 +297,11 @@ def test_the_attack_and_not_its_name_says_whether_it_is_bounded():
 def test_without_a_bounded_attack_there_is_no_worst_case(tmp_path):
     report = evaluation.evaluate(NET, (IMAGES, LABELS), attacks="", checked=False)
     assert report["worst_case_accuracy"] is report["worst_case_interval"] is None
-    assert re.search(r"worst case +no bounded attack ran", show(report))
+    assert re.search(r"worst case +no bounded untargeted attack ran", show(report))
     page = write_report(report, tmp_path, {"attacks": plots.attack_bars(report)})
-    assert "\N{EN DASH}<small>no bounded attack ran</small>" in page.read_text(encoding="utf-8")
+    assert "\N{EN DASH}<small>no bounded untargeted attack ran</small>" in page.read_text(
+        encoding="utf-8"
+    )
     assert '"worst_case_accuracy": null' in (tmp_path / "report.json").read_text(encoding="utf-8")
     curve = [{**report, "epsilon": epsilon} for epsilon in (0.1, 0.2)]
     assert plots.robustness_curve(curve).axes[0].get_lines() == []

@@ -126,9 +126,18 @@ def test_two_classifiers_are_compared_by_what_is_not_taken_for_its_target(report
 def test_the_tables(report):
     text, html = show(report), page(report, {})
     assert "random to random" in text and "least_likely to least likely" in text
-    assert "<h2>Targeted attacks</h2>" in html and "untargeted, pixels in [0, 1]" in html
+    assert (
+        "<h2>Targeted attacks</h2>" in html and "untargeted and targeted, pixels in [0, 1]" in html
+    )
     before, after = text.split("towards a class")
     assert "away" in before and "away" not in after and "random" not in before
+
+
+def test_the_page_says_where_the_attacks_aim(report):
+    assert "untargeted and targeted, pixels in [0, 1]" in page(report, {})
+    alone = {**report, "attacks": {}, "worst_case_accuracy": None, "worst_case_interval": None}
+    assert "<small>targeted, pixels" in page(alone, {})
+    assert "<small>untargeted, pixels" in page({**report, "targeted": {}}, {})
 
 
 def test_by_names_with_8_bit_pixels():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import METHODS, PGDAT, RLFATP, Standard, attacks
+from rlfat_tf import AWP, METHODS, PGDAT, RLFATP, Standard, attacks
 from rlfat_tf.core.compat import KERAS_3, dtype_policy, keras
 from tests import reference
 
@@ -333,3 +333,51 @@ def test_without_an_attack_of_evaluation_there_is_clean_accuracy_only():
     assert found == {"accuracy": pytest.approx(expected)}
     history = robust.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS), verbose=0).history
     assert "val_accuracy" in history and "val_adv_accuracy" not in history
+
+
+def test_a_classifier_of_vectors_is_trained():
+    net = keras.Sequential([keras.Input((60,)), layers.Dense(3)])
+    robust = PGDAT(net, attack=attacks.FGSM(epsilon=0.1))
+    robust.compile(optimizer="sgd", metrics=["accuracy"])
+    history = robust.fit(IMAGES.reshape(-1, 60), LABELS, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+class OwnNorm(layers.BatchNormalization):
+    """A user's subclass, whose name does not tell what it is."""
+
+
+def test_a_subclass_of_batch_normalisation_is_one():
+    def after(kind):
+        net = keras.Sequential(
+            [keras.Input(SHAPE), layers.Flatten(), kind(momentum=0.5), layers.Dense(3)]
+        )
+        net.layers[-1].set_weights([np.full((60, 3), 0.1, np.float32), np.zeros(3, np.float32)])
+        attack = attacks.FGSM(epsilon=0.1)
+        robust = PGDAT(net, attack=attack, attack_bn="batch", decay_exclude="batch_norm")
+        robust.compile(optimizer="sgd")
+        robust.train_on_batch(IMAGES, LABELS)
+        return net.get_weights()
+
+    for own, theirs in zip(after(OwnNorm), after(layers.BatchNormalization)):
+        np.testing.assert_array_equal(own, theirs)
+
+
+def test_a_step_that_fails_eagerly_leaves_the_weights_as_they_were():
+    class Failing(PGDAT):
+        calls = 0
+
+        def objective(self, logits, batch):
+            type(self).calls += 1
+            if self.calls % 2 == 0:  # at the moved weights
+                raise KeyboardInterrupt
+            return super().objective(logits, batch)
+
+    net = reference.keras_net(seed=1)
+    before = net.get_weights()
+    robust = Failing(net, attack=attacks.FGSM(epsilon=0.1), weight_perturbation=AWP(0.5))
+    robust.compile(optimizer="sgd", run_eagerly=True)
+    with pytest.raises(KeyboardInterrupt):
+        robust.train_on_batch(IMAGES, LABELS)
+    for weight, expected in zip(net.get_weights(), before):
+        np.testing.assert_array_equal(weight, expected)

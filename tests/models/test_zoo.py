@@ -12,7 +12,7 @@ import pytest
 
 import rlfat_tf
 from rlfat_tf.models import zoo
-from rlfat_tf.run import cli
+from rlfat_tf.run import cli, evaluate
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.workdir import read_config
 
@@ -119,3 +119,20 @@ def test_another_norm_than_the_card_s_wants_its_own_radius():
     assert (given.norm, given.epsilon) == ("l2", (0.5,))
     with pytest.raises(ValueError, match=r"Unknown pretrained network 'digit'\. Did you mean"):
         EvalConfig(model_path="pretrained:digit")
+
+
+@pytest.mark.current
+def test_the_command_evaluates_one_by_its_name(tmp_path):
+    """With what its card says in the report, and the digest of its file."""
+    found = evaluate.run(
+        EvalConfig(
+            model_path="pretrained:digits-linf-wrn10-1", attacks="clean,fgsm", test_examples=20,
+            pictures=False, checks=False, report_dir=str(tmp_path),
+        )
+    )  # fmt: skip
+    card = zoo.card_of("digits-linf-wrn10-1")
+    assert found["clean_accuracy"] > 0.9 and found["epsilon"] == card.epsilon
+    judged = found["judged"]
+    assert (judged["network"], judged["method"]) == (card.network, card.method)
+    assert judged["sha256"] == card.sha256 and judged["file"] == card.path.name
+    assert judged["training_data"] == "digits" and (tmp_path / "report.json").is_file()

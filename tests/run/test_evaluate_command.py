@@ -48,6 +48,7 @@ def test_what_is_refused_before_any_attack(net, tmp_path, monkeypatch, changes, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.current
 @pytest.mark.parametrize("shape, classes", [((8, 8, 1), 3), ((9, 9, 1), 10), ((8, 8, 3), 10)])
 def test_models_to_compare_that_do_not_fit_are_refused_before_any_attack(
     net, tmp_path, monkeypatch, shape, classes
@@ -68,11 +69,16 @@ def test_a_report_of_another_configuration_is_not_replaced(net, tmp_path, monkey
         ({"norm": "l2", "epsilon": (0.5,)}, r"epsilon is \[0.1\] there and \[0.5\] here, norm is"),
         ({"attacks": "pgd"}, "attacks is 'clean,fgsm' there and 'pgd' here"),
         ({"test_examples": 13}, "test_examples is 12 there and 13 here"),
-        ({"steps": 21}, "steps is 20 there and 21 here"),
+        ({"pixels": "8bit"}, "pixels is 'float' there and '8bit' here"),
     ):
         with pytest.raises(ValueError, match=f"another evaluation: {difference}.*--report_dir"):
             command.run(config(net, tmp_path, **changes))
         assert (tmp_path / "report.json").read_bytes() == first
+    # What is set for further attacks alone changes no figure that is there.
+    further = {"attacks": "fgsm,transfer", "source_model": net, "steps": 2}
+    assert set(command.run(config(net, tmp_path, **further))["attacks"]) == {"fgsm", "transfer"}
+    with pytest.raises(ValueError, match="steps is 2 there and 3 here"):
+        command.run(config(net, tmp_path, **{**further, "steps": 3}))
     found = command.run(config(net, tmp_path, steps=21, overwrite=True))
     assert found["config"]["steps"] == 21
     command.run(config(net, tmp_path, overwrite=True))

@@ -91,3 +91,17 @@ def test_an_evaluation_takes_over_the_norm_of_the_run(trained_copy):
     assert (given.norm, given.epsilon) == ("linf", (0.1,))
     with pytest.raises(ValueError, match="--norm=linf also needs --epsilon.*--epsilon=0.0314"):
         EvalConfig(workdir=str(trained_copy), norm="linf").completed()
+
+
+def test_the_papers_protocol_is_not_mixed_with_another_one(trained):
+    run = str(trained.folder)
+    found = EvalConfig(workdir=run, protocol="paper").completed()
+    assert found.attacks == "clean,pgd,cw,nattack" and found.completed() == found
+    for name, value in (("attacks", "clean,autoattack"), ("steps", 100), ("step_size", 0.5)):
+        with pytest.raises(ValueError, match=f"protocol=paper has --{name}=.*received {value}"):
+            EvalConfig(workdir=run, protocol="paper", **{name: value}).completed()
+    with pytest.raises(ValueError, match="not those of --test_subset=stratified"):
+        EvalConfig(
+            workdir=run, corruptions="fog", corruption_dir="c", test_subset="stratified",
+            test_examples=9,
+        )  # fmt: skip

@@ -8,6 +8,7 @@ from rlfat_tf.core.compat.layers import (
     compute_dtypes,
     dtype_policy,
     input_shape,
+    is_batch_norm,
     last_layer,
     layers_of,
     part_of,
@@ -23,12 +24,14 @@ from rlfat_tf.core.compat.model import (
     metrics_with_result,
 )
 from rlfat_tf.core.compat.optimizers import (
+    accumulates,
     batches_seen,
     build_optimizer,
     impossible_on_replicas,
     is_loss_scaling,
     optimizer_variables,
     scaled_loss,
+    updates_made,
 )
 from rlfat_tf.core.compat.saving import (
     frugal_saving,
@@ -44,7 +47,10 @@ __all__ = [
     "ONLY_FIRST_REPLICA",
     "Model",
     "batch_norm_layers",
+    "is_batch_norm",
     "batches_seen",
+    "updates_made",
+    "accumulates",
     "build_optimizer",
     "compute_dtypes",
     "dtype_policy",

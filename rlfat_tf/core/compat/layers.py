@@ -13,6 +13,8 @@ from rlfat_tf.core.compat.stack import KERAS_3, keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Layer, Model, Tensor
 
+OF_KERAS = ("keras", "tf_keras", "tensorflow")
+
 
 def layers_of(model: Model) -> list[Layer]:
     """Returns every layer inside a model, nested models opened."""
@@ -91,7 +93,15 @@ def part_of(model: Model, layer: str | None = None) -> Model:
 
 def batch_norm_layers(model: Model) -> list[Layer]:
     """Returns the batch-normalisation layers of a model, nested models opened."""
-    return [layer for layer in layers_of(model) if "BatchNormalization" in type(layer).__name__]
+    return [layer for layer in layers_of(model) if is_batch_norm(layer)]
+
+
+def is_batch_norm(layer: Layer) -> bool:
+    """Tells whether a layer is one of Keras's batch normalisations, or a subclass of it."""
+    return any(
+        "BatchNormalization" in kind.__name__ and kind.__module__.startswith(OF_KERAS)
+        for kind in type(layer).__mro__
+    )
 
 
 def variables_of(model: Model) -> list[Any]:

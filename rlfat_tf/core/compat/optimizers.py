@@ -33,6 +33,16 @@ def batches_seen(optimizer: Optimizer) -> Any:
     return optimizer._iterations if KERAS_3 else optimizer.iterations
 
 
+def updates_made(optimizer: Optimizer) -> Any:
+    """Returns how often an optimizer has changed the weights; see :func:`batches_seen`."""
+    return optimizer.iterations
+
+
+def accumulates(optimizer: Optimizer) -> bool:
+    """Tells whether an optimizer takes several batches for an update of the weights."""
+    return bool(getattr(optimizer, "gradient_accumulation_steps", None))
+
+
 def scaled_loss(optimizer: Optimizer, loss: Tensor) -> Tensor:
     """Returns the loss whose gradients an optimizer expects, for it divides them again.
 

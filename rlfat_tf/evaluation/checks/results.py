@@ -190,8 +190,9 @@ def _black_box(point: Record) -> Iterator[Case]:
             elif after_gradients and _beyond_noise(record["broken"], examples):
                 broken = record["broken"]
                 message = (
-                    f"At epsilon {_number(point['epsilon'])} {part} breaks {broken} of {examples} "
-                    f"examples that the parts of {name} with gradients had left robust. {advice}"
+                    f"At epsilon {_number(point['epsilon'])} {part} breaks {broken} examples, of "
+                    f"{examples} in all, that the parts of {name} with gradients had left robust. "
+                    f"{advice}"
                 )
                 yield broken / examples, finding("black-box", message)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from rlfat_tf.core.types import Report
 from rlfat_tf.evaluation.report.html_parts import escaped, section, table
-from rlfat_tf.evaluation.report.plots import COLOURS, FAINT, INK, WIDTH, chart, new_figure
+from rlfat_tf.evaluation.report.plots import COLOURS, FAINT, INK, WIDTH, chart, new_figure, plain
 
 ABOUT_AGAINST = (
     "The accuracy of this classifier minus that of the other one, on the same images under the "
@@ -107,7 +107,7 @@ def difference_bars(against: Report) -> Figure:
         whisker = [[max(points - low, 0.0)], [max(high - points, 0.0)]]
         axes.errorbar(points, place, xerr=whisker, color=INK, capsize=3, linewidth=1.2)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(found)), [measured_text(*item) for item in found.items()])
+    axes.set_yticks(range(len(found)), [plain(measured_text(*item)) for item in found.items()])
     axes.set_ylim(len(found) - 0.5, -0.5)
     reach = 1.1 * max(0.5, *(100 * abs(end) for one in found.values() for end in one["interval"]))
     axes.set_xlim(-reach, reach)

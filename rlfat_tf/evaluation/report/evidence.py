@@ -17,7 +17,6 @@ from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
 from rlfat_tf.evaluation.measures.shuffled import shuffled_accuracy
 from rlfat_tf.evaluation.report import class_plots, corruptions, pictures, plots
-from rlfat_tf.evaluation.report.pictures import shortened
 from rlfat_tf.evaluation.report.table import broken_by, is_bounded
 from rlfat_tf.evaluation.runner import AttackRunner
 
@@ -41,7 +40,7 @@ def comparable(others: Sequence[Classifier], runner: AttackRunner) -> list[Class
             shape = list(one.shape[1:])
             raise ValueError(
                 f"Expected models to compare that take images of shape {shape}, as the evaluated "
-                f"one does; {other.name} does not ({shortened(str(error), 200)})."
+                f"one does; {other.name} does not ({str(error)[:200]})."
             ) from error
         if classes != runner.classes:
             raise ValueError(

@@ -56,8 +56,8 @@ CAPTIONS = {
     "sensitivity": "Loss sensitivity for each strength of the transformation.",
 }
 PIXELS = {
-    "float": "untargeted, pixels in [0, 1]",
-    "8bit": "untargeted, 8-bit pixels",
+    "float": "pixels in [0, 1]",
+    "8bit": "8-bit pixels",
 }
 OF_ONE_ATTACK = ("adversarial", "sensitivity")
 OF_THE_WORST_CASE = ("attacks", "classes", "confusion")
@@ -137,11 +137,19 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
     return document(without_folders(report["model"]), _cards(report, radius), sections)
 
 
+def _aims(report: Report) -> str:
+    """Says where the attacks of a report aim."""
+    if not report.get("targeted"):
+        return "untargeted"
+    return "untargeted and targeted" if report["attacks"] else "targeted"
+
+
 def _cards(report: Report, radius: str) -> str:
     """Returns the headline."""
     clean, worst = report["clean_interval"], report["worst_case_interval"]
     dash = "\N{EN DASH}"
     norm = NORMS.get(report["norm"], "Several norms,")
+    pixels = PIXELS[report.get("pixels", "float")]
     cards = [
         ("clean", "Clean accuracy", percent_text(report["clean_accuracy"]), interval_text(clean)),
         (
@@ -150,7 +158,7 @@ def _cards(report: Report, radius: str) -> str:
             percent_text(report["worst_case_accuracy"]) or dash,
             interval_text(worst),
         ),
-        ("", "Threat model", f"{norm} {radius}", PIXELS[report.get("pixels", "float")]),
+        ("", "Threat model", f"{norm} {radius}", f"{_aims(report)}, {pixels}"),
         ("", "Examples", f"{report['examples']:,}", escaped(report.get("dataset", ""))),
     ]
     filled = [

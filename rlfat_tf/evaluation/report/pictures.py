@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from rlfat_tf.core import random, transforms
 from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.evaluation.measures.saliency import salience_picture
-from rlfat_tf.evaluation.report.plots import FAINT, INK, new_figure
+from rlfat_tf.evaluation.report.plots import FAINT, INK, new_figure, plain
 
 RIGHT, WRONG = "#00785A", "#C43E00"  # green and red that colour-blind people can tell apart
 BORDER = "#E69F00"
@@ -180,12 +180,12 @@ def side_width(texts: Sequence[str]) -> float:
 
 def shortened(name: str, room: int = ROOM) -> str:
     """Returns as much of a name of a class as there is room for, by default above a picture."""
-    return name if len(name) <= room else f"{name[: room - 1]}\u2026"
+    return plain(name if len(name) <= room else f"{name[: room - 1]}\u2026")
 
 
 def wrapped(name: str) -> str:
     """Breaks the name of a model, which may be a file's, into lines as wide as a picture."""
-    return textwrap.fill(name.replace("_", "_ "), ROOM + 1).replace("_ ", "_")
+    return plain(textwrap.fill(name.replace("_", "_ "), ROOM + 1).replace("_ ", "_"))
 
 
 def enlargement(largest: float) -> float:

@@ -102,7 +102,7 @@ def robustness_curve(
             for p in points
             if name in p["attacks"]
         ]
-        line(found, label=name, **_series(number))
+        line(found, label=plain(name), **_series(number))
     radii = [point["epsilon"] for point in points]
     axes.set_xticks(*epsilon_ticks(radii if clean_accuracy is None else [0.0, *radii]))
     axes.set_xlabel(f"epsilon ({NORMS.get(norm, norm)}, pixels in [0, 1])")
@@ -143,7 +143,7 @@ def attack_bars(report: Report) -> Figure:
         whisker = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
         axes.errorbar(share, place, xerr=whisker, color=INK, capsize=3, linewidth=1.2)
         axes.text(max(share, high) + 0.025, place, f"{share:.1%}", va="center_baseline", fontsize=9)
-    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.set_yticks(range(len(rows)), [plain(name) for name, *_ in rows])
     axes.get_yticklabels()[-1].set_fontweight("bold" if rows[-1][0] == "worst case" else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1.16)
@@ -174,7 +174,7 @@ def sensitivity_lines(
         for name, found in series.items():
             points = sorted((entry["magnitude"], entry["value"]) for entry in found)
             style = _series(names.index(name))
-            (lines[name],) = axes.plot(*zip(*points), label=name, **style)
+            (lines[name],) = axes.plot(*zip(*points), label=plain(name), **style)
         if transform == "gamma":  # 1/2 and 2 are equally far from 1, where nothing changes
             axes.set_xscale("log", base=2)
             axes.xaxis.set_minor_locator(NullLocator())
@@ -204,7 +204,7 @@ def shuffle_lines(accuracies: Mapping[str, Accuracies], *, classes: int | None =
     counts = sorted({int(count) for found in accuracies.values() for count in found})
     for number, (name, found) in enumerate(accuracies.items()):
         points = sorted((int(count), share) for count, share in found.items())
-        axes.plot(*zip(*points), label=name, **_series(number))
+        axes.plot(*zip(*points), label=plain(name), **_series(number))
     if classes is not None:
         axes.axhline(1 / classes, color=FAINT, linestyle="--", linewidth=1.2, label="chance")
     axes.set_xticks(counts, ["1\n(whole)" if count == 1 else str(count) for count in counts])
@@ -257,6 +257,11 @@ def percent_axis(axis: Axis, label: str) -> None:
     """Writes an axis of shares in per cent."""
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axis.set_label_text(label)
+
+
+def plain(text: str) -> str:
+    """Returns a text of a user's as it is drawn: what is between two dollars is no mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _legend(axes: Axes, lines: Sequence[Any]) -> None:

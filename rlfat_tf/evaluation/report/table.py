@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 MANY_CLASSES = 30  # beyond, a report shows the worst of them and the most frequent confusions
 WORST_CLASSES = 10
 FEW_EXAMPLES = 200  # of a class
-NO_WORST_CASE = "no bounded attack ran"
+NO_WORST_CASE = "no bounded untargeted attack ran"
 
 
 class Row(NamedTuple):

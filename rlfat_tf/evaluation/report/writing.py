@@ -36,6 +36,9 @@ PRESENTATION = ("data_dir", "download", "memory", "cache_dir", "batch_size", "re
                 "corruption_baseline", "overwrite", "checks", "pictures", "compare", "against",
                 "brightness", "gamma")  # fmt: skip
 PATHS = ("workdir", "model_path")
+# What the configuration of the attacks says too.
+OF_ATTACKS = ("steps", "step_size", "restarts", "loss", "budget", "eot", "autoattack",
+              "autoattack_parts", "source_model", "targeted", "pixels")  # fmt: skip
 # A list of numbers, such as a row of a matrix, over several lines. No text of JSON holds a line's
 # end, so it is none of these.
 LINES_OF_NUMBERS = re.compile(r"\[\n[-+.\deE,\s]*\]")
@@ -80,7 +83,9 @@ def write_report(
     return folder / "report.html"
 
 
-def refuse_to_replace(folder: str | Path, config: Report) -> None:
+def refuse_to_replace(
+    folder: str | Path, config: Report, attacks: Mapping[str, object] | None = None
+) -> None:
     """Refuses to write over the report of another evaluation, whose figures would be lost.
 
     The same evaluation again, or with further attacks, may.
@@ -88,19 +93,24 @@ def refuse_to_replace(folder: str | Path, config: Report) -> None:
     Args:
         folder: Where a report may be.
         config: The configuration of the evaluation that is to be written there, completed.
+        attacks: Its attacks at the first epsilon, by name: where all attacks of the report are
+            among them, their settings are the same, whatever further ones are set to.
 
     Raises:
         ValueError: If there is a report whose configuration is another one.
     """
     path = Path(folder) / "report.json"
     try:
-        there = read_json(path).get("config")
+        report = read_json(path)
+        there = report.get("config")
     except (FileNotFoundError, Damaged):
         return
     if not isinstance(there, dict):
         return  # none of the command's
     there = {"test_subset": "first", **there}  # what it was before there was a choice
     ignored = PRESENTATION if config["report_dir"] is not None else (*PRESENTATION, *PATHS)
+    if attacks is not None and _attacks_of(report) <= {(n, str(a)) for n, a in attacks.items()}:
+        ignored = (*ignored, *OF_ATTACKS)
     lost = [
         f"{name} is {given(there[name])} there and {given(here)} here"
         for name, here in _strict(config).items()
@@ -114,6 +124,12 @@ def refuse_to_replace(folder: str | Path, config: Report) -> None:
             f"{path} is the report of another evaluation: {', '.join(lost)}. Give this one a "
             "folder of its own by --report_dir, or --overwrite that report."
         )
+
+
+def _attacks_of(report: Report) -> set[tuple[str, str]]:
+    """Returns the attacks of a report in words."""
+    found = {**(report.get("attacks") or {}), **(report.get("targeted") or {})}
+    return {(name, str(result.get("attack"))) for name, result in found.items()}
 
 
 def _loses(name: str, there: Any, here: Any) -> bool:

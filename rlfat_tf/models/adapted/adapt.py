@@ -222,7 +222,7 @@ def _of_batch_norm(momentum: float | None) -> copies.Change:
         changes["synchronized"] = True
 
     def change(layer: Layer, config: dict[str, Any]) -> dict[str, Any]:
-        return {**config, **changes} if "BatchNormalization" in type(layer).__name__ else config
+        return {**config, **changes} if compat.is_batch_norm(layer) else config
 
     return change
 

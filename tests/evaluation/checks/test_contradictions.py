@@ -94,7 +94,7 @@ CONTRADICTIONS = {
     "last part": (
         [point(autoattack=result(0.47, **parts(30)), pgd=result(0.5))],
         "black-box",
-        "square breaks 30 of 1000 examples that the parts of autoattack",
+        "square breaks 30 examples, of 1000 in all, that the parts of autoattack",
     ),
     "cascade": (
         [
@@ -104,7 +104,7 @@ CONTRADICTIONS = {
             )
         ],
         "black-box",
-        "square breaks 30 of 1000 examples that the parts of the cascade with gradients",
+        "square breaks 30 examples, of 1000 in all, that the parts of the cascade with gradients",
     ),
     "rising": (
         [point(0.3, pgd=result(0.5)), point(0.1, pgd=result(0.45)), point(0.2, pgd=result(0.4))],

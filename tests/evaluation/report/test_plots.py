@@ -53,6 +53,13 @@ FIGURES = {
         IMAGES[..., :1], IMAGES[..., :1] + 0.02, [0, 1, 2], [0, 1, 0], [0, 2, 2], NAMES
     ),
     "shuffled": lambda: pictures.block_shuffle_figure(IMAGES[0]),
+    # Names of a user's, in which there are dollars and no mathematics.
+    "dollars": lambda: pictures.adversarial_grid(
+        IMAGES, IMAGES, [0, 1, 2], [0, 1, 0], [0, 2, 2], ["$5_$10", "a$^$b", "$"]
+    ),
+    "dollars of an attack": lambda: plots.robustness_curve(
+        [point(0.1, 0.4, **{"$5_$10": 0.3}), point(0.2, 0.3, **{"$5_$10": 0.2})]
+    ),
 }
 
 
