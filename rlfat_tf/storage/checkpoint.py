@@ -37,6 +37,7 @@ def save_state(
         progress: What else to keep, as JSON.
         keep_previous: Whether to keep the file that was there before, see :func:`previous`.
     """
+    model.begin_average()  # else its values have no meaning
     with model.weights_of_training():
         arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(model.state)}
     arrays["progress"] = np.array(json.dumps(progress))

@@ -59,6 +59,7 @@ def test_it_measures_both_attacks_on_its_part_of_the_images(examples, strategy2,
     assert [each.eval_attack.steps for each in guard._evaluators] == [10, 1]
     first = guard.measure()
     traced = len(runs)
+    robust.begin_average()
     for value in robust._running.values:  # what is shown at the end of an epoch
         value.assign(0 * value)
     robust._show(averages=True)

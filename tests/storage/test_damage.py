@@ -107,6 +107,10 @@ def test_a_best_checkpoint_that_the_backup_does_not_know_is_forgotten(trained_co
         state: list[object] = []
         weights_of_training = contextlib.nullcontext
 
+        @staticmethod
+        def begin_average() -> None:
+            """It has none."""
+
     state = trained_copy / "checkpoints" / "state.npz"
     arrays, progress = checkpoint.read_state(state)
     assert progress["best_digest"] == checkpoint.digest(trained_copy / "checkpoints" / "best.keras")

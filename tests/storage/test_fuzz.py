@@ -168,6 +168,10 @@ def a_backup(folder):
         state: list[object] = []
         weights_of_training = contextlib.nullcontext
 
+        @staticmethod
+        def begin_average() -> None:
+            """It has none."""
+
     checkpoint.save_state(folder / "state.npz", Model, {"step": 3, "best": None})
     with np.load(folder / "state.npz") as file:
         arrays = {**file, "0": np.ones([2, 3], np.float32)}
