@@ -55,6 +55,33 @@ class Classifier:
             return False
 
 
+def check_alike(what: str, other: Any, image: Images, classes: int) -> None:
+    """Refuses a further classifier of an evaluation that is not one for the same images.
+
+    Args:
+        what: What it is for, in words: "a model to compare".
+        other: A :class:`Classifier`, or what has its ``logits_fn`` and ``name``.
+        image: An image of the evaluated classifier, float32 [1, ...].
+        classes: How many that one tells apart.
+
+    Raises:
+        ValueError: If it takes other images or tells other classes apart.
+    """
+    shape = list(image.shape[1:])
+    try:
+        logits = losses.as_float(logits_in(other.logits_fn(tf.convert_to_tensor(image))))
+    except (LookupError, TypeError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"Expected {what} that takes images of shape {shape}, as the evaluated classifier "
+            f"does; {other.name} does not ({str(error)[:200]})."
+        ) from error
+    if logits.shape[-1] != classes:
+        raise ValueError(
+            f"Expected {what} with the {classes} classes of the evaluated classifier; "
+            f"{other.name} has {logits.shape[-1]}."
+        )
+
+
 def as_classifier(model: Model | Classifier | LogitsFn) -> Classifier:
     """Makes a :class:`Classifier` of a Keras model, a loaded SavedModel or a function.
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-import tensorflow as tf
 
 from rlfat_tf.attacks import Attack, Targeted, Transfer
 from rlfat_tf.attacks.wrapping import Wrapping
-from rlfat_tf.core import losses
-from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.types import Images
-from rlfat_tf.evaluation.classifier import Classifier
+from rlfat_tf.evaluation.classifier import Classifier, check_alike
 from rlfat_tf.evaluation.plan import Plan
 
 
@@ -35,7 +30,7 @@ def check_fits(plan: Plan, classifier: Classifier, image: Images, classes: int) 
             if isinstance(part, Targeted):
                 part.check_classes(classes)
             if isinstance(part, Transfer):
-                _check_source(name, part.source, image, classes)
+                check_alike(f"a source of {name}", part.source, image, classes)
     needing = sorted({name for name, attack in attacks if needs_gradients(attack)})
     if needing and not classifier.has_gradients(image):
         raise ValueError(
@@ -60,19 +55,3 @@ def _layers(attack: Attack) -> Iterator[Attack]:
     yield attack
     if isinstance(attack, Wrapping):
         yield from _layers(attack.attack)
-
-
-def _check_source(name: str, source: Any, image: Images, classes: int) -> None:
-    shape = list(image.shape[1:])
-    try:
-        logits = losses.as_float(logits_in(source.logits_fn(tf.convert_to_tensor(image))))
-    except (LookupError, TypeError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(
-            f"Expected a source of {name} that takes images of shape {shape}, as the attacked "
-            f"classifier does; {source.name} does not ({str(error)[:200]})."
-        ) from error
-    if logits.shape[-1] != classes:
-        raise ValueError(
-            f"Expected a source of {name} with the {classes} classes of the attacked classifier; "
-            f"{source.name} has {logits.shape[-1]}."
-        )

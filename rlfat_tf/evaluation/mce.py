@@ -8,7 +8,7 @@ ICLR 2019).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,7 @@ def mean_corruption_error(report: Report, baseline: Report | str) -> dict[str, A
     else:
         other, clean = _errors(baseline, "The baseline"), baseline["clean_accuracy"]
         name_of = str(baseline.get("path", "report"))
-    for name in BENCHMARK:
-        _check_severities(name, own[name][0], other[name][0])
-        if other[name][1] == 0:
-            raise ValueError(f"The baseline makes no errors under {name}: nothing to divide by.")
+    _check_divisors({name: severities for name, (severities, _) in own.items()}, other)
     found = {name: own[name][1] / other[name][1] for name in BENCHMARK}
     relative: float | None = None
     if clean is not None and report["clean_accuracy"] is not None:
@@ -120,9 +117,7 @@ def baseline_of(
         raise ValueError(
             f"{path} has no corruptions. Evaluate the baseline with the same --corruptions first."
         )
-    mean_corruption_error(found, found)  # complains where it cannot be divided by
-    for name, severities in own.items():
-        _check_severities(name, severities, found["by_corruption"][name]["severities"])
+    _check_divisors(own, _errors(found, "The baseline"))
     data = read_corrupted(baseline).data
     name = next(iter(BENCHMARK))
     first = name, own[name][0]
@@ -135,9 +130,16 @@ def baseline_of(
     return {**found, "path": str(baseline)}
 
 
-def _check_severities(name: str, here: Sequence[int], there: Sequence[int]) -> None:
-    if list(here) != list(there):
-        raise ValueError(
-            f"Expected the same severities in both: {name} has {list(here)} here and "
-            f"{list(there)} in the baseline."
-        )
+def _check_divisors(
+    severities: Mapping[str, Sequence[int]], baseline: Mapping[str, tuple[list[int], float]]
+) -> None:
+    """Refuses errors of a baseline by which those at other severities would be divided, or 0."""
+    for name, here in severities.items():
+        there, error = baseline[name]
+        if list(here) != list(there):
+            raise ValueError(
+                f"Expected the same severities in both: {name} has {list(here)} here and "
+                f"{list(there)} in the baseline."
+            )
+        if error == 0:
+            raise ValueError(f"The baseline makes no errors under {name}: nothing to divide by.")

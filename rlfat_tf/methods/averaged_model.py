@@ -79,12 +79,17 @@ class AveragedModel(WrappedClassifier):
     @contextlib.contextmanager
     def weights_of_training(self) -> Iterator[None]:
         """Puts the weights that are trained in the place of their averages for a while."""
+        with self._showing(averages=False):
+            yield
+
+    @contextlib.contextmanager
+    def _showing(self, averages: bool) -> Iterator[None]:
         before = self._running is not None and self._running.in_place
-        self._show(averages=False)
+        self._show(averages)
         try:
             yield
         finally:
-            self._show(averages=before)
+            self._show(before)
 
     def _show(self, averages: bool) -> None:
         if self._running is not None:
@@ -138,22 +143,13 @@ class AveragedModel(WrappedClassifier):
 
     def save(self, *args: Any, **kwargs: Any) -> Any:
         """Saves as ``keras.Model.save`` does, within an epoch too: the averages."""
-        with self._averages_shown():
+        with self._showing(averages=True):
             return super().save(*args, **kwargs)
 
     def save_weights(self, *args: Any, **kwargs: Any) -> Any:
         """Saves as ``keras.Model.save_weights`` does, within an epoch too: the averages."""
-        with self._averages_shown():
+        with self._showing(averages=True):
             return super().save_weights(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def _averages_shown(self) -> Iterator[None]:
-        before = self._running is None or self._running.in_place
-        self._show(averages=True)
-        try:
-            yield
-        finally:
-            self._show(averages=before)
 
     def _batches_to_refresh(self, x: Any, batch_size: int | None) -> Any:
         if self._average is None or self._average.statistics != "refresh":

@@ -42,6 +42,17 @@ def test_an_attack_that_knows_is_the_stronger(found):
         assert results["adaptive"]["pgd"] < results["clean_accuracy"]
 
 
+def test_an_attack_may_be_limited_to_the_first_examples():
+    plan = make_plan({"pgd": attacks.FGSM(epsilon=0.2)}, None, "linf", {})
+    few, first = (
+        adaptive.evaluate_forms(
+            ROBUST, IMAGES[:count], LABELS[:count], plan, epsilon=0.05, forms=["atld"], **how
+        )["atld"]["adaptive"]
+        for count, how in ((30, {"limits": {"pgd": 7}}), (7, {}))
+    )
+    assert few == first
+
+
 def test_the_table(found):
     lines = adaptive.show_forms(found).splitlines()
     assert len(lines) == 7 and lines[0].split() == ["clean", "pgd", "worst_case"]

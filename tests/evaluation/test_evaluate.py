@@ -247,7 +247,7 @@ def test_a_model_without_gradients_is_evaluated_by_black_boxes_only(tmp_path):
         ),
         (
             attacks.Transfer(attack=WEAK, source=FIVE),
-            "source of late with the 3 classes of the attacked classifier; five has 5",
+            "a source of late with the 3 classes of the evaluated classifier; five has 5",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import tensorflow as tf
 from rlfat_tf import LSP, METHODS, GradAlign, attacks
 from rlfat_tf.core import random
 from rlfat_tf.core.compat import keras
-from rlfat_tf.methods.objective import global_batch_size
+from rlfat_tf.methods.objective import Objective, global_batch_size
 from rlfat_tf.methods.steps import ATTACK_DRAW, TRAIN
 from rlfat_tf.models.discriminator import latent_discriminator
 from tests import reference
@@ -208,6 +208,47 @@ def test_evaluation_without_an_attack_counts_uneven_shards_right(mirrored):
     assert set(logs) == set(expected) == {"loss", "clean_loss", "accuracy"}
     for key, value in expected.items():
         np.testing.assert_allclose(logs[key], value, rtol=1e-5, err_msg=key)
+
+
+def test_every_example_counts_alike_for_the_discriminator_of_atld(mirrored):
+    """On a replica with three of four examples as on the one with the fourth."""
+
+    def made():
+        inputs = keras.Input((3,))
+        outputs = [keras.layers.Dense(1)(inputs), keras.layers.Dense(3)(inputs)]
+        discriminator = keras.Model(inputs, outputs)
+        rng = np.random.default_rng(3)
+        discriminator.set_weights([rng.normal(size=w.shape) for w in discriminator.get_weights()])
+        robust = METHODS["atld"](reference.keras_net(seed=1), discriminator=discriminator)
+        robust.compile(optimizer="sgd")
+        return robust
+
+    def update(robust, *parts):
+        # As in the last batch of a data set, whose size is not known when the step is traced.
+        unknown = ([None, 3], [None, 3], [None])
+        clean, adversarial, labels = map(tf.compat.v1.placeholder_with_default, parts, unknown)
+        result = Objective(tf.zeros_like(labels, tf.float32), {}, clean, adversarial)
+        robust.after_update(result, labels)
+
+    logits = np.random.default_rng(4).normal(size=(2, 4, 3)).astype(np.float32)
+    batch = (*logits, np.array([0, 1, 2, 2], np.int32))
+    parts = slice(0, 3), slice(3, 4)
+    with mirrored.scope():
+        robust = made()
+        values = [
+            mirrored.experimental_distribute_values_from_function(
+                lambda context, a=a: tf.constant(a[parts[context.replica_id_in_sync_group]])
+            )
+            for a in batch
+        ]
+    alone = made()
+    before = alone.discriminator.get_weights()
+    tf.function(lambda: mirrored.run(lambda *b: update(robust, *b), args=tuple(values)))()
+    tf.function(lambda: update(alone, *batch))()
+    ours, expected = (r.discriminator.get_weights() for r in (robust, alone))
+    for found, wanted, old in zip(ours, expected, before):
+        assert np.abs(wanted - old).max() > 1e-4
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_unsynchronised_batch_normalisation_is_warned_of(mirrored):

@@ -19,7 +19,7 @@ from rlfat_tf.core.errors import given
 from rlfat_tf.run import cli, console
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
-from rlfat_tf.run.example_pictures import TITLE, ExamplePictures
+from rlfat_tf.run.example_pictures import TITLE, ExamplePictures, side_by_side
 from rlfat_tf.run.help import COMMANDS, help_text
 
 NOISE = """WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
@@ -195,6 +195,15 @@ def test_tensorboard_shows_examples_every_few_epochs(tmp_path):
     expected = [images, images - 0.25, np.zeros_like(images)]
     expected = np.concatenate([np.concatenate(list(row), axis=1) for row in expected], axis=0)
     np.testing.assert_allclose(shown / 255, expected, atol=1 / 255)
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_channels_that_are_no_colours_are_shown_as_their_mean(channels):
+    images = np.random.default_rng(0).random((2, 4, 3, channels)).astype(np.float32)
+    shown = side_by_side(tf.constant(images), tf.constant(images)).numpy()
+    expected = np.concatenate([*images.mean(-1)], axis=1)
+    np.testing.assert_allclose(shown[:4, :, 0], expected, atol=1e-6)
+    assert shown.shape == (12, 6, 1)
 
 
 def test_noise_is_held_back_and_errors_are_not(capfd):

@@ -57,8 +57,8 @@ def test_models_to_compare_that_do_not_fit_are_refused_before_any_attack(
     layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)]
     keras.Sequential(layers).save(tmp_path / "other.keras")
     changes = {"compare": f"{tmp_path}/other.keras", "pictures": True}
-    said = r"10 classes of the evaluated one; .* has 3" if classes == 3 else r"shape \[8, 8, 1\]"
-    with pytest.raises(ValueError, match=f"Expected models to compare .*{said}"):
+    said = r"10 classes of the evaluated .* has 3" if classes == 3 else r"shape \[8, 8, 1\]"
+    with pytest.raises(ValueError, match=f"Expected a model to compare .*{said}"):
         command.run(config(net, tmp_path / "report", **changes))
 
 

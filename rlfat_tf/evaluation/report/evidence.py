@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Images, Report
-from rlfat_tf.evaluation.classifier import Classifier
+from rlfat_tf.evaluation.classifier import Classifier, check_alike
 from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, MadeHere
 from rlfat_tf.evaluation.measures.saliency import smooth_grad
 from rlfat_tf.evaluation.measures.sensitivity import loss_sensitivity
@@ -34,19 +33,7 @@ def comparable(others: Sequence[Classifier], runner: AttackRunner) -> list[Class
     """
     one, drawn = runner.images[:1], []
     for other in others:
-        try:
-            classes = other.logits_fn(tf.convert_to_tensor(one)).shape[-1]
-        except (LookupError, TypeError, ValueError, tf.errors.OpError) as error:
-            shape = list(one.shape[1:])
-            raise ValueError(
-                f"Expected models to compare that take images of shape {shape}, as the evaluated "
-                f"one does; {other.name} does not ({str(error)[:200]})."
-            ) from error
-        if classes != runner.classes:
-            raise ValueError(
-                f"Expected models to compare with the {runner.classes} classes of the evaluated "
-                f"one; {other.name} has {classes}."
-            )
+        check_alike("a model to compare", other, one, runner.classes)
         if other.has_gradients(one):
             drawn.append(other)
         else:
