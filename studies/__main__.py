@@ -76,11 +76,15 @@ def show(args: argparse.Namespace) -> None:
     """Prints what is done, what is missing and what this version cannot make."""
     left = 0
     for each in chosen(args):
-        state = "done" if execute.is_finished(each, args.folders) else "missing"
-        if state == "missing":
-            fault = execute.fault(each, args.folders)
-            state = f"not possible: {fault}" if fault else f"missing, {each.minutes} minutes"
-            left += 0 if fault else each.minutes
+        try:
+            if execute.is_finished(each, args.folders):
+                state = "done"
+            else:
+                execute.check(each, args.folders)
+                state = f"missing, {each.minutes} minutes"
+                left += each.minutes
+        except NotPossible as error:
+            state = f"not possible: {error}"
         print(f"{each.key:<40} {state}")
     print(f"{left} minutes are left, about.")
 
@@ -89,10 +93,10 @@ def run_all(args: argparse.Namespace) -> list[str]:
     """Makes what is missing; returns the names of what failed or cannot be made."""
     failed = []
     for each in chosen(args):
-        if execute.is_finished(each, args.folders):
-            continue
-        say(f"{each.key}: about {each.minutes} minutes on two slow cores.")
         try:
+            if execute.is_finished(each, args.folders):
+                continue
+            say(f"{each.key}: about {each.minutes} minutes on two slow cores.")
             if isinstance(each, Look):
                 looks.take(each, args.folders)
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from studies.runs import Look, Run, Study
+from studies.runs import Look, Recipe, Run, Study
 
 METHODS = ("pgdat", "trades", "rbsat_p", "rbsat_t", "rlfat_p", "rlfat_t")
 
@@ -120,6 +120,10 @@ def _differences(study: str, *pairs: tuple[str, str]) -> tuple[Any, ...]:
     return tuple(((study, one), (study, other)) for one, other in pairs)
 
 
+def _recipes(study: str, *recipes: str) -> tuple[Recipe, ...]:
+    return tuple((study, recipe) for recipe in recipes)
+
+
 RLFAT_PAIRS = (
     ("rlfat_p", "pgdat"),
     ("rlfat_t", "trades"),
@@ -129,15 +133,19 @@ RLFAT_PAIRS = (
     ("rbsat_t", "trades"),
 )
 
+LOST = ("pgdat", "rlfat_p", "trades", "rlfat_t")
+# What study b puts into the frame: of which study, which method minus which.
+BARE = (("a2", "rlfat_p", "pgdat"), ("a1", "rlfat_t", "trades"))
+
 a1 = _of_methods("a1", A1, 3, 16)
 a2 = _of_methods("a2", A2, 1, 75, autoattack=300)
 b = [
-    *seeds("b", "pgdat-a2", {**A2, "method": "pgdat", **frame(15, 0.01)}, 2, 90, autoattack=300),
+    *seeds("b", "pgdat-frame", {**A2, "method": "pgdat", **frame(15, 0.01)}, 2, 90, autoattack=300),
     *seeds(
-        "b", "rlfat_p-a2", {**A2, "method": "rlfat_p", **frame(15, 0.01)}, 2, 100, autoattack=300
+        "b", "rlfat_p-frame", {**A2, "method": "rlfat_p", **frame(15, 0.01)}, 2, 100, autoattack=300
     ),
-    *seeds("b", "trades-a1", {**A1, "method": "trades", **frame(10, 0.005)}, 2, 20),
-    *seeds("b", "rlfat_t-a1", {**A1, "method": "rlfat_t", **frame(10, 0.005)}, 2, 22),
+    *seeds("b", "trades-frame", {**A1, "method": "trades", **frame(10, 0.005)}, 2, 20),
+    *seeds("b", "rlfat_t-frame", {**A1, "method": "rlfat_t", **frame(10, 0.005)}, 2, 22),
 ]
 of_frame = [
     *seeds("frame", "pgdat-frame", {**A1, "method": "pgdat", **frame(10, 0.01)}, 1, 20),
@@ -209,6 +217,7 @@ STUDIES: dict[str, Study] = {
         tuple(a2),
         compared=_differences("a2", *RLFAT_PAIRS),
         drawn=(("a2", "pgdat"), ("a2", "rlfat_p")),
+        lost=_recipes("a2", *LOST),
     ),
     "c": Study(
         "All of CIFAR-10, robustness at equal time",
@@ -227,6 +236,7 @@ STUDIES: dict[str, Study] = {
         tuple(a1),
         compared=_differences("a1", *RLFAT_PAIRS),
         drawn=(("a1", "pgdat"), ("a1", "rlfat_p")),
+        lost=_recipes("a1", *LOST),
     ),
     "b": Study(
         "RLFAT inside today's frame: average, label smoothing, AWP",
@@ -236,20 +246,39 @@ STUDIES: dict[str, Study] = {
             *_within("a1", a1, "trades", "rlfat_t"),
         ),
         compared=(
-            (("b", "pgdat-a2"), ("a2", "pgdat")),
-            (("b", "rlfat_p-a2"), ("a2", "rlfat_p")),
-            (("b", "rlfat_p-a2"), ("b", "pgdat-a2")),
-            (("b", "trades-a1"), ("a1", "trades")),
-            (("b", "rlfat_t-a1"), ("a1", "rlfat_t")),
-            (("b", "rlfat_t-a1"), ("b", "trades-a1")),
+            *(((study, one), (study, other)) for study, one, other in BARE),
+            *((("b", f"{one}-frame"), ("b", f"{other}-frame")) for _, one, other in BARE),
+            *(
+                (("b", f"{recipe}-frame"), (study, recipe))
+                for study, one, other in BARE
+                for recipe in (other, one)
+            ),
         ),
-        drawn=(("a2", "pgdat"), ("a2", "rlfat_p"), ("b", "pgdat-a2"), ("b", "rlfat_p-a2")),
+        drawn=(
+            *_recipes("a2", "pgdat", "rlfat_p"),
+            *_recipes("b", "pgdat-frame", "rlfat_p-frame"),
+        ),
+        lost=tuple(
+            recipe
+            for study, one, other in BARE
+            for each in (other, one)
+            for recipe in ((study, each), ("b", f"{each}-frame"))
+        ),
+        changes=tuple(
+            (
+                (("b", f"{one}-frame"), ("b", f"{other}-frame")),
+                ((study, one), (study, other)),
+            )
+            for study, one, other in BARE
+        ),
     ),
     "f": Study(
         "LSP beside standard training and PGDAT",
         (*f, *_within("a1", a1, "standard", "pgdat")),
         compared=(
             (("f", "standard-lsp"), ("a1", "standard")),
+            (("f", "standard-lsp_laplacian"), ("a1", "standard")),
+            (("f", "standard-lsp_relative"), ("a1", "standard")),
             (("f", "pgdat-lsp"), ("a1", "pgdat")),
             (("f", "pgdat-lsp_laplacian"), ("a1", "pgdat")),
             (("f", "pgdat-lsp_relative"), ("a1", "pgdat")),
@@ -267,13 +296,16 @@ STUDIES: dict[str, Study] = {
         compared=(
             (("frame", "pgdat-frame"), ("a1", "pgdat")),
             (("frame", "rlfat_p-frame"), ("a1", "rlfat_p")),
+            (("frame", "rlfat_p-frame"), ("frame", "pgdat-frame")),
             (("frame", "n_fgsm"), ("frame", "pgd10")),
         ),
         drawn=(
-            ("a1", "pgdat"),
-            ("a1", "rlfat_p"),
-            ("frame", "pgdat-frame"),
-            ("frame", "rlfat_p-frame"),
+            *_recipes("a1", "pgdat", "rlfat_p"),
+            *_recipes("frame", "pgdat-frame", "rlfat_p-frame"),
+        ),
+        lost=(
+            *_recipes("a1", "pgdat", "rlfat_p"),
+            *_recipes("frame", "pgdat-frame", "rlfat_p-frame"),
         ),
     ),
 }

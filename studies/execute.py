@@ -9,7 +9,7 @@ from benchmarks.measure import machine
 from rlfat_tf.core.versions import versions
 from rlfat_tf.run import train
 from studies import evaluating, looks, rates, results
-from studies.runs import Folders, Look, NotPossible, Run
+from studies.runs import Folders, Look, Run
 
 
 def execute(run: Run, folders: Folders) -> dict[str, Any]:
@@ -60,17 +60,21 @@ def execute(run: Run, folders: Folders) -> dict[str, Any]:
 
 
 def is_finished(run: Run | Look, folders: Folders) -> bool:
-    """Tells whether a run or a look has its result."""
-    return run.result(folders).is_file()
+    """Tells whether a run or a look has its result.
+
+    Raises:
+        NotPossible: If the result is of a run with other settings.
+    """
+    return results.read(run, folders) is not None
 
 
-def fault(each: Run | Look, folders: Folders) -> str | None:
-    """Returns why a run or a look cannot be made, or None."""
-    try:
-        if isinstance(each, Look):
-            looks.check(each, folders)
-        else:
-            each.config(folders)
-    except NotPossible as error:
-        return str(error)
-    return None
+def check(each: Run | Look, folders: Folders) -> None:
+    """Refuses a run or a look that cannot be made.
+
+    Raises:
+        NotPossible: If it cannot.
+    """
+    if isinstance(each, Look):
+        looks.check(each, folders)
+    else:
+        each.config(folders)

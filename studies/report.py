@@ -60,11 +60,12 @@ def section(
     if page == README:
         draw_all()
         if finished.by_recipe and not study.drawn:
-            parts.append(tables.short(name, finished))
+            parts.append(tables.accuracies(name, finished, short=True))
         if not parts:
             parts.append("Not finished yet.")
         return "\n\n".join(parts), pictures
-    if finished.by_recipe:
+    own = any(run.study == name for run in study.runs)  # else there are others' and looks at them
+    if (folders.results / name).is_dir() or (len(finished.by_recipe) > 1 and not own):
         if name == "e":
             parts.append(tables.gaps(name, finished))
         else:
@@ -103,7 +104,7 @@ def _by_epoch(name: str, study: Study, finished: Finished) -> Any:
     if len(found) < 2:
         return None
     lines = {
-        tables.label(recipe, name).replace("`", ""): [
+        _with_seeds(tables.label(recipe, name).replace("`", ""), finished.seeds(recipe)): [
             [
                 (epoch + 1, share)
                 for epoch, share in zip(
@@ -116,6 +117,10 @@ def _by_epoch(name: str, study: Study, finished: Finished) -> Any:
         for recipe in found
     }
     return figures.curves(lines, "epoch", "robust accuracy, validation")
+
+
+def _with_seeds(text: str, seeds: list[int]) -> str:
+    return f"{text}, {len(seeds)} seeds" if len(seeds) > 1 else text
 
 
 def _by_minutes(name: str, study: Study, finished: Finished) -> Any:
@@ -132,8 +137,8 @@ def _by_minutes(name: str, study: Study, finished: Finished) -> Any:
 
 
 DRAWN: dict[Callable[[str, Study, Finished], Any], str] = {
-    _by_epoch: "Accuracy on validation images under the attack of training, by epoch: the mean "
-    "over seeds and, in faint lines, each seed",
+    _by_epoch: "Accuracy on validation images under the attack of training, by epoch. Of several "
+    "seeds it is the mean, and each of them is a faint line",
     _by_minutes: "Accuracy under AutoAttack against minutes of training, with intervals of 95 %",
 }
 
@@ -180,11 +185,15 @@ def write(names: Iterable[str], folders: Folders, root: Path = Path()) -> None:
         names: Of the studies.
         folders: Where their results are.
         root: Folder of the repository.
+
+    Raises:
+        ValueError: If the page of results has no marks for a study that has results.
     """
     for page in PAGES:
         text = (root / page).read_text("utf-8")
         for name in names:
-            if f"<!-- studies: {name}: begin -->" not in text:
+            begun = page == PAGES[0] and (folders.results / name).is_dir()
+            if f"<!-- studies: {name}: begin -->" not in text and not begun:
                 continue
             content, pictures = section(name, STUDIES[name], folders, page)
             text = with_section(text, name, content)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlfat_tf.storage.files import write_text
-from studies.runs import Folders, Look, Run
+from studies.runs import Folders, Look, NotPossible, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITS = "commits.txt"
@@ -61,12 +61,43 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 
 def read(run: Run | Look, folders: Folders) -> dict[str, Any] | None:
-    """Returns the result of a run or a look; None if it is not finished."""
+    """Returns the result of a run or a look; None if it is not finished.
+
+    Raises:
+        NotPossible: If the result is of a run with other settings than the catalogue's.
+    """
     path = run.result(folders)
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if isinstance(run, Run) and (unlike := _unlike(run, found)):
+        raise NotPossible(
+            f"{path} is of another run than the catalogue describes: {', '.join(unlike)}. Move it "
+            "away and make the run again, or take the catalogue back."
+        )
     return found
+
+
+def _unlike(run: Run, found: dict[str, Any]) -> list[str]:
+    """Returns in what a result differs from what the catalogue describes."""
+    of_budget = {"epochs", "train_steps", "ema"} if run.budget else set()
+    wanted = {
+        "seed": run.seed,
+        **{name: value for name, value in run.flags.items() if name not in of_budget},
+    }
+    config = found["config"]
+    unlike = [
+        f"{name} {config.get(name)!r} instead of {value!r}"
+        for name, value in wanted.items()
+        if config.get(name) != value
+    ]
+    for checkpoint, evaluated in found["evaluation"].items():
+        for attack, part in evaluated.items():
+            examples = run.autoattack if attack == "autoattack" else run.examples
+            if part["examples"] != examples:
+                unlike.append(f"{checkpoint}, {attack}: {part['examples']} images of {examples}")
+    missing = set(run.checkpoints) - set(found["evaluation"])
+    return unlike + [f"nothing of the {each} checkpoint" for each in sorted(missing)]
 
 
 def load() -> float:

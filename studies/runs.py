@@ -12,6 +12,7 @@ from rlfat_tf.run.builders import warn_of_ignored_flags
 from rlfat_tf.run.config import TrainConfig
 
 Recipe = tuple[str, str]  # the study to which it belongs, and its name
+Pair = tuple[Recipe, Recipe]  # the first minus the second
 
 WINDOW = 8  # of runs with a budget: the average of the weights covers an 8th of their steps
 
@@ -160,12 +161,17 @@ class Study:
         runs: In their order; those of other studies are shared with them.
         looks: In their order, after the runs.
         compared: Pairs of recipes whose difference is of interest, first minus second.
-        drawn: Recipes whose robust accuracy is drawn by epoch, and whose loss from the best
-            checkpoint to the last is in the table; their picture stands for them in the README.
+        drawn: Recipes whose robust accuracy is drawn by epoch; the picture stands for the study in
+            the README.
+        lost: Recipes whose loss from the best checkpoint to the last is in the table.
+        changes: Pairs of pairs: how the difference of the first pair differs from that of the
+            second.
     """
 
     title: str
     runs: tuple[Run, ...]
     looks: tuple[Look, ...] = ()
-    compared: tuple[tuple[Recipe, Recipe], ...] = ()
+    compared: tuple[Pair, ...] = ()
     drawn: tuple[Recipe, ...] = ()
+    lost: tuple[Recipe, ...] = ()
+    changes: tuple[tuple[Pair, Pair], ...] = ()

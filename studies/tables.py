@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rlfat_tf.data.corruptions.making import BENCHMARK
 from rlfat_tf.evaluation import over_seeds
+from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.evaluation.over_seeds import Estimate, Table
 from studies import bits, results
-from studies.runs import Folders, Look, Recipe, Run, Study
+from studies.runs import Folders, Look, Pair, Recipe, Run, Study
 
 # The common corruptions of the benchmark by kind, after Hendrycks & Dietterich (ICLR 2019).
 KINDS = {
@@ -20,6 +21,13 @@ KINDS = {
     "weather": list(BENCHMARK)[7:11],
     "digital": list(BENCHMARK)[11:],
 }
+FORMS_ATTACKS = {
+    "pgd": "PGD-20",
+    "apgd_ce": "APGD-CE",
+    "apgd_t": "APGD-T",
+    "worst_case": "worst case",
+}
+Cell = tuple[Estimate, int]  # and of how many images it is
 MEASURED = {"clean": "clean", "pgd": "PGD-20", "cw": "CW", "autoattack": "AutoAttack"}
 
 
@@ -53,7 +61,8 @@ class Finished:
         """Returns which examples are correctly classified, [seeds, examples]."""
         runs = [self.by_recipe[recipe][seed] for seed in self.seeds(recipe)]
         parts = [run["evaluation"][checkpoint][measured] for run in runs]
-        return np.stack([bits.from_text(part["correct"], part["examples"]) for part in parts])
+        correct = [bits.from_text(part["correct"], part["examples"]) for part in parts]
+        return np.stack(correct).astype(np.float64)
 
     def images(self, measured: str) -> set[int]:
         """Returns how many examples were evaluated, the numbers of all results."""
@@ -89,88 +98,140 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def headings(finished: Finished, measured: Iterable[str], unit: str) -> list[str]:
-    """Returns the heads of columns of accuracies, with AutoAttack's number of images."""
-    names = {key: MEASURED[key] for key in measured}
-    images = finished.images("autoattack")
-    if len(images) == 1:
-        names["autoattack"] += f" ({images.pop()} images)"
-    return [f"{name}, {unit}" for name in names.values()]
+def paired(most: float, *tables: Table) -> Estimate:
+    """Returns the sum of the tables' means, with an interval that is never of no width.
+
+    Two examples are added, of which one speaks for each side, as Bonett and Price do ("Adjusted
+    Wald confidence interval for a difference of binomial proportions based on paired data", Journal
+    of Educational and Behavioral Statistics, 2012): where few examples tell two networks apart,
+    the interval without them is too narrow.
+
+    Args:
+        most: How great the sum can be.
+        *tables: [seeds, examples], see :mod:`rlfat_tf.evaluation.over_seeds`.
+    """
+    added = [[1.0, -1.0] if number == 0 else [0.0, 0.0] for number in range(len(tables))]
+    more = [np.hstack([each, np.tile(two, (len(each), 1))]) for each, two in zip(tables, added)]
+    found = over_seeds.mean(*more)
+    mean = float(sum(each.mean() for each in tables))
+    return Estimate(mean, max(-most, found.low), min(most, found.high))
 
 
-def accuracies(name: str, finished: Finished) -> str:
-    """Returns the accuracies of every recipe, by checkpoint, with the budgets where there are."""
-    rows = []
-    for recipe in finished.by_recipe:
-        for checkpoint in finished.checkpoints(recipe):
-            correct = [finished.correct(recipe, checkpoint, key) for key in MEASURED]
-            cells = [accuracy(over_seeds.accuracy(part)) for part in correct]
-            budget = [str(finished.budgets[recipe])] if finished.budgets else []
-            seeds = str(len(finished.seeds(recipe)))
-            rows.append([label(recipe, name), *budget, checkpoint, *cells, seeds])
-    budget = ["minutes"] if finished.budgets else []
-    header = ["recipe", *budget, "checkpoint", *headings(finished, MEASURED, "%"), "seeds"]
-    return table(header, rows)
+class Columns:
+    """The columns of a table of accuracies, or of differences of them.
+
+    Of how many images AutoAttack's are, the head says, or each cell where they differ.
+    """
+
+    def __init__(self, finished: Finished, unit: str, measured: Iterable[str] = MEASURED):
+        images = finished.images("autoattack")
+        names = {key: MEASURED[key] for key in measured}
+        self._alike = len(images) == 1
+        if self._alike:
+            names["autoattack"] += f" ({images.pop()} images)"
+        self.heads = {key: f"{name}, {unit}" for key, name in names.items()}
+
+    def cells(self, write: Callable[[Estimate], str], tables: Callable[[str], Cell]) -> list[str]:
+        """Returns the cells of a row, whose values ``tables`` gives by what was measured."""
+        found = []
+        for key in self.heads:
+            estimate, examples = tables(key)
+            named = key != "autoattack" or self._alike
+            found.append(write(estimate) + ("" if named else f", {examples} images"))
+        return found
 
 
-def short(name: str, finished: Finished) -> str:
-    """Returns the accuracies of the best checkpoints in fewer columns."""
-    measured = [key for key in MEASURED if key != "cw"]
-    rows = []
-    for recipe in finished.by_recipe:
-        correct = [finished.correct(recipe, "best", key) for key in measured]
-        cells = [accuracy(over_seeds.accuracy(part)) for part in correct]
+def accuracies(name: str, finished: Finished, short: bool = False) -> str:
+    """Returns the accuracies of every recipe, with the budgets where there are.
+
+    Args:
+        name: Of the study.
+        finished: Its results.
+        short: Whether only those of the best checkpoints, in fewer columns.
+    """
+    kept = [key for key in MEASURED if not (short and key == "cw")]
+    columns = Columns(finished, "%", kept)
+
+    def row(recipe: Recipe, checkpoint: str) -> list[str]:
+        def cell(key: str) -> Cell:
+            correct = finished.correct(recipe, checkpoint, key)
+            return over_seeds.accuracy(correct), correct.shape[1]
+
         budget = [str(finished.budgets[recipe])] if finished.budgets else []
-        rows.append([label(recipe, name), *budget, *cells])
+        seeds = str(len(finished.seeds(recipe)))
+        which = [] if short else [checkpoint]
+        return [label(recipe, name), *budget, *which, *columns.cells(accuracy, cell), seeds]
+
     budget = ["minutes"] if finished.budgets else []
-    return table(["recipe", *budget, *headings(finished, measured, "%")], rows)
+    which = [] if short else ["checkpoint"]
+    return table(
+        ["recipe", *budget, *which, *columns.heads.values(), "seeds"],
+        [
+            row(recipe, checkpoint)
+            for recipe in finished.by_recipe
+            for checkpoint in (["best"] if short else finished.checkpoints(recipe))
+        ],
+    )
 
 
 def differences(name: str, study: Study, finished: Finished) -> str:
     """Returns the differences of the pairs of recipes, as far as both are there.
 
-    Of recipes that are drawn by epoch it also says what each loses from the best checkpoint to the
-    last, paired by seed and example, and how these losses differ.
+    Of some recipes it also says what each loses from the best checkpoint to the last, paired by
+    seed and example, and how these losses differ; and of some pairs, how their differences differ.
     """
+    columns = Columns(finished, "points")
+    rows: list[list[str]] = []
 
     def lost(recipe: Recipe, key: str) -> Table:
         best, last = (finished.correct(recipe, each, key) for each in ("best", "last"))
-        return last.astype(np.float64) - best.astype(np.float64)
+        return last - best
 
-    def within(most: float, found: Estimate) -> Estimate:
-        return Estimate(found.mean, max(-most, found.low), min(most, found.high))
+    def add(
+        text: str,
+        of: str,
+        recipes: Sequence[Recipe],
+        values: Callable[[Recipe, str], Table],
+        most: float,
+    ) -> None:
+        signs = (1, -1, -1, 1)
 
-    def row(text: str, of: str, recipes: Sequence[Recipe], found: list[Estimate]) -> list[str]:
+        def cell(key: str) -> Cell:
+            found = [sign * values(recipe, key) for sign, recipe in zip(signs, recipes)]
+            return paired(most, *found), found[0].shape[1]
+
         numbers = dict.fromkeys(str(len(finished.seeds(recipe))) for recipe in recipes)
-        return [text, of, *map(difference, found), " / ".join(numbers)]
+        rows.append([text, of, *columns.cells(difference, cell), " / ".join(numbers)])
 
-    rows = []
-    drawn = [
+    def add_checkpoints(text: str, recipes: Sequence[Recipe]) -> None:
+        for checkpoint in finished.checkpoints(*recipes):
+            add(
+                text,
+                checkpoint,
+                recipes,
+                lambda recipe, key, at=checkpoint: finished.correct(recipe, at, key),  # type: ignore[misc]
+                len(recipes) / 2,
+            )
+
+    def minus(pair: Pair) -> str:
+        return " minus ".join(label(recipe, name) for recipe in pair)
+
+    there = [
         recipe
-        for recipe in study.drawn
+        for recipe in study.lost
         if finished.seeds(recipe) and {"best", "last"} <= set(finished.checkpoints(recipe))
     ]
-    for recipe in drawn:
-        losses = [within(1, over_seeds.mean(lost(recipe, key))) for key in MEASURED]
-        rows.append(row(label(recipe, name), "last minus best", [recipe], losses))
-    for one, other in study.compared:
-        if not (finished.seeds(one) and finished.seeds(other)):
-            continue
-        pair = f"{label(one, name)} minus {label(other, name)}"
-        for checkpoint in finished.checkpoints(one, other):
-            found = [
-                over_seeds.difference(
-                    finished.correct(one, checkpoint, key), finished.correct(other, checkpoint, key)
-                )
-                for key in MEASURED
-            ]
-            rows.append(row(pair, checkpoint, (one, other), found))
-        if one in drawn and other in drawn:
-            found = [
-                within(2, over_seeds.mean(lost(one, key), -lost(other, key))) for key in MEASURED
-            ]
-            rows.append(row(pair, "last minus best", (one, other), found))
-    header = ["difference", "checkpoint", *headings(finished, MEASURED, "points"), "seeds"]
+    for recipe in there:
+        add(label(recipe, name), "last minus best", [recipe], lost, 1)
+    for pair in study.compared:
+        if all(map(finished.seeds, pair)):
+            add_checkpoints(minus(pair), pair)
+            if set(pair) <= set(there):
+                add(minus(pair), "last minus best", pair, lost, 2)
+    for pair, other in study.changes:
+        if all(map(finished.seeds, pair + other)):
+            add_checkpoints(f"({minus(pair)}) minus ({minus(other)})", pair + other)
+    header = ["difference", "checkpoint", *columns.heads.values(), "seeds"]
     return table(header, rows) if rows else ""
 
 
@@ -178,12 +239,12 @@ def gaps(name: str, finished: Finished) -> str:
     """Returns what AutoAttack breaks of what PGD-20 leaves, on AutoAttack's examples."""
     rows = []
     for recipe in finished.by_recipe:
-        strong = finished.correct(recipe, "best", "autoattack").astype(float)
-        weak = finished.correct(recipe, "best", "pgd")[:, : strong.shape[1]].astype(float)
+        strong = finished.correct(recipe, "best", "autoattack")
+        weak = finished.correct(recipe, "best", "pgd")[:, : strong.shape[1]]
         cells = [accuracy(over_seeds.accuracy(part)) for part in (weak, strong)]
-        gap = difference(over_seeds.mean(weak - strong))
+        gap = difference(paired(1, weak - strong))
         rows.append([label(recipe, name), *cells, gap, str(strong.shape[1])])
-    header = ["recipe, best checkpoint", "PGD-20, %", "AutoAttack, %", "gap, points", "examples"]
+    header = ["recipe, best checkpoint", "PGD-20, %", "AutoAttack, %", "gap, points", "images"]
     return table(header, rows)
 
 
@@ -222,9 +283,17 @@ def forms(taken: dict[Look, dict[str, Any]]) -> str:
     rows = []
     for found in taken.values():
         for form, by in found["forms"].items():
-            for knows in ("non_adaptive", "adaptive"):
-                cells = [f"{100 * share:.1f}" for share in by[knows].values()]
-                clean = f"{100 * by['clean_accuracy']:.1f}"
-                rows.append([f"`{form}`", "yes" if knows == "adaptive" else "no", clean, *cells])
-        names = list(next(iter(found["forms"].values()))["adaptive"])
-    return table(["form", "attack knows", "clean, %", *(f"{name}, %" for name in names)], rows)
+            transformed = form != "atld-"  # which has no transform to know of
+            for knows in ("non_adaptive", "adaptive") if transformed else ("adaptive",):
+                known = {"non_adaptive": "no", "adaptive": "yes"}[knows] if transformed else "-"
+                shares = (by["clean_accuracy"], *by[knows].values())
+                cells = [_share(share, found["examples"]) for share in shares]
+                rows.append([f"`{form}`", known, *cells])
+        names = [FORMS_ATTACKS.get(name, name) for name in by["adaptive"]]
+        images = found["examples"]
+    header = ["form", "attack knows the transform", f"clean ({images} images), %"]
+    return table([*header, *(f"{name}, %" for name in names)], rows)
+
+
+def _share(share: float, examples: int) -> str:
+    return accuracy(Estimate(share, *wilson(round(share * examples), examples)))

@@ -150,11 +150,16 @@ def _cumulative(evaluated: Evaluated, attack: str) -> bool:
 def _caveats(seeds: Sequence[int], disagreements: float | None, under: str) -> list[str]:
     """Says what a comparison does not tell."""
     found = []
-    if min(seeds) == 1:
+    if max(seeds) == 1:
         found.append(
             "This compares two networks, not two methods: another seed of training changes "
             "robust accuracy by some tenths of a point up to several points. To compare methods, "
             "train several seeds of each."
+        )
+    elif min(seeds) == 1:
+        found.append(
+            "One side is a single network. The interval assumes that another seed of training "
+            "would change it as much as the seeds of the other side differ."
         )
     else:
         found.append(f"The interval accounts for {seeds[0]} and {seeds[1]} seeds of the training.")

@@ -32,4 +32,6 @@ def wilson(successes: float, trials: float, z: float = Z_95) -> tuple[float, flo
     middle = share + square / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
     scale = 1 + square / trials
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    low = (middle - spread) / scale if successes else 0.0  # the ends hold without rounding
+    high = (middle + spread) / scale if successes < trials else 1.0
+    return max(0.0, low), min(1.0, high)

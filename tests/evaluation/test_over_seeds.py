@@ -8,10 +8,6 @@ from rlfat_tf.evaluation import over_seeds
 from rlfat_tf.evaluation.intervals import wilson
 
 
-def zeros(values):
-    return np.zeros((1, values.shape[1]))
-
-
 def test_one_seed_of_each_is_the_paired_difference():
     """b 12, c 25 of 1,000: -1.3 points, -2.49 to -0.11."""
     one, other = np.zeros((2, 1, 1000))
@@ -31,8 +27,7 @@ def test_where_only_one_of_the_two_varies_it_alone_counts(axis):
     if axis:
         quantile, error = stats.t.ppf(0.975, 3), line.std(ddof=1) / 2
     expected = line.mean() + np.array([-1, 1]) * quantile * error
-    found = over_seeds.difference(values, zeros(values))
-    np.testing.assert_allclose(found[1:], expected, rtol=1e-9)
+    np.testing.assert_allclose(over_seeds.mean(values)[1:], expected, rtol=1e-9)
 
 
 def test_the_variance_is_that_of_the_parts():
@@ -42,13 +37,30 @@ def test_the_variance_is_that_of_the_parts():
     of_seeds = np.var([0.5, 0.5, 0.25], ddof=1) / 3
     left = values - [1, 1 / 3, 1 / 3, 0] - np.array([[0.5], [0.5], [0.25]]) + 5 / 12
     rest = np.sum(left**2) / (2 * 3) / 12
-    assert of_seeds < rest  # so that examples alone are taken
-    assert over_seeds.variance(values) == (pytest.approx(of_examples), np.inf)
+    assert over_seeds.parts(values) == pytest.approx((of_examples, of_seeds, rest, 2))
+    reach = np.sqrt(
+        stats.norm.ppf(0.975) ** 2 * (of_examples - rest) + stats.t.ppf(0.975, 2) ** 2 * of_seeds
+    )
+    found = over_seeds.mean(values)
+    np.testing.assert_allclose(found, [5 / 12, 5 / 12 - reach, 5 / 12 + reach])
     other = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])  # a seed that learned nothing
-    found, freedom = over_seeds.variance(values, -other)
-    alone = 0.5 / 2  # of the other's seeds; no rest: it adds
-    assert found == pytest.approx(max(of_examples + of_seeds + alone - rest, of_seeds + alone))
-    assert freedom == pytest.approx(found**2 / (of_seeds**2 / 2 + alone**2 / 1))
+    found = over_seeds.parts(values, -other)
+    alone = 0.5 / 2  # of the other's seeds, which leave no rest
+    freedom = (of_seeds + alone) ** 2 / (of_seeds**2 / 2 + alone**2 / 1)
+    assert found == pytest.approx((of_examples, of_seeds + alone, rest, freedom))
+
+
+def test_a_single_seed_is_taken_to_vary_as_much_as_those_of_the_other_method():
+    """A third and once the variance of three seeds, with their two degrees of freedom."""
+    random = np.random.RandomState(5)
+    several, single = (random.uniform(size=(seeds, 50)) < 0.5 for seeds in (3, 1))
+    several, single = several.astype(float), single.astype(float)
+    of_seeds = several.mean(1).var(ddof=1)
+    left = several - several.mean(0) - several.mean(1, keepdims=True) + several.mean()
+    rest = np.sum(left**2) / (2 * 49) / 50
+    found = over_seeds.parts(several, -single)
+    assert found[1:] == pytest.approx((4 / 3 * of_seeds, 4 / 3 * rest, 2))
+    assert over_seeds.parts(single, -single)[1:] == (0, 0, np.inf)
 
 
 def table(random, count, skill, spread, hardness):
@@ -57,20 +69,21 @@ def table(random, count, skill, spread, hardness):
     return (skill + spread * seed + hardness + 0.5 * chance > 0).astype(float)
 
 
-def test_intervals_cover_the_difference_of_all_seeds_and_examples():
-    random, covered, trials, spread = np.random.RandomState(2), 0, 200, 0.1
-    scale = np.sqrt(1 + spread**2 + 0.25)
-    true = stats.norm.cdf(0.1 / scale) - 0.5
+@pytest.mark.parametrize("seeds", [(4, 3), (1, 3), (3,)], ids=str)
+def test_intervals_cover_what_all_seeds_and_examples_would_give(seeds):
+    random, covered, trials, spread = np.random.RandomState(2), 0, 300, 0.1
+    skills, signs = (0.1, 0.0), (1, -1)
+    parts = [stats.norm.cdf(skill / np.sqrt(1 + spread**2 + 0.25)) for skill in skills]
+    true = sum(sign * part for sign, part, _ in zip(signs, parts, seeds))
     for _ in range(trials):
         hardness = random.normal(size=600)
-        one = table(random, 4, 0.1, spread, hardness)
-        covered += (
-            np.searchsorted(
-                over_seeds.difference(one, table(random, 3, 0.0, spread, hardness))[1:], true
-            )
-            == 1
-        )
-    assert 0.91 * trials <= covered <= 0.99 * trials
+        tables = [
+            sign * table(random, count, skill, spread, hardness)
+            for sign, skill, count in zip(signs, skills, seeds)
+        ]
+        found = over_seeds.mean(*tables)
+        covered += found.low <= true <= found.high
+    assert 0.93 * trials <= covered <= 0.99 * trials
 
 
 def test_many_seeds_agree_with_a_nested_bootstrap():
@@ -92,10 +105,13 @@ def test_the_p_value_is_that_of_the_interval():
     random = np.random.RandomState(4)
     hardness = random.normal(size=200)
     one, other = table(random, 3, 0.3, 0.1, hardness), table(random, 4, 0.0, 0.1, hardness)
-    found, freedom = over_seeds.variance(one, -other)
-    expected = 2 * stats.t.sf((one.mean() - other.mean()) / np.sqrt(found), freedom)
-    assert over_seeds.p_value(one, other) == pytest.approx(expected, rel=1e-9)
-    assert over_seeds.p_value(other, one) == pytest.approx(expected, rel=1e-9)
+    found = over_seeds.p_value(one, other)
+    assert found == over_seeds.p_value(other, one)
+    # The interval outside of which this share lies ends at 0.
+    assert over_seeds.parts(one, -other).reach(found) == pytest.approx(one.mean() - other.mean())
+    single = over_seeds.parts(one[:1], -other[:1]).examples
+    expected = 2 * stats.norm.sf(abs(one[0].mean() - other[0].mean()) / np.sqrt(single))
+    assert over_seeds.p_value(one[:1], other[:1]) == pytest.approx(expected)
     assert over_seeds.p_value(one, one) == 1 and over_seeds.p_value(one * 0, one * 0 + 1) == 0
     with pytest.raises(ValueError, match=r"same examples.*\(3, 200\), \(4, 100\)"):
         over_seeds.difference(one, other[:, ::2])

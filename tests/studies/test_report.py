@@ -14,7 +14,7 @@ import pytest
 from rlfat_tf.data.corruptions.making import BENCHMARK
 from studies import bits, report, results, tables
 from studies.catalogue import STUDIES
-from studies.runs import Folders, Look, Run, Study
+from studies.runs import Folders, Look, NotPossible, Run, Study
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"  # two recipes of two seeds, 8 images
@@ -22,12 +22,13 @@ PAIR = (("x", "rlfat_p"), ("x", "pgdat"))
 STUDY = Study(
     "Small",
     tuple(
-        Run("x", recipe, seed, {}, 1, budget=60 if recipe == "pgdat" else 20)
+        Run("x", recipe, seed, {}, 1, 8, 4, budget=60 if recipe == "pgdat" else 20)
         for recipe in ("pgdat", "rlfat_p", "late")
         for seed in (0, 1)
     ),
     compared=(PAIR,),
     drawn=PAIR,
+    lost=PAIR,
 )
 
 
@@ -83,11 +84,13 @@ def test_what_is_lost_by_the_last_epoch_is_paired_by_seed():
     }
     rows = tables.differences("x", STUDY, found).splitlines()
     cells = {tuple(row.split(" | ")[:2]): row.split(" | ")[2] for row in rows[2:]}
-    reach = 100 * 1.959964 * 0.3 / 20
-    wanted = f"-10.0 ({-10 - reach:+.1f} to {-10 + reach:+.1f})"
+    # Two examples are added, one for each side.
+    middle, reach = -40 / 402, 1.959964 * np.sqrt((42 / 402 - (40 / 402) ** 2) / 402)
+    ends = (100 * (middle + sign * reach) for sign in (-1, 1))
+    wanted = "-10.0 ({:+.1f} to {:+.1f})".format(*ends)
     assert cells["| `pgdat`", "last minus best"] == wanted
     pair = cells["| `rlfat_p` minus `pgdat`", "last minus best"]
-    assert pair.replace("-", "+") == "+0.0 (+0.0 to +0.0)"
+    assert pair.replace("-", "+") == "+0.0 (+0.7 to +0.7)"
     assert [row.split(" | ")[-1] for row in rows[3:5]] == ["3 |", "2 / 3 |"]
 
 
@@ -96,8 +99,8 @@ def test_the_readme_has_a_short_table_where_nothing_is_drawn_by_epoch():
     content, pictures = report.section("x", undrawn, Folders(RESULTS), report.README)
     assert list(pictures) == ["x-1.svg"] and "](docs/figures/x-1.svg)" in content
     assert content.splitlines()[-2:] == [
-        "| `pgdat` | 60 | 81.2 (60 to 93) | 62.5 (1 to 100) | 62.5 (0 to 100) |",
-        "| `rlfat_p` | 20 | 87.5 (66 to 96) | 68.8 (51 to 83) | 75.0 (1 to 100) |",
+        "| `pgdat` | 60 | 81.2 (14 to 99) | 62.5 (8 to 97) | 62.5 (8 to 97) | 2 |",
+        "| `rlfat_p` | 20 | 87.5 (66 to 96) | 68.8 (12 to 97) | 75.0 (12 to 99) | 2 |",
     ]
 
 
@@ -146,19 +149,88 @@ def test_a_page_holds_what_the_results_say(page):
 def test_the_committed_results_are_of_the_runs_that_the_catalogue_describes():
     folders = Folders(HERE.parents[1] / "results" / "studies")
     for run in (run for study in STUDIES.values() for run in study.runs):
-        found = results.read(run, folders)
-        if found is None:
-            continue
-        assert (found["study"], found["run"], found["config"]["seed"]) == (
-            run.study, run.name, run.seed,
-        )  # fmt: skip
-        made_of_the_budget = ("epochs", "train_steps", "ema") if run.budget else ()
-        for flag, value in run.flags.items():
-            assert flag in made_of_the_budget or found["config"][flag] == value, (run.key, flag)
-        for name, part in (each for of in found["evaluation"].values() for each in of.items()):
-            assert part["examples"] == (run.autoattack if name == "autoattack" else run.examples)
+        found = results.read(run, folders)  # refuses other settings
+        for part in (
+            each
+            for of in (found or {"evaluation": {}})["evaluation"].values()
+            for each in of.values()
+        ):
             correct = bits.from_text(part["correct"], part["examples"])
             assert correct.mean() == pytest.approx(part["accuracy"])
+
+
+def test_a_result_of_other_settings_is_refused(tmp_path):
+    folders = Folders(HERE.parents[1] / "results" / "studies")
+    run = next(run for run in STUDIES["a1"].runs if run.name == "pgdat-seed0")
+    for changes, message in (
+        ({"flags": {**run.flags, "epochs": 90}}, "epochs 100 instead of 90"),
+        ({"autoattack": 150}, "best, autoattack: 100 images of 150"),
+    ):
+        with pytest.raises(NotPossible, match=f"{message}.*Move it away"):
+            results.read(dataclasses.replace(run, **changes), folders)
+
+
+def test_an_interval_of_a_difference_has_a_width():
+    """Bonett and Price: 7 against 1 of 100 are 8 and 2 of 102; and of none one each of n + 2."""
+    one, other = np.zeros((2, 1, 100))
+    found = tables.paired(1, one, -other)
+    error = np.sqrt(2 / 102) / np.sqrt(102)
+    np.testing.assert_allclose(found, [0, -1.959964 * error, 1.959964 * error], rtol=1e-6)
+    one[0, :7], other[0, 7] = 1, 1
+    middle, error = 6 / 102, np.sqrt((10 / 102 - (6 / 102) ** 2) / 102)
+    expected = [0.06, middle - 1.959964 * error, middle + 1.959964 * error]
+    np.testing.assert_allclose(tables.paired(1, one, -other), expected, rtol=1e-6)
+
+
+def test_how_a_difference_changes_and_of_how_many_images_it_is():
+    """What a method gives beside others' practice, and alone; AutoAttack on 2 or 4 images."""
+
+    def run(correct, attacked):
+        def part(n):
+            return {"correct": bits.to_text(np.array(correct[:n], bool)), "examples": n}
+
+        found = {key: part(attacked if key == "autoattack" else 4) for key in tables.MEASURED}
+        return {0: {"evaluation": {"best": found}}}
+
+    found = report.Finished([], Folders(RESULTS))
+    found.by_recipe = {
+        ("x", "framed"): run([1, 1, 1, 0], 4),
+        ("x", "frame"): run([1, 0, 0, 0], 4),
+        ("y", "one"): run([1, 1, 1, 1], 2),
+        ("y", "other"): run([1, 0, 0, 0], 2),
+    }
+    pairs = (("x", "framed"), ("x", "frame")), (("y", "one"), ("y", "other"))
+    alike = dataclasses.replace(STUDY, compared=pairs, changes=())
+    *_, first, second = tables.differences("x", alike, found).splitlines()
+    assert "| +50.0 (" in first and "4 images" in first and "2 images" in second
+    found.by_recipe = {recipe: run([*by[0]], 4) for recipe, by in (
+        (("x", "framed"), [[1, 1, 1, 0]]), (("x", "frame"), [[1, 0, 0, 0]]),
+        (("y", "one"), [[1, 1, 1, 1]]), (("y", "other"), [[1, 0, 0, 0]]),
+    )}  # fmt: skip
+    changed = dataclasses.replace(STUDY, compared=(), changes=(pairs,))
+    *_, row = tables.differences("x", changed, found).splitlines()
+    assert row.startswith(
+        "| (`framed` minus `frame`) minus (`one` of y minus `other` of y) | best | -25.0 ("
+    )
+
+
+def test_the_forms_of_a_transform_are_shown_with_their_intervals():
+    by = {"pgd": 0.5, "worst_case": 0.25}
+    forms = {
+        name: {"clean_accuracy": 0.75, "adaptive": by, "non_adaptive": {**by, "pgd": 0.75}}
+        for name in ("atld-", "atld+")
+    }
+    look = Look("e", "forms", Run("c", "atld-60", 0, {}, 1), 1)
+    head, _, *rows = tables.forms({look: {"examples": 4, "forms": forms}}).splitlines()
+    assert "clean (4 images), % | PGD-20, % | worst case, %" in head
+    assert [row.split(" | ")[1] for row in rows] == ["-", "no", "yes"]
+    assert " | 75.0 (30 to 95) | 50.0 (15 to 85) | " in rows[0]
+
+
+def test_results_without_marks_in_the_page_are_told(root):
+    (root / "results" / "f").mkdir(parents=True)
+    with pytest.raises(ValueError, match="studies: f: begin"):
+        report.write(["f"], Folders(root / "results"), root)
 
 
 def test_corruptions_are_shown_by_their_kind():

@@ -170,7 +170,9 @@ def test_every_configuration_of_the_catalogue_is_run_once():
     assert len(runs) == len({json.dumps([dict(r.flags), r.seed, r.budget]) for r in runs.values()})
     for study in catalogue.STUDIES.values():
         recipes = {r.of for r in study.runs}
-        assert {one for pair in study.compared for one in pair} | set(study.drawn) <= recipes
+        pairs = [*study.compared, *(pair for change in study.changes for pair in change)]
+        shown = {*study.drawn, *study.lost, *(recipe for pair in pairs for recipe in pair)}
+        assert shown <= recipes
         assert len({each.key for each in study.runs}) == len(study.runs)
 
 
