@@ -15,7 +15,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import choice, count, number
-from rlfat_tf.attacks.base import Averaging, Search, attack_remaining, is_correct
+from rlfat_tf.attacks.base import Averaging, Search, attack_remaining
 from rlfat_tf.attacks.packing import repeat_for_remaining
 from rlfat_tf.attacks.passes import Objective, gradient_of, value_of
 from rlfat_tf.attacks.points import Ball, attack_score, choose, keep_better, random_point, wide
@@ -148,6 +148,7 @@ class _APGD(Averaging, Search):
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         labels = losses.class_ids(labels)
         aims = self._aims(logits_fn, images, labels)
+        how: dict[str, Any] = {"eot": self.eot, "stops": self.stops}
 
         def restart(number: Tensor, found: Images) -> tuple[Tensor, Images]:
             def attempt(
@@ -164,7 +165,7 @@ class _APGD(Averaging, Search):
                         logits_fn,
                         self._objective(label, tf.gather(aim, rows)),
                         labels=label,
-                        eot=self.eot,
+                        **how,
                     )
 
                 ball = Ball(images, self.norm, self.epsilon)
@@ -172,12 +173,12 @@ class _APGD(Averaging, Search):
                 compare = self._comparison(labels, aim)
 
                 def scored(points: Images) -> tuple[Images, Tensor]:
-                    seen = value_of(logits_fn, compare, points, labels, eot=self.eot)
+                    seen = value_of(logits_fn, compare, points, labels, **how)
                     return points, attack_score(*seen)
 
                 return keep_better(scored(before), scored(after))[0]
 
-            found = attack_remaining(attempt, logits_fn, images, labels, seed, found, aims)
+            found = attack_remaining(attempt, logits_fn, images, labels, seed, found, aims, **how)
             return number + 1, found
 
         total = self.restarts * aims.shape[1]
@@ -237,9 +238,9 @@ class APGDT(_APGD):
         order = wrong_classes(logits, labels)
         if self.order == "malt":
             order = order[:, : max(MALT_CANDIDATES, self.targets)]
-            # Of what is wrong already nobody asks, and its label may be no class.
-            right = tf.where(is_correct(logits, labels), labels, 0)
-            order = nearest_first(logits_fn, images, right, order, norm=self.norm, eot=self.eot)
+            # A label may be no class; such an example is wrong already, and nobody asks.
+            known = tf.where((labels >= 0) & (labels < logits.shape[-1]), labels, 0)
+            order = nearest_first(logits_fn, images, known, order, norm=self.norm, eot=self.eot)
         return order[:, : self.targets]
 
     def _objective(self, labels: Labels, aim: Labels) -> Objective:

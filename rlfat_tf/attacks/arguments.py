@@ -132,6 +132,11 @@ def step_length(help: str, derive: Derive) -> Any:
         kept = _float(name, value)
         if not math.isfinite(kept) or kept < 0 or kept == 0 < attack.epsilon:
             raise ValueError(f"Expected {name} to be a finite number above 0; received {value}.")
+        if kept > 1 and getattr(attack, "norm", "linf") == "linf":
+            raise ValueError(
+                f"Expected {name} in units of pixels in [0, 1], at most 1; received {value}. Did "
+                f"you mean {value} / 255?"
+            )
         return kept
 
     return argument(None, help, check, derive=derive, length=True)

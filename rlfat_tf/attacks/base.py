@@ -45,12 +45,26 @@ class Attack(Declared):
     :mod:`rlfat_tf.core.losses` and :func:`is_correct` alone sets ``aims`` to True: it can be run
     towards a class, see :class:`rlfat_tf.attacks.Targeted`. One that only asks for logits sets
     ``needs_gradients`` to False: classifiers without gradients can be evaluated by it.
+
+    Attributes:
+        stops: Whether a misclassified point may end the search of an example, as it does but in
+            :meth:`to_the_end`.
     """
+
+    stops = True
 
     reads_labels = True
     scales = False
     aims = False
     needs_gradients = True
+
+    def to_the_end(self) -> Self:
+        """Returns the attack as it is run for the sake of another classifier, see ``Transfer``.
+
+        There it says nothing that the classifier at hand misclassifies a point. An attack that
+        stops at such points, a :class:`Search`, then goes on for every example.
+        """
+        return self  # it never stops
 
     def scaled(self, scale: float | Tensor) -> Self:
         """Returns the attack with all its lengths multiplied, for one call within a graph.
@@ -183,6 +197,17 @@ class Search(Attack):
     the batch size nor the examples that left the batch change the result.
     """
 
+    def to_the_end(self) -> Self:
+        """See :meth:`Attack.to_the_end`."""
+        found = copy.copy(self)
+        object.__setattr__(found, "stops", False)
+        return found
+
+    def replace(self, **changes: Any) -> Self:
+        """See :meth:`Declared.replace`."""
+        found = super().replace(**changes)
+        return found if self.stops else found.to_the_end()
+
     def run(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool
     ) -> Images:
@@ -249,6 +274,31 @@ def is_correct(logits: Logits, labels: Labels) -> Tensor:
     return (predicted_class(logits) == classes) ^ marked
 
 
+def remaining_of(
+    logits_fn: LogitsFn, points: Images, labels: Labels, eot: int = 1, stops: bool = True
+) -> Tensor:
+    """Tells for which examples a search goes on, bool [batch].
+
+    Args:
+        logits_fn: See :meth:`Attack.__call__`.
+        points: [batch, ...].
+        labels: As given to the attack.
+        eot: Passes; a point that one of them classifies correctly is wrong by luck in the others.
+        stops: See :class:`Attack`; else it goes on for all.
+    """
+    if not stops:
+        return tf.ones([tf.shape(points)[0]], tf.bool)
+    if eot == 1:
+        return is_correct(logits_fn(points), labels)
+    return tf.while_loop(
+        lambda correct: True,
+        lambda correct: (correct | is_correct(logits_fn(points), labels),),
+        (tf.zeros([tf.shape(points)[0]], tf.bool),),
+        maximum_iterations=eot,
+        parallel_iterations=1,
+    )[0]
+
+
 def norm_of(attack: Attack) -> str:
     """Returns the name of the norm in which an attack measures: what it says, or ``"linf"``."""
     return str(getattr(attack, "norm", "linf"))
@@ -262,6 +312,8 @@ def attack_remaining(
     seed: random.Seed,
     found: Images,
     *more: Tensor,
+    eot: int = 1,
+    stops: bool = True,
 ) -> Images:
     """Attacks again those examples that ``found`` leaves classified correctly, and only those.
 
@@ -274,11 +326,13 @@ def attack_remaining(
         seed: With numbered examples, see :meth:`rlfat_tf.core.random.Seed.of_examples`.
         found: The points found so far, [batch, ...].
         *more: What else the attempt needs of every example, [batch, ...].
+        eot: See :func:`remaining_of`.
+        stops: See :func:`remaining_of`.
 
     Returns:
         ``found``, with the attempt's points in the place of those that had failed.
     """
-    remaining = is_correct(logits_fn(found), labels)
+    remaining = remaining_of(logits_fn, found, labels, eot, stops)
 
     def attack() -> Images:
         rows, count = packed(remaining)

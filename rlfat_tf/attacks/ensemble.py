@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rlfat_tf.attacks.base import Attack, Bounded, Search, attack_remaining
-from rlfat_tf.core import random
-from rlfat_tf.core.types import Images, Labels, LogitsFn
+from rlfat_tf.attacks.passes import value_of
+from rlfat_tf.attacks.points import keep_better
+from rlfat_tf.core import losses, random
+from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
 
 
 class Ensemble(Bounded, Search):
@@ -24,17 +28,30 @@ class Ensemble(Bounded, Search):
     ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         found = images
+        eot = max(getattr(attack, "eot", 1) for attack in self.components.values())
         for name, attack in self.components.items():
 
             def attempt(
                 images: Images,
                 labels: Labels,
-                _: Images,
+                before: Images,
                 seed: random.Seed,
                 attack: Attack = attack,
             ) -> Images:
-                return attack(logits_fn, images, labels, seed=seed, checked=True)
+                attack = attack if self.stops else attack.to_the_end()
+                after = attack(logits_fn, images, labels, seed=seed, checked=True)
+                if self.stops and eot == 1:  # what was there before is correctly classified
+                    return after
+
+                def margin(points: Images) -> Tensor:
+                    def objective(logits: Logits) -> Tensor:
+                        return losses.negative_margin(labels, logits)
+
+                    return value_of(logits_fn, objective, points, labels, eot=eot)[0]
+
+                return keep_better((before, margin(before)), (after, margin(after)))[0]
 
             some = seed.fold(random.number(name))
-            found = attack_remaining(attempt, logits_fn, images, labels, some, found)
+            how: dict[str, Any] = {"eot": eot, "stops": self.stops}
+            found = attack_remaining(attempt, logits_fn, images, labels, some, found, **how)
         return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -23,6 +24,9 @@ from rlfat_tf.attacks.targets import target_class
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def step_to_hyperplane(points: Images, normal: Tensor, value: Tensor, norm: str) -> Tensor:
@@ -106,6 +110,10 @@ class FABT(Bounded, Search):
         at_least=0,
         at_most=1,
     )
+
+    def to_the_end(self) -> Self:
+        """Returns the attack as it is: the nearest example has no end but the border."""
+        return self
 
     def search(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed

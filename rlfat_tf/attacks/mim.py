@@ -11,6 +11,7 @@ authors' program: a factor common to all g, which no direction depends on.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -61,15 +62,18 @@ class MIM(Averaging, Search):
         def attempt(images: Images, labels: Labels, _: Images, __: random.Seed) -> Images:
             return self._ascend(logits_fn, images, labels)
 
-        return attack_remaining(attempt, logits_fn, images, losses.class_ids(labels), seed, images)
+        how: dict[str, Any] = {"eot": self.eot, "stops": self.stops}
+        labels = losses.class_ids(labels)
+        return attack_remaining(attempt, logits_fn, images, labels, seed, images, **how)
 
     def _ascend(self, logits_fn: LogitsFn, images: Images, labels: Labels) -> Images:
         ball, linf = Ball(images, self.norm, self.epsilon), norms.get("linf")
         objective = losses.attack_loss(self.loss, lambda: logits_fn(images), labels)
+        how: dict[str, Any] = {"eot": self.eot, "stops": self.stops}
         axes = list(range(1, images.shape.rank))
 
         def step(point: Images, momentum: Tensor, *best: Tensor) -> tuple[Tensor, ...]:
-            gradient, *seen = gradient_of(logits_fn, objective, point, labels=labels, eot=self.eot)
+            gradient, *seen = gradient_of(logits_fn, objective, point, labels=labels, **how)
             best = keep_better(best, (point, attack_score(*seen)))
             gradient = linf.normalise(gradient)  # so that no mean of what follows is 0
             size = tf.reduce_mean(tf.abs(gradient), axes, keepdims=True)
@@ -79,5 +83,5 @@ class MIM(Averaging, Search):
         none = tf.zeros_like(labels, tf.float32) - math.inf
         state = (images, tf.zeros_like(images), images, none)
         last, _, *best = repeat(step, self.steps, state, unroll=False)
-        seen = value_of(logits_fn, objective, last, labels, eot=self.eot)
+        seen = value_of(logits_fn, objective, last, labels, **how)
         return keep_better(best, (last, attack_score(*seen)))[0]

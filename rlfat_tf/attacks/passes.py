@@ -67,6 +67,7 @@ def gradient_of(
     *,
     labels: Labels = None,
     eot: int = 1,
+    stops: bool = True,
     unroll: bool = False,
 ) -> tuple[Tensor, ...]:
     """Looks at points by passes forward and back.
@@ -77,6 +78,7 @@ def gradient_of(
         points: [batch, ...].
         labels: As given to the attack; None if nobody asks what is correct.
         eot: Passes; with 1 nothing is added to what one pass needs.
+        stops: See :class:`rlfat_tf.attacks.Attack`; else every point counts as correct.
         unroll: See :meth:`rlfat_tf.attacks.Attack.__call__`.
 
     Returns:
@@ -91,7 +93,7 @@ def gradient_of(
             logits = logits_fn(points)
             loss = objective(logits)
         gradient = gradient_by(tape, loss, points)
-        correct = () if labels is None else (is_correct(logits, labels),)
+        correct = () if labels is None else (is_correct(logits, labels) | (not stops),)
         return (gradient, tf.cast(loss, tf.float32), *correct)
 
     def nothing() -> tuple[Tensor, ...]:
@@ -110,13 +112,15 @@ def value_of(
     labels: Labels,
     *,
     eot: int = 1,
+    stops: bool = True,
     unroll: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Returns mean loss and correctness of points by passes forward; see :func:`gradient_of`."""
 
     def once() -> tuple[Tensor, Tensor]:
         logits = logits_fn(points)
-        return tf.cast(objective(logits), tf.float32), is_correct(logits, labels)
+        correct = is_correct(logits, labels) | (not stops)
+        return tf.cast(objective(logits), tf.float32), correct
 
     def nothing() -> tuple[Tensor, Tensor]:
         loss = tf.zeros([tf.shape(points)[0]])

@@ -7,7 +7,7 @@ from typing import Callable
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.attacks.base import remaining_of
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
@@ -20,6 +20,7 @@ def search_in_rounds(
     labels: Labels,
     seed: random.Seed,
     state: Sequence[Tensor],
+    stops: bool = True,
 ) -> Images:
     """Searches round after round for those examples that are still classified correctly.
 
@@ -32,6 +33,7 @@ def search_in_rounds(
         labels: Integers [batch].
         seed: With numbered examples, see :meth:`rlfat_tf.core.random.Seed.of_examples`.
         state: Tensors [batch, ...] that go from round to round.
+        stops: See :class:`rlfat_tf.attacks.Attack`; else all examples go through all rounds.
 
     Returns:
         The last point of every example, [batch, ...]; the image itself if it was misclassified.
@@ -44,11 +46,11 @@ def search_in_rounds(
         take = rows[:, 0]
         some, theirs, *old = (tf.gather(tensor, take) for tensor in (images, labels, *state))
         found, new = play_round(number, some, theirs, seed.rows(take), old)
-        still = is_correct(logits_fn(found), theirs)
+        still = remaining_of(logits_fn, found, theirs, stops=stops)
         pairs = zip((correct, points, *state), (still, found, *new))
         return number + 1, *(tf.tensor_scatter_nd_update(a, rows, b) for a, b in pairs)
 
-    start = (0, is_correct(logits_fn(images), labels), images, *state)
+    start = (0, remaining_of(logits_fn, images, labels, stops=stops), images, *state)
     return tf.while_loop(
         lambda _, correct, *__: tf.reduce_any(correct),
         next_round,

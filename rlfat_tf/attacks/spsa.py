@@ -63,7 +63,9 @@ class SPSA(Bounded, Search):
         zeros = tf.zeros_like(images)
         start = [images, zeros, zeros]
         labels = losses.class_ids(labels)
-        return search_in_rounds(step, self.steps, logits_fn, images, labels, seed, start)
+        return search_in_rounds(
+            step, self.steps, logits_fn, images, labels, seed, start, self.stops
+        )
 
     def directions(self, images: Images, seed: random.Seed) -> Tensor:
         """Draws all v_i of a step: int32 [batch, words, ...], a bit for every sign."""

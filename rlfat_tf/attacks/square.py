@@ -8,6 +8,7 @@ of a batch go through one loop.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -91,7 +92,9 @@ class Square(Bounded, Search):
                 old = found, comparable(losses.negative_margin(labels, logits_fn(found)))
                 return keep_better(old, new)[0]
 
-            return number + 1, attack_remaining(attempt, logits_fn, images, labels, seed, found)
+            how: dict[str, Any] = {"stops": self.stops}
+            found = attack_remaining(attempt, logits_fn, images, labels, seed, found, **how)
+            return number + 1, found
 
         return tf.while_loop(
             lambda number, _: number < self.restarts, restart, (0, images), parallel_iterations=1
@@ -109,7 +112,8 @@ class Square(Bounded, Search):
 
         def evaluate(points: Images, labels: Labels) -> tuple[Tensor, Tensor]:
             logits = logits_fn(points)
-            return is_correct(logits, labels), comparable(losses.negative_margin(labels, logits))
+            correct = is_correct(logits, labels) | (not self.stops)
+            return correct, comparable(losses.negative_margin(labels, logits))
 
         def chunk(first: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
             rows = tf.where(state[1])

@@ -13,7 +13,7 @@ target's lead.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import tensorflow as tf
 
@@ -24,6 +24,10 @@ from rlfat_tf.attacks.wrapping import Wrapping, innermost
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 RULES = ("least_likely", "random")
 Target = Union[int, str, None]
@@ -114,6 +118,10 @@ class Targeted(Wrapping):
         self.check_classes(classes)
         return tf.fill(count, int(self.target))
 
+    def to_the_end(self) -> Self:
+        """See :meth:`rlfat_tf.attacks.Attack.to_the_end`; also of what the source takes for it."""
+        return self._with_stops(False, attack=self.attack.to_the_end())
+
     def check_classes(self, classes: int) -> None:
         """Refuses a target that is none of so many classes.
 
@@ -137,7 +145,7 @@ class Targeted(Wrapping):
         if known.keys() & one.keys():
             attack = attack.replace(**{name: one[name] for name in known.keys() & one.keys()})
         found = attack.run(logits_fn, images, losses.towards(targets), seed, unroll)
-        as_it_is = predicted_class(logits) == targets
+        as_it_is = (predicted_class(logits) == targets) & self.stops
         if self.target is not None:
             as_it_is |= targets == losses.class_ids(labels)
         return choose(as_it_is, images, found)

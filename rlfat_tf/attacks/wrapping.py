@@ -55,12 +55,25 @@ class Wrapping(Attack):
         parts = getattr(self.attack, "components", None)
         return parts and {name: self.replace(attack=part) for name, part in parts.items()}
 
+    def to_the_end(self) -> Self:
+        """See :meth:`rlfat_tf.attacks.base.Attack.to_the_end`."""
+        attack = self.attack.to_the_end()
+        return self if attack is self.attack else self._with_stops(False, attack=attack)
+
+    def _with_stops(self, stops: bool, **changes: Any) -> Self:
+        found = self._replaced(**changes)
+        object.__setattr__(found, "stops", stops)
+        return found
+
     def replace(self, **changes: Any) -> Self:
         """Returns the same with arguments changed.
 
         Args:
             **changes: Own arguments, and arguments of the attack.
         """
+        return self._with_stops(self.stops, **changes)
+
+    def _replaced(self, **changes: Any) -> Self:
         own = {field.name: getattr(self, field.name) for field in fields_of(self)}
         own.update({name: changes.pop(name) for name in list(changes) if name in own})
         if changes:

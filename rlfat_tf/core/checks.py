@@ -41,10 +41,22 @@ ONE_LOGIT = (
 )
 SOFTMAX = (
     "ends in a softmax, but logits are needed: attacks on probabilities find no gradient and look "
-    "harmless. Write model = rlfat_tf.adapt(model), which cuts it off and keeps the weights; or "
+    "harmless. Write model = rlfat_tf.adapt(model), which cuts it off and keeps the weights "
+    "(adapt(model, input='unit') if it takes images in [0, 1] and does not say so); or "
     "build the last layer without an activation. For probabilities apply tf.nn.softmax to the "
     "output of predict, or use export(), whose SavedModel returns both."
 )
+SQUASHED = (
+    "which is one value between two bounds for each class, but logits are needed: attacks find "
+    "next to no gradient near the bounds, and the model looks robust. Build the last layer without "
+    "an activation. Images of several classes are not supported."
+)
+CUT_SIGMOID = (
+    " If every image has one class, model = rlfat_tf.adapt(model, logits='before_sigmoid') cuts "
+    "the sigmoid off and keeps the weights (with input='unit' if it takes images in [0, 1] and "
+    "does not say so)."
+)
+SUMS_TO_ONE = 1e-2  # in bfloat16 probabilities add up to 1 only roughly
 
 
 def guarded(value: Tensor, condition: Tensor, data: list[Any]) -> Tensor:
@@ -367,8 +379,11 @@ def checked_logits(logits: Logits, name: str, *, may_be_softmax: bool = True) ->
     check_logits(logits, name)
     if not may_be_softmax:
         return logits
-    # In bfloat16 probabilities add up to 1 only roughly; two rows of logits do not by chance.
-    sums_to_one = tf.abs(tf.reduce_sum(logits, -1) - 1) < 1e-2
-    several = tf.shape(logits)[0] > 1
-    probabilities = tf.reduce_all(logits >= 0) & tf.reduce_all(sums_to_one) & several
-    return guarded(logits, ~probabilities, [f"{name} {SOFTMAX}"])
+    several = tf.shape(logits)[0] > 1  # two rows of logits do not add up to 1 by chance
+    return guarded(logits, ~(are_probabilities(logits) & several), [f"{name} {SOFTMAX}"])
+
+
+def are_probabilities(outputs: Logits) -> Tensor:
+    """Tells whether outputs [batch, classes] are non-negative and add up to 1, all of them."""
+    total = tf.reduce_sum(tf.cast(outputs, tf.float32), -1)
+    return tf.reduce_all(outputs >= 0) & tf.reduce_all(tf.abs(total - 1) < SUMS_TO_ONE)

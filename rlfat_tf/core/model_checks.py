@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from rlfat_tf.core import compat
-from rlfat_tf.core.checks import check_logits, logits_in
+from rlfat_tf.core.checks import CUT_SIGMOID, SOFTMAX, SQUASHED, check_logits, logits_in
 from rlfat_tf.core.types import Images, Layer, Logits, Model, Tensor
 
 # Of what the first layer receives for black and white images: below this range, or this part of its
@@ -21,6 +21,7 @@ from rlfat_tf.core.types import Images, Layer, Logits, Model, Tensor
 # 0.015; a network for images in [0, 1] has 1 to 5.
 NARROW = 0.05
 SCALING_PAGE = "docs/methods.md"
+BOUNDING = ("sigmoid", "hard_sigmoid", "tanh")
 
 
 class Trial(NamedTuple):
@@ -129,22 +130,38 @@ def run(model: Model, images: Images) -> tuple[Any, list[tuple[Layer, Tensor]]]:
     return output, [(by, tf.cast(x, tf.float32)) for by, x in received if _reads_values(by)]
 
 
-def ends_in_softmax(model: Model) -> bool:
-    """Tells whether the last layer is a softmax, in a model whose layers can be listed."""
+def check_ending(model: Model) -> None:
+    """Refuses a last layer that turns logits into something else, where layers can be listed.
+
+    Raises:
+        ValueError: If it is a softmax, or bounds every class by itself as a sigmoid does.
+    """
     last = compat.last_layer(model)
-    return ends_in_softmax(last) if isinstance(last, compat.keras.Model) else is_softmax(last)
+    while isinstance(last, compat.keras.Model):
+        last = compat.last_layer(last)
+    if is_softmax(last):
+        raise ValueError(f"The model {model.name!r} {SOFTMAX}")
+    for name in BOUNDING:
+        if _is(name, last):
+            hint = CUT_SIGMOID if name == "sigmoid" else ""
+            raise ValueError(f"The model {model.name!r} ends in a {name}, {SQUASHED}{hint}")
 
 
 def is_softmax(layer: Layer) -> bool:
     """Tells whether a layer, or an operation that Keras keeps as one, ends in a softmax."""
+    return _is("softmax", layer)
+
+
+def _is(name: str, layer: Layer) -> bool:
+    """Tells whether a layer, or an operation that Keras keeps as one, ends in this function."""
     activation = getattr(layer, "activation", None)
     # Keras 2 names the layer that it makes of a function after it: "tf.nn.softmax_1".
     kind = type(layer).__name__
     function = getattr(layer, "name", "").split(".")[-1] if "OpLambda" in kind else ""
     return (
-        kind == "Softmax"
-        or getattr(activation, "__name__", "") == "softmax"
-        or function.startswith("softmax")
+        kind.lower() == name.replace("_", "")
+        or getattr(activation, "__name__", "") == name
+        or function.startswith(name)
     )
 
 

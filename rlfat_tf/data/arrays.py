@@ -20,7 +20,7 @@ class Arrays(Source):
 
     Attributes:
         images: [N, H, W, C], uint8, or float32 in [0, 1].
-        labels: [N], int32 or int64.
+        labels: [N], int32 or int64; [N, 1], as Keras's data sets have them, become [N].
 
     Raises:
         ValueError: If shapes, dtypes or values are others.
@@ -31,6 +31,8 @@ class Arrays(Source):
 
     def __post_init__(self) -> None:
         _check_images(self.images)
+        if self.labels.shape[1:] == (1,):
+            object.__setattr__(self, "labels", self.labels[:, 0])
         _check_labels(self.labels)
         if len(self.images) != len(self.labels):
             raise ValueError(
@@ -236,7 +238,8 @@ def split_end(source: Source, count: int) -> tuple[Source, Source]:
     if rest < 1:
         raise ValueError(
             f"Expected fewer validation examples than there are examples for training and "
-            f"validation together; received {count} of {len(source)}."
+            f"validation together; received {count} of {len(source)}. Take fewer, or a share: "
+            "--validation_examples=0 --validation_fraction=0.1."
         )
     return source.take(slice(rest)), source.take(slice(rest, None))
 

@@ -13,11 +13,12 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.core import losses
-from rlfat_tf.core.checks import SOFTMAX, check_logits, logits_in
+from rlfat_tf.core import compat, losses
+from rlfat_tf.core.checks import check_logits, logits_in
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.model_checks import check_model, ends_in_softmax, image_shape
+from rlfat_tf.core.model_checks import check_ending, check_model, image_shape
 from rlfat_tf.core.types import Images, Logits, LogitsFn, Model
+from rlfat_tf.evaluation.float16 import without_underflow
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.models import zoo
 from rlfat_tf.storage import checkpoint as checkpoints
@@ -101,10 +102,13 @@ def as_classifier(model: Model | Classifier | LogitsFn) -> Classifier:
     if isinstance(model, keras.Model):
         network = model.model if isinstance(model, AdversarialModel) else model
         check_model(network)
-        if ends_in_softmax(network):
-            raise ValueError(f"The model {network.name!r} {SOFTMAX}")
+        check_ending(network)
+        logits_fn = _logits_of(
+            lambda images: model(images, training=False), f"The model {model.name!r}"
+        )
+        small = "float16" in compat.compute_dtypes(network)
         return Classifier(
-            _logits_of(lambda images: model(images, training=False), f"The model {model.name!r}"),
+            without_underflow(logits_fn) if small else logits_fn,
             model.name,
             image_shape(network),
             model,

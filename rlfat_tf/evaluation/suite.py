@@ -38,6 +38,13 @@ from rlfat_tf.core.norms import NORMS
 PIXELS = ("float", "8bit")
 
 
+def _step_size(norm: str, epsilon: float, steps: int) -> float:
+    if steps >= 10:
+        return epsilon / 10
+    size = 2.5 * epsilon / steps
+    return min(1.0, size) if norm == "linf" else size  # no longer than from black to white
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What the attacks of one evaluation have in common; ``eval.py`` takes its options from here.
@@ -50,8 +57,9 @@ class Settings:
     epsilon: float = radius()
     steps: int = count(20, "Number of steps of pgd, cw, mim and transfer.")
     step_size: float = step_length(
-        "Length of these steps. Default: epsilon / 10.",
-        derive=lambda settings: settings.epsilon / 10,
+        "Length of these steps. Default: epsilon / 10, and 2.5 * epsilon / steps with fewer than "
+        "10 steps, which could not cross the ball.",
+        derive=lambda settings: _step_size(settings.norm, settings.epsilon, settings.steps),
     )
     restarts: int = count(1, "Number of random starts of pgd and cw.")
     loss: str = choice("ce", ATTACK_LOSSES, "Loss that pgd ascends.")
@@ -235,10 +243,14 @@ def make(name: str, settings: Settings) -> Attack:
         attack = on_grid(attack)
     if settings.targeted is not None:
         attack = Targeted(attack=attack, target=settings.targeted)
-    if settings.passes > 1 and getattr(attack, "eot", None) != settings.eot:
+    parts = getattr(attack, "components", None) or {name: attack}
+    single = [part for part, each in parts.items() if getattr(each, "eot", None) != settings.eot]
+    if settings.passes > 1 and single:
+        whole = len(single) == len(parts)
+        which = f"The attack {name} does" if whole else f"{', '.join(single)} of {name} do"
         hint = " Its version rand does (--autoattack=rand)." if name == "autoattack" else ""
         warn(
-            f"The attack {name} does not average over several passes: eot={settings.eot} changes "
-            f"nothing.{hint}"
+            f"{which} not average over several passes: eot={settings.eot} changes nothing"
+            f"{'.' if whole else ' there.'}{hint}"
         )
     return attack

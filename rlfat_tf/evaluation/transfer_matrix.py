@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.attacks.transfer import warn_of_border
 from rlfat_tf.core import random
 from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Array, Images, Labels, Tensor
@@ -42,7 +43,8 @@ def transfer_matrix(
 ) -> dict[str, Any]:
     """Evaluates every classifier on the adversarial examples of every other.
 
-    The examples of a source are made once, of all images that any of the classifiers gets right.
+    The examples of a source are made of all images that any of the classifiers gets right; for the
+    others than itself the attack goes to its end, see :class:`rlfat_tf.attacks.Transfer`.
     Knowing the target's gradients must not hurt: where examples of another source leave fewer of a
     target robust than those of the target itself, beyond noise (McNemar's exact test, adjusted by
     Holm, at 5 %), the target masks its gradients or the attack is too weak, and that is a finding.
@@ -71,6 +73,7 @@ def transfer_matrix(
             "Expected at least two models by name and a batch_size of at least 1; received "
             f"{len(models)} and {batch_size}."
         )
+    warn_of_border(attack)
     classifiers = {name: as_classifier(model) for name, model in models.items()}
     images, labels = as_arrays(data)
     logits = ensemble(list(classifiers.values())).logits_fn(tf.constant(images[:1]))
@@ -119,10 +122,16 @@ def _evaluated(
     robust = np.repeat(clean[None], len(classifiers), 0)
     for number, (name, source) in enumerate(classifiers.items()):
         draws = random.as_seed(seed).fold(random.number(name))
-        step = AttackStep(f"on {name}", attack, source, images.shape[1:], draws)
-        for rows in batches(np.flatnonzero(clean.any(0))):
-            found = step(images[rows], labels[rows], rows).images
-            robust[number][:, rows] &= right(tf.constant(found), tf.constant(labels[rows]))
+        others: Array = np.arange(len(classifiers)) != number
+        # A success on the source is none on the others: for them the attack goes to the end.
+        end = attack.to_the_end()
+        runs = [(attack, others | True)] if end is attack else [(attack, ~others), (end, others)]
+        for chosen, targets in runs:
+            step = AttackStep(f"on {name}", chosen, source, images.shape[1:], draws)
+            for rows in batches(np.flatnonzero(clean[targets].any(0))):
+                found = step(images[rows], labels[rows], rows).images
+                still = np.asarray(right(tf.constant(found), tf.constant(labels[rows])))
+                robust[number][np.ix_(targets, rows)] &= still[targets]
     return clean, robust
 
 

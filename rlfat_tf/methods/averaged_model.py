@@ -17,6 +17,7 @@ import tensorflow as tf
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Logs, Tensor
 from rlfat_tf.methods.average import Average, RunningAverage
+from rlfat_tf.methods.checks import check_backups
 from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
 
 
@@ -115,9 +116,10 @@ class AveragedModel(WrappedClassifier):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains as ``keras.Model.fit`` does; what it validates and leaves are the averages."""
+        given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
+        check_backups(self, given.get("callbacks"))
         if self._average is None:
             return super().fit(x, y, *args, **kwargs)
-        given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
         batches = self._batches_to_refresh(x, given.get("batch_size"))
         own = _ShowAverages(batches)
         callbacks = given.get("callbacks")
@@ -150,6 +152,11 @@ class AveragedModel(WrappedClassifier):
         """Saves as ``keras.Model.save_weights`` does, within an epoch too: the averages."""
         with self._showing(averages=True):
             return super().save_weights(*args, **kwargs)
+
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """Writes a SavedModel, within an epoch too of the averages; see the base class."""
+        with self._showing(averages=True):
+            return super().export(*args, **kwargs)
 
     def _batches_to_refresh(self, x: Any, batch_size: int | None) -> Any:
         if self._average is None or self._average.statistics != "refresh":

@@ -23,9 +23,9 @@ from rlfat_tf.attacks.base import check_attack, check_within_ball
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
-from rlfat_tf.methods import attack_defaults, checks
+from rlfat_tf.methods import arguments, attack_defaults, checks
 from rlfat_tf.methods.average import Average
-from rlfat_tf.methods.batch_norm import attack_forward, check_attack_bn
+from rlfat_tf.methods.batch_norm import attack_forward
 from rlfat_tf.methods.epoch_means import EpochMeans
 from rlfat_tf.methods.objective import Batch, Objective
 from rlfat_tf.methods.options import (
@@ -132,7 +132,7 @@ class AdversarialModel(AdversarialSteps):
         super().__init__(name=name, dtype="float32")
         for option, value in checked_options(type(self), options).items():
             setattr(self, option, value)
-        check_attack_bn(attack_bn)
+        self.attack_bn = attack_bn
         checks.check_classifier(model)
         self.model = model
         for part, value in (parts or {}).items():
@@ -143,9 +143,8 @@ class AdversarialModel(AdversarialSteps):
         if self.compares_passes:
             checks.warn_of_random_layers(model)
         self.eval_attack = self.default_eval_attack() if eval_attack is None else eval_attack
-        self.attack_bn = attack_bn
-        self.seed = int(seed)
-        self.weight_decay = float(weight_decay)
+        self.seed = seed
+        self.weight_decay = weight_decay
         self._means = EpochMeans()
         self.regularizer = regularizer
         self.weight_perturbation = weight_perturbation
@@ -154,6 +153,8 @@ class AdversarialModel(AdversarialSteps):
             self.build(compat.input_shape(model))
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in arguments.CHECKS:
+            value = arguments.CHECKS[name](name, value)
         super().__setattr__(name, checked_option(type(self), name, value))
 
     @property
@@ -163,6 +164,8 @@ class AdversarialModel(AdversarialSteps):
 
     @attack.setter
     def attack(self, attack: Attack | None) -> None:
+        if attack is not None:
+            check_attack(attack)
         completed = self.completed_attack(attack)
         attack_defaults.check_norm(type(self), getattr(completed, "norm", "linf"))
         if self.epsilon_warmup:
@@ -196,6 +199,7 @@ class AdversarialModel(AdversarialSteps):
         given = regularizer if isinstance(regularizer, (list, tuple)) else [regularizer]
         several = tuple(one for one in given if one is not None)
         for one in several:
+            arguments.check_regularizer(one)
             one.check(self.model)  # complains now, not in the first step
         terms = (*type(self).terms, *(one.term for one in several))
         if len(set(terms)) < len(terms):
@@ -349,4 +353,7 @@ class AdversarialModel(AdversarialSteps):
                 return value
             return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
 
-        return cls(**{name: unpack(value) for name, value in config.items()})
+        made = cls(**{name: unpack(value) for name, value in config.items()})
+        if "eval_attack" in config and config["eval_attack"] is None:
+            made.eval_attack = None  # as it was set; to the constructor None means the default
+        return made

@@ -12,9 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.core import compat
-from rlfat_tf.core.checks import SOFTMAX
 from rlfat_tf.core.errors import warn
-from rlfat_tf.core.model_checks import check_model, ends_in_softmax
+from rlfat_tf.core.model_checks import check_ending, check_model
 from rlfat_tf.core.types import Model, Optimizer, Tensor
 
 BATCH_NORM_PAGE = "docs/batch_normalization.md"
@@ -27,12 +26,11 @@ def check_classifier(model: Model) -> None:
 
     Raises:
         TypeError: If it is not a Keras model.
-        ValueError: If it has several outputs or one logit, ends in a softmax or computes in
-            float16.
+        ValueError: If it has several outputs or one logit, ends in a softmax or sigmoid, or
+            computes in float16.
     """
     check_model(model)
-    if ends_in_softmax(model):
-        raise ValueError(f"The model {model.name!r} {SOFTMAX}")
+    check_ending(model)
     if "float16" in compat.compute_dtypes(model):
         raise ValueError(
             f"The model {model.name!r} computes in float16, where the gradients of an attack "
@@ -77,13 +75,39 @@ def warn_of_random_layers(model: Model) -> None:
         )
 
 
+def check_backups(model: Model, callbacks: Any) -> None:
+    """Refuses Keras's backups of a model that has state which Keras does not see.
+
+    Raises:
+        ValueError: If what such a backup restores would not go on as it was.
+    """
+    listed = getattr(callbacks, "callbacks", callbacks)
+    listed = listed if isinstance(listed, (list, tuple)) else [listed]
+    if not any(isinstance(each, compat.keras.callbacks.BackupAndRestore) for each in listed):
+        return
+    if model.optimizer is None:
+        return
+    own = (each for each in vars(model).values() if hasattr(each, "apply_gradients"))
+    optimizers = {id(each): each for each in (model.optimizer, *own)}.values()
+    seen = {id(v) for each in optimizers for v in compat.optimizer_variables(each)}
+    seen |= {id(v) for v in model.variables}
+    if model.average is None and all(id(v) in seen for v in model.state):
+        return
+    raise ValueError(
+        f"keras.callbacks.BackupAndRestore keeps the weights and the optimizer of "
+        f"{type(model).__name__}, but not the rest of its state (the average of the weights, or "
+        "what the method keeps of its classes): training would go on from another state without a "
+        "word. Train by the command, whose backups hold everything, or without that."
+    )
+
+
 def check_trainable(model: Model) -> None:
     """Refuses to train a model of which every weight is frozen.
 
     Raises:
         ValueError: If it has weights, and none to train.
     """
-    if model.weights and not model.trainable_weights:
+    if model.built and model.weights and not model.trainable_weights:
         raise ValueError(
             f"Expected weights to train, but all of {model.name!r} are frozen. Thaw the model, or "
             "its last layers at least, and compile again: model.trainable = True. To measure a "

@@ -7,6 +7,7 @@ from typing import Any
 from rlfat_tf.attacks import Attack, FeatureScatter, LinfPGD
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import LogitsFn
+from rlfat_tf.methods import attack_defaults
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.objective import Batch, Objective
 
@@ -31,7 +32,8 @@ class FeatureScattering(AdversarialModel):
 
     def completed_attack(self, attack: Attack | None) -> Attack:
         """Returns the attack of training; there is nothing to complete in the method's own."""
-        return FeatureScatter() if attack is None else attack
+        attack = FeatureScatter() if attack is None else attack
+        return attack_defaults.completed(attack, self.attack_loss, self.attack_start)
 
     def default_eval_attack(self) -> Attack:
         """Returns PGD of the same radius."""

@@ -59,7 +59,8 @@ class HAT(AdversarialModel):
             )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "helper_model" and value is not None:
+        known = vars(self).get("helper_model") is not None  # then it cannot be taken away
+        if name == "helper_model" and (value is not None or known):
             value = checked_helper(self, name, value)
         super().__setattr__(name, value)
 

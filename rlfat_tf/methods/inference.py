@@ -62,15 +62,19 @@ class InferenceTransform(Model):
         name: str | None = None,
     ):
         super().__init__(name=name, dtype="float32")
-        check_epsilon(epsilon, "linf")
-        if form not in FORMS:
-            raise unknown("form of ATLD", form, FORMS)
-        if backward not in BACKWARDS:
-            raise unknown("value of backward:", backward, BACKWARDS)
         self.model, self.discriminator = model, discriminator
-        self.epsilon, self.form = float(epsilon), form
+        self.epsilon, self.form = epsilon, form
         self.unsure, self.backward = tuple(unsure), backward
         self.built = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "epsilon":
+            value = float(check_epsilon(value, "linf"))
+        elif name == "form" and value not in FORMS:
+            raise unknown("form of ATLD", value, FORMS)
+        elif name == "backward" and value not in BACKWARDS:
+            raise unknown("value of backward:", value, BACKWARDS)
+        super().__setattr__(name, value)
 
     @property
     def input_shape(self) -> Any:

@@ -93,7 +93,7 @@ class LocalGlobal(AdversarialModel):
         ball = norms.get("linf")
         center = tf.stop_gradient(batch.adversarial)
         radius, epsilon = batch.scaled(self.radius), batch.scaled(self.attack.epsilon)
-        with attack_forward(self.model, self.attack_bn) as forward:
+        with attack_forward(self.model, batch.attack_bn) as forward:
             divergence_of = losses.attack_loss("kl", lambda: forward(center), batch.labels)
             start = center + tf.cast(
                 ball.random_start(center, radius, "uniform", batch.seed), center.dtype

@@ -21,6 +21,8 @@ class Batch(NamedTuple):
             step has one draw of it: whatever is shuffled in it is cut and put together alike.
         seed: For whatever else a method draws.
         scale: By which lengths of the ball are multiplied in this step, see :meth:`scaled`.
+        attack_bn: How batch normalisation behaves in what an objective attacks itself, see
+            :func:`rlfat_tf.methods.batch_norm.attack_forward`; evaluation never changes it.
     """
 
     images: Images
@@ -29,6 +31,7 @@ class Batch(NamedTuple):
     shuffle: Callable[[Images], Images]
     seed: random.SeedLike = 0
     scale: Tensor | None = None
+    attack_bn: str = "eval"
 
     def scaled(self, length: float) -> float | Tensor:
         """Returns a length in the space of images as this step of training has it."""

@@ -47,7 +47,9 @@ class AdversarialSteps(AveragedModel):
         shuffle_seed = seed.fold(SHUFFLE_DRAW)
         shuffle = functools.partial(self.shuffle, seed=shuffle_seed)
         scale = self.epsilon_scale() if training else None
-        batch = Batch(images, adversarial, labels, shuffle, seed.fold(METHOD_DRAW), scale)
+        attack_bn = self.attack_bn if training else "eval"
+        draws = seed.fold(METHOD_DRAW)
+        batch = Batch(images, adversarial, labels, shuffle, draws, scale, attack_bn)
         result = self.objective(logits, batch)
         if not self.built:  # Keras notices calls of this model only, not of the one inside
             self.build(compat.input_shape(self.model))

@@ -86,7 +86,7 @@ def _of_pretrained(config: TrainConfig) -> dict[str, str]:
     if not config.model.startswith(applications.PREFIX):
         return {}
     trainable = applications.trainable_of(config.freeze)
-    return {"weights": initial_weights.source(config), "trainable": trainable}
+    return {"weights": initial_weights.of_backbone(config), "trainable": trainable}
 
 
 def method_arguments(config: TrainConfig, steps_per_epoch: int, total_steps: int) -> dict[str, Any]:

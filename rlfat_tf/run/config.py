@@ -60,8 +60,8 @@ class TrainConfig:
     weights: str | None = option(
         None,
         "Initial weights: pretrained:<name>, the folder of a run or a .keras file, each of a "
-        "network that --model names; of a keras: network imagenet (its default), none (random), "
-        "or a .h5 file of its weights without the classification layer.",
+        "network that --model names; of a keras: network also imagenet (its default), none "
+        "(random), or a .h5 file of its weights without the classification layer.",
     )
     freeze: str = option(
         "none",

@@ -41,10 +41,9 @@ def load_for_training(
     Returns:
         The data set; its training examples without those set aside for validation (the data set
         holds no others then either, so that memory does not), and with the extra data of the run,
-        where it has some; and those set aside: with
-        ``validation_examples`` the ones that follow the training examples; else the set's own
-        validation part, where it has one, or a random part of the training examples; None if
-        ``validation_fraction`` is 0.
+        where it has some; and those for validation: the set's own
+        validation part, where it has one; else with ``validation_examples`` the ones that follow
+        the training examples, or a random part of them. None if both options are 0.
     """
     following = config.validation_examples or 0
     memory = _memory(config)
@@ -63,10 +62,22 @@ def load_for_training(
     )
     print(where_it_is(data_set), flush=True)
     train, validation = data_set.train, None
-    if following:
-        train, validation = data.split_end(train, following)
-    elif config.validation_fraction and data_set.validation is not None:
+    if data_set.validation is not None and (following or config.validation_fraction):
         validation = data_set.validation
+        if following:
+            warn(
+                f"The data set has {len(validation)} validation images of its own, which are used: "
+                f"--validation_examples={following} sets no training images aside."
+            )
+            train = train.take(slice(config.train_examples))
+    elif following:
+        train, validation = data.split_end(train, following)
+        if following > len(train):
+            warn(
+                f"--validation_examples={following} sets {following} of {len(train) + following} "
+                "training images aside. Is it meant for a larger data set? For a share of them "
+                "give --validation_examples=0 --validation_fraction=0.1."
+            )
     elif config.validation_fraction:
         train, validation = data.split(train, config.validation_fraction, config.seed)
     check_classes(train, data_set.class_names)

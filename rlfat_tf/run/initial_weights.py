@@ -28,6 +28,15 @@ def source(config: TrainConfig) -> str:
     return str(Path(given).expanduser()) if is_path(given) else given
 
 
+def of_backbone(config: TrainConfig) -> str:
+    """Returns what a ``keras:`` network is built with: Keras's weights, without its last layer.
+
+    "none" where the whole network gets those of a run or of a model afterwards.
+    """
+    given = source(config)
+    return given if given in NAMES or given.endswith(".h5") else "none"
+
+
 def load(config: TrainConfig) -> Layers | None:
     """Loads the weights that a run asks for.
 
@@ -36,14 +45,15 @@ def load(config: TrainConfig) -> Layers | None:
             the best checkpoint is taken, or a ``.keras`` file.
 
     Returns:
-        The arrays of each layer that has any; None if the run begins with random weights, or its
-        network brings weights of its own (``keras:``).
+        The arrays of each layer that has any; None if the run begins with random weights, or with
+        those that Keras builds its network with (``keras:``).
 
     Raises:
         ValueError: If there are none, or their file must not be loaded or is damaged.
     """
     given = source(config)
-    if given == "none" or config.model.startswith(OF_KERAS):
+    of_keras = config.model.startswith(OF_KERAS)
+    if given == "none" or (of_keras and of_backbone(config) == given):
         return None
     if given.startswith(zoo.PREFIX):
         return _layers(zoo.load_pretrained(given))
@@ -53,7 +63,8 @@ def load(config: TrainConfig) -> Layers | None:
     except FileNotFoundError as error:
         raise ValueError(
             f"--weights: {error} Give pretrained:<name> of a network that comes with the library, "
-            "the folder of a run, or a .keras file."
+            "the folder of a run, or a .keras file"
+            + ("; or imagenet, none or a .h5 file." if of_keras else ".")
         ) from error
     return _layers(model.model if isinstance(model, WrappedClassifier) else model)
 

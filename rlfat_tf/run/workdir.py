@@ -77,8 +77,19 @@ def check_workdir(workdir: Path, config: TrainConfig) -> None:
         )
         raise ValueError(
             f"The folder {workdir} holds another run ({changes}). Choose another --workdir; a "
-            "run is never overwritten."
+            f"run is never overwritten.{_longer(different, config)}"
         )
+
+
+def _longer(different: list[str], config: TrainConfig) -> str:
+    """Says how to go on with a run whose length is part of what it computes."""
+    if not set(different) <= {"epochs", "train_steps"}:
+        return ""
+    return (
+        f" With --lr_schedule={config.lr_schedule} and --epsilon_warmup={config.epsilon_warmup} "
+        "every step depends on the length, so that this run cannot grow: continue from its weights "
+        "in another folder, --weights=<this folder>."
+    )
 
 
 def read_config(workdir: str | os.PathLike[str]) -> TrainConfig:

@@ -193,7 +193,8 @@ def test_transfer_is_its_attack_and_its_source():
     assert TRANSFER.replace(source=SOURCES[1]) != TRANSFER
     assert TRANSFER.replace(steps=3) != TRANSFER
     assert "MIM(norm='linf', epsilon=0.1" in repr(TRANSFER) and "source='mine'" in repr(TRANSFER)
-    unbounded = attacks.Transfer(attack=attacks.CWL2(), source=SOURCES[0])
+    with pytest.warns(UserWarning, match="CWL2 goes no further than the border"):
+        unbounded = attacks.Transfer(attack=attacks.CWL2(), source=SOURCES[0])
     assert not hasattr(unbounded, "epsilon")
     for wrong in ({}, {"attack": attacks.MIM()}, {"attack": "mim", "source": SOURCES[0]}):
         with pytest.raises(ValueError, match="Expected the (attack that|classifier on)"):
@@ -305,3 +306,12 @@ def test_a_radius_out_of_range(name):
                 KINDS[name](epsilon=wrong, **linf)
     if linf or KINDS[name] is attacks.L2PGD:
         assert KINDS[name](**(linf and {"norm": "l2"}), epsilon=3).epsilon == 3.0
+
+
+@pytest.mark.parametrize("kind", [attacks.LinfPGD, attacks.MIM, attacks.L2PGD])
+def test_a_step_in_units_of_0_to_255_is_refused(kind):
+    if kind is attacks.L2PGD:
+        assert kind(epsilon=3.0, step_size=2).step_size == 2
+        return
+    with pytest.raises(ValueError, match="step_size in units of pixels.*Did you mean 2 / 255"):
+        kind(epsilon=8 / 255, step_size=2)

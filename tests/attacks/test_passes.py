@@ -149,3 +149,19 @@ def test_wrong_is_what_is_wrong_in_every_pass():
         assert np.all(attack.replace(eot=2)(logits, images, np.zeros(16, int)) <= 0.5)
         number.assign(0)
         assert np.any(attack(logits, images, np.zeros(16, int)) > 0.5)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        attacks.MIM(epsilon=0.1, steps=3, eot=8),
+        attacks.APGD(epsilon=0.1, steps=3, eot=8),
+        attacks.AutoAttack(epsilon=0.1, version="rand", budget=0.03, eot=8),
+    ],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_what_one_pass_gets_wrong_by_luck_is_attacked_too(attack):
+    """Half of the passes misclassify an image; one of eight that does not is enough to go on."""
+    found = attack(noisy([W, -W]), MIDDLE, LABELS, seed=0)
+    moved = np.abs(found - MIDDLE).max((1, 2, 3))
+    assert (moved > 0.01).all()

@@ -68,6 +68,20 @@ def saves_looked_at(monkeypatch, save):
 
 
 @pytest.mark.skipif(not compat.KERAS_3, reason="of Keras 3")
+def test_two_threads_that_save_leave_keras_as_it_was():
+    """The first to come is the first to go."""
+    library = keras.src.saving.saving_lib
+    before = library.get_attr_skipset
+    one, other = compat.frugal_saving(), compat.frugal_saving()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert library.get_attr_skipset is not before
+    other.__exit__(None, None, None)
+    assert library.get_attr_skipset is before
+
+
+@pytest.mark.skipif(not compat.KERAS_3, reason="of Keras 3")
 def test_frugal_saving(tmp_path, monkeypatch):
     net = reference.keras_net()
     net.compile(optimizer=keras.optimizers.SGD(0.1))

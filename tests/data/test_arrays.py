@@ -111,3 +111,9 @@ def test_split_of_nothing():
 def test_split_refuses(fraction, message):
     with pytest.raises(ValueError, match=message):
         data.split(data.Arrays(images(5), np.arange(5)), fraction, seed=0)
+
+
+def test_labels_as_keras_has_them_become_a_row():
+    found = make(train_labels=labels(6)[:, None], train=images(6))
+    np.testing.assert_array_equal(found.train.labels, labels(6))
+    assert found.num_classes == 3

@@ -5,6 +5,9 @@ import pytest
 import tensorflow as tf
 
 import rlfat_tf
+from rlfat_tf import evaluation
+from rlfat_tf.attacks.passes import gradient_of
+from rlfat_tf.core import compat, losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation.classifier import as_classifier, load_classifier
 from tests import reference
@@ -128,3 +131,36 @@ def test_a_plain_function():
 
 def test_a_model_of_layers_only_is_a_keras_model():
     assert as_classifier(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])).name
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_gradients_that_float16_would_lose(in_graph):
+    """Of a sure classifier: the cross entropy has a gradient of 1e-9 by the logits."""
+    nets = {}
+    for policy in ("mixed_float16", "float32"):
+        with compat.dtype_policy(policy):
+            net = keras.Sequential(
+                [
+                    keras.Input((4, 4, 1)),
+                    keras.layers.Flatten(),
+                    keras.layers.Dense(3),
+                    keras.layers.Activation("linear", dtype="float32"),
+                ]
+            )
+        nets[policy] = net
+    kernel = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+    images = np.random.default_rng(1).random((5, 4, 4, 1), np.float32)
+    labels = tf.zeros(5, tf.int32)
+    found = {}
+    for policy, net in nets.items():
+        net.set_weights([kernel, np.float32([22, 0, 0])])
+        logits_fn = evaluation.as_classifier(net).logits_fn
+
+        def gradient(points, logits_fn=logits_fn):
+            return gradient_of(logits_fn, lambda z: losses.cross_entropy(labels, z), points)[0]
+
+        found[policy] = (tf.function(gradient) if in_graph else gradient)(tf.constant(images))
+    expected = found["float32"].numpy()
+    largest = np.abs(expected).max((1, 2, 3), keepdims=True)
+    assert 0 < largest.min() < 6e-8  # the least that float16 knows
+    np.testing.assert_allclose(found["mixed_float16"] / largest, expected / largest, atol=0.03)

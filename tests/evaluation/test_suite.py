@@ -38,8 +38,18 @@ def test_passes_of_autoattack():
         for eot, passes in ((None, 20), (7, 7), (1, 1)):
             rand = suite.make("autoattack", suite.Settings(version="rand", eot=eot))
             assert [part.eot for part in rand.components.values()] == [passes, passes]
-        settings = suite.Settings(version="custom", custom=("apgd_t", "square"), eot=7)
+        settings = suite.Settings(version="custom", custom=("apgd_t",), eot=7)
         assert suite.make("autoattack", settings).components["apgd_t"].eot == 7
+    with pytest.warns(UserWarning, match="^fab_t, square of autoattack do not average"):
+        several = ("apgd_t", "fab_t", "square")
+        suite.make("autoattack", suite.Settings(version="custom", custom=several, eot=7))
+
+
+@pytest.mark.parametrize("steps, size", [(20, 0.01), (10, 0.01), (5, 0.05), (1, 0.25)])
+def test_the_steps_reach_the_border_of_the_ball_however_few_they_are(steps, size):
+    assert suite.Settings(epsilon=0.1, steps=steps).step_size == pytest.approx(size)
+    assert suite.Settings(epsilon=0.1, steps=steps, step_size=0.02).step_size == 0.02
+    assert suite.make("pgd", suite.Settings(epsilon=0.5, steps=1)).step_size == 1.0
 
 
 def test_the_flag():

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks, evaluation
+from rlfat_tf.attacks.pixels import EightBit
 from rlfat_tf.evaluation.classifier import Classifier
 from tests import reference
 
@@ -108,3 +109,55 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="at least one classifier"):
         evaluation.ensemble([])
     assert evaluation.ensemble([more]) is more
+
+
+STOPPING = {
+    "mim": attacks.MIM(epsilon=0.3, steps=3),
+    "apgd": attacks.APGD(epsilon=0.3, steps=5),
+    "square": attacks.Square(epsilon=0.3, queries=60),
+    "spsa": attacks.SPSA(epsilon=0.3, steps=5, samples=20, learning_rate=0.05),
+    "autoattack": attacks.AutoAttack(
+        epsilon=0.3, version="custom", attacks=("apgd_ce", "fab_t"), budget=0.05
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", STOPPING.values(), ids=STOPPING)
+def test_what_the_source_alone_gets_wrong_is_attacked_for_the_others(attack):
+    """The source prefers class 0, so that it misclassifies many images of class 1 as they are."""
+    target = linear("a")
+
+    def biased(images):
+        return target(images) + [3.0, 0.0]
+
+    correct = np.argmax(target(IMAGES), -1) == LABELS
+    alone = correct & (np.argmax(biased(IMAGES), -1) != LABELS)
+    assert alone.sum() > 10
+    source = Classifier(biased, "biased")
+    found = attacks.Transfer(attack=attack, source=source)(target, IMAGES, LABELS, seed=0)
+    assert (np.abs(found - IMAGES).max((1, 2, 3))[alone] > 0.01).all()
+    if type(attack) is not attacks.MIM:
+        return
+    models = {"biased": source, "target": target}
+    matrix = evaluation.transfer_matrix(models, (IMAGES, LABELS), attack, batch_size=90)
+    still = np.mean(correct & (np.argmax(target(found), -1) == LABELS))
+    assert matrix["robust"]["biased"]["target"] == still
+    assert matrix["robust"]["target"]["target"] == still  # the bias changes no gradient's sign
+
+
+def test_an_attack_that_goes_to_the_end_keeps_it():
+    end = attacks.MIM(epsilon=0.3).to_the_end()
+    assert not end.stops and not end.replace(epsilon=0.1).stops and end.replace(epsilon=0.1).steps
+    assert attacks.MIM(epsilon=0.3).stops and end == attacks.MIM(epsilon=0.3)
+    pgd = attacks.LinfPGD(epsilon=0.3)
+    assert pgd.to_the_end() is pgd
+    wrapped = attacks.Targeted(attack=attacks.MIM(epsilon=0.3), target=1).to_the_end()
+    for again in (wrapped, wrapped.replace(epsilon=0.1)):
+        assert not again.stops and not again.attack.stops
+    grid = EightBit(attack=pgd)
+    assert grid.to_the_end() is grid
+    assert not attacks.Targeted(attack=pgd, target=1).to_the_end().stops
+    for nearest in (attacks.FABT(epsilon=0.3), attacks.CWL2(), attacks.NAttack(epsilon=0.3)):
+        assert nearest.to_the_end() is nearest
+        with pytest.warns(UserWarning, match="no further than the border.*use PGD, MIM or APGD"):
+            attacks.Transfer(attack=nearest, source=Classifier(linear("a"), "a"))

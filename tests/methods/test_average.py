@@ -234,3 +234,33 @@ def test_arguments_out_of_range(arguments, message):
         Average(**arguments)
     with pytest.raises(TypeError, match="rlfat_tf.Average"):
         made(0.9)
+
+
+class Exported(keras.callbacks.Callback):
+    """What every way out of the model holds within an epoch."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            self.model.export(self.folder / "export", verbose=False)
+            self.model.save(self.folder / "saved.keras")
+
+
+def test_what_is_exported_within_an_epoch_are_the_averages(tmp_path):
+    robust = made(Average(0.9, ramp=False))
+    robust.fit(IMAGES, LABELS, batch_size=4, shuffle=False, verbose=0,
+               callbacks=[Exported(tmp_path)])  # fmt: skip
+    served = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
+    saved = keras.models.load_model(tmp_path / "saved.keras")
+    found = served(images=tf.constant(IMAGES))["logits"]
+    np.testing.assert_allclose(found, saved.predict(IMAGES, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def test_backups_of_keras_are_refused_where_they_lose_state(tmp_path):
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(ValueError, match="BackupAndRestore keeps .* of PGDAT, but not the rest"):
+        made(Average(0.9)).fit(IMAGES, LABELS, callbacks=[backup], verbose=0)
+    made(None).fit(IMAGES, LABELS, callbacks=[backup], verbose=0)

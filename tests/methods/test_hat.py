@@ -109,3 +109,10 @@ def test_what_the_helper_must_be():
     with pytest.raises(ValueError, match="tells 4"):
         robust.helper_model = more
     assert tf.reduce_all(robust(IMAGES) == net(IMAGES))
+
+
+def test_the_helper_cannot_be_taken_away():
+    robust = make()
+    with pytest.raises(TypeError, match="received NoneType"):
+        robust.helper_model = None
+    assert robust.helper_model is not None

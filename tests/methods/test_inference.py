@@ -102,3 +102,13 @@ def test_arguments(arguments, message):
 def test_epsilon_in_units_of_255():
     with pytest.raises(ValueError, match="Did you mean 8/255"):
         InferenceTransform(NET, DISCRIMINATOR, epsilon=8)
+
+
+@pytest.mark.parametrize(
+    "name, value", [("form", "ATLD+"), ("backward", "identity"), ("epsilon", 8.0)]
+)
+def test_what_is_set_later_is_checked_too(name, value):
+    transform = make()
+    with pytest.raises(ValueError):
+        setattr(transform, name, value)
+    assert getattr(transform, name) == {"form": "atld", "backward": "bpda", "epsilon": 0.1}[name]

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from rlfat_tf import LocalGlobal, attacks
 from rlfat_tf.core import random
+from rlfat_tf.core.compat import keras
 from rlfat_tf.methods.steps import METHOD_DRAW
 from tests import reference
 
@@ -103,3 +104,20 @@ def test_arguments():
         ValueError, match="global_weight to be a finite number of at least 0; received -1"
     ):
         LocalGlobal(reference.keras_net(), global_weight=-1)
+
+
+@pytest.mark.parametrize("attack_bn", ["train", "batch"])
+def test_evaluation_changes_nothing(attack_bn):
+    """The attack of its objective works in inference mode then, whatever that of training does."""
+    net = reference.keras_net(batch_norm=True, seed=3)
+    net.add(keras.layers.Dropout(0.5))
+    robust = LocalGlobal(net, attack=ATTACK, attack_bn=attack_bn)
+    robust.compile("sgd")
+    before = [np.array(weight) for weight in robust.get_weights()]
+    first, second = (robust.evaluate(IMAGES, LABELS, verbose=0, return_dict=True) for _ in range(2))
+    assert first == second
+    for one, other in zip(before, robust.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    plain = LocalGlobal(net, attack=ATTACK)
+    plain.compile("sgd")
+    assert plain.evaluate(IMAGES, LABELS, verbose=0, return_dict=True) == first

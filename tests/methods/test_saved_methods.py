@@ -157,3 +157,12 @@ def test_a_subclassed_classifier_of_atld():
     net = Subclassed()
     net(IMAGES)
     assert METHODS["atld"](net).discriminator.input_shape == (None, 3)
+
+
+@pytest.mark.parametrize("name", ["pgdat", "trades"])
+def test_no_attack_of_evaluation_stays_none(name, tmp_path):
+    robust = make(name)
+    robust.eval_attack = None
+    assert type(robust).from_config(robust.get_config()).eval_attack is None
+    robust.save(tmp_path / "robust.keras")
+    assert keras.models.load_model(tmp_path / "robust.keras").eval_attack is None

@@ -128,13 +128,22 @@ def test_what_has_no_logits():
         inputs = keras.Input(SHAPE)
         one = layers.Dense(1, activation="sigmoid")(layers.Flatten()(inputs))
         rlfat_tf.adapt(keras.Model(inputs, one), input="unit")
-    with pytest.raises(ValueError, match="sigmoid for each class"):
+    with pytest.raises(ValueError, match="sigmoid for each class.*before_sigmoid"):
         rlfat_tf.adapt(net(activation="sigmoid"), input="unit")
+    with pytest.raises(ValueError, match="Expected a sigmoid at the end.*is softmax"):
+        rlfat_tf.adapt(net(activation="softmax"), input="unit", logits="before_sigmoid")
     inputs = keras.Input(SHAPE)
     maps = keras.Model(inputs, layers.Conv2D(4, 3)(inputs))
     with pytest.raises(ValueError, match="no classification layer.*classes="):
         rlfat_tf.adapt(maps, input="unit")
     assert rlfat_tf.adapt(maps, input="unit", classes=5).output_shape == (None, 5)
+
+
+def test_what_a_sigmoid_receives():
+    model = net(activation="sigmoid")
+    adapted = rlfat_tf.adapt(model, input="unit", logits="before_sigmoid")
+    found = tf.sigmoid(adapted(IMAGES, training=False))
+    np.testing.assert_allclose(found, model(IMAGES, training=False), rtol=1e-5, atol=1e-6)
 
 
 def pooled(activation):

@@ -233,6 +233,28 @@ def test_validation_examples_are_those_that_follow_whatever_the_seed(seed):
     assert validation.labels.tolist() == both.labels[20:].tolist()
 
 
+def test_validation_images_of_ones_own_are_used_whatever_a_recipe_says(tmp_path):
+    """A recipe for CIFAR-10 sets 1,000 images aside, which of few photos are most or all."""
+    tree = tmp_path / "photos"
+    for part, count in (("train", 12), ("val", 3), ("test", 2)):
+        for label in ("cat", "dog"):
+            (tree / part / label).mkdir(parents=True)
+            for number in range(count):
+                shade = np.full((8, 8, 3), 20 * number, np.uint8)
+                Image.fromarray(shade).save(tree / part / label / f"{number}.png")
+    chosen = TrainConfig(dataset=f"folder:{tree}", validation_examples=20, augment="none")
+    with pytest.warns(UserWarning, match="6 validation images of its own.*=20 sets no"):
+        _, train_part, validation = dataset.load_for_training(chosen)
+    assert (len(train_part), len(validation)) == (24, 6)
+    shutil.rmtree(tree / "val")
+    with pytest.warns(UserWarning, match="20 of 24 training images aside.*larger data set"):
+        _, train_part, validation = dataset.load_for_training(chosen)
+    assert (len(train_part), len(validation)) == (4, 20)
+    many = dataclasses.replace(chosen, validation_examples=1000)
+    with pytest.raises(ValueError, match="received 1000 of 24.*--validation_fraction=0.1"):
+        dataset.load_for_training(many)
+
+
 @pytest.mark.parametrize(
     "name, classes, known",
     [

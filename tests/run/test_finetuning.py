@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from rlfat_tf import models
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import KERAS_3, keras
 from rlfat_tf.models.adapted import applications
-from rlfat_tf.run import builders, cli, train
+from rlfat_tf.run import builders, cli, initial_weights, train
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorials" / "finetuning.md"
 CODE = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -91,15 +92,38 @@ def test_from_a_folder_of_photos_to_an_answer(photos, capsys, monkeypatch):
     assert capsys.readouterr().out.split()[0] == ("cat", "dog")[label]
 
 
-def test_the_same_from_python():
-    code = CODE[1].replace("160, 160", f"{SIDE}, {SIDE}").replace("last:30", "last:1")
+def test_the_same_from_python(photos):
+    code = (
+        CODE[1]
+        .replace("160, 160", f"{SIDE}, {SIDE}")
+        .replace("image_size=160", f"image_size={SIDE}")
+    )
+    code = code.replace("32", "8").replace("epochs=30", "epochs=1")
     names = {"__name__": "page"}
     exec(compile(code, str(PAGE), "exec"), names)  # noqa: S102
-    network = names["network"]
-    assert network.output_shape == (None, 2)
-    assert [tuple(w.shape) for w in network.trainable_weights] == [
-        (3, 3, 4, 6), (6,), (6, 2), (2,)
-    ]  # fmt: skip
+    network, robust = names["network"], names["robust"]
+    assert network.output_shape == (None, 2) and len(network.trainable_weights) == 8
+    assert "val_adv_accuracy" in robust.history.history
+
+
+def test_weights_of_a_run_of_the_same_network(photos):
+    """All of them; or all but those of the last layer, where it tells other classes apart."""
+    mobile = ["--dataset=folder:photos", "--model=keras:MobileNetV2", "--freeze=backbone"]
+    robust = rlfat_tf.Standard(build())
+    robust.save("robust.keras")
+    config = parse(*mobile, "--weights=robust.keras")
+    builders.check_model(config)
+    given = initial_weights.load(config)
+    for classes in (3, 2):
+        photos_of = SimpleNamespace(image_shape=(SIDE, SIDE, 3), num_classes=classes)
+        made = builders.build_model(config, photos_of, 1, 2, initial=given)
+        kept = zip(made.model.get_weights()[:-2], robust.model.get_weights()[:-2])
+        assert all(np.array_equal(one, other) for one, other in kept)
+        one, other = made.model.get_weights()[-2], robust.model.get_weights()[-2]
+        assert np.array_equal(one, other) == (classes == 3)
+        assert len(made.model.trainable_weights) == 2
+    with pytest.raises(ValueError, match="--weights: .*or imagenet, none or a .h5 file"):
+        initial_weights.load(parse(*mobile, "--weights=nothing.keras"))
 
 
 def build(**others):
@@ -141,7 +165,8 @@ def test_what_is_refused_before_anything_is_read(tmp_path, monkeypatch):
     mobile = "--model=keras:MobileNetV2"
     refused("Did you mean 'backbone'", mobile, "--freeze=backbon")
     refused("there is no nothing.h5", mobile, "--weights=nothing.h5")
-    refused(r"imagenet, none or a file.*received 'imagnet'", mobile, "--weights=imagnet")
+    with pytest.raises(ValueError, match=r"--weights: .*imagnet.*or imagenet, none or a .h5"):
+        initial_weights.load(parse(mobile, "--weights=imagnet"))
     builders.check_model(parse(mobile, "--weights=none"))
     with pytest.raises(ValueError, match="3 channels; these have 1"):
         models.build("keras:MobileNetV2", input_shape=(8, 8, 1), num_classes=2)

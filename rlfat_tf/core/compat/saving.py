@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from rlfat_tf.core.compat.stack import KERAS_3, keras
 from rlfat_tf.core.types import Model
 
 _skipped: dict[str, Any] = {}  # by the kind of object, for all savings of this process
+_within: list[Any] = []  # what Keras had, once for each thread that is saving
+_lock = threading.Lock()
 
 
 def loads_again(application: str) -> bool:
@@ -33,18 +37,25 @@ def frugal_saving() -> Iterator[None]:
         yield
         return
     library = keras.src.saving.saving_lib
-    look_up = library.get_attr_skipset
-
-    def remembered(kind: str) -> Any:
-        if kind not in _skipped:
-            _skipped[kind] = look_up(kind)
-        return _skipped[kind]
-
-    library.get_attr_skipset = remembered
+    with _lock:
+        if not _within:
+            _within.append(library.get_attr_skipset)
+            library.get_attr_skipset = functools.partial(_remembered, _within[0])
+        else:
+            _within.append(_within[0])
     try:
         yield
     finally:
-        library.get_attr_skipset = look_up
+        with _lock:
+            look_up = _within.pop()
+            if not _within:
+                library.get_attr_skipset = look_up
+
+
+def _remembered(look_up: Callable[[str], Any], kind: str) -> Any:
+    if kind not in _skipped:
+        _skipped[kind] = look_up(kind)
+    return _skipped[kind]
 
 
 def serving_archive(model: Model) -> tuple[Any, Any]:

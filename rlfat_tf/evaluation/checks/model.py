@@ -8,8 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.attacks.passes import gradient_of
 from rlfat_tf.attacks.pgd import PGD
 from rlfat_tf.core import losses
+from rlfat_tf.core.checks import are_probabilities
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.model_checks import try_out
 from rlfat_tf.core.types import Array, Images, Labels, Logits, LogitsFn
@@ -25,10 +27,11 @@ RANGE_GAIN = 0.2
 # two places in a batch, kernels may add up in another order, which would show in bfloat16.
 SAME_PLACE, OTHER_PLACE = 1e-4, 3e-2
 SATURATED = (
-    "The logits are so far apart that the softmax is exactly 1 in float32. PGD, MIM and APGD of "
-    "this library compute the loss without that rounding; trust them, the losses that do not "
-    "depend on the logits' scale (apgd with dlr, autoattack, cw), and no figure that the attacks "
-    "of other programs on the cross entropy give."
+    "It is lost by rounding: the logits are so far apart that the softmax is exactly 1 in float32, "
+    "or what is left is too small for a model in float16. PGD, MIM and APGD of this library "
+    "compute loss and gradient without that rounding; trust them, the losses that do not depend on "
+    "the logits' scale (apgd with dlr, autoattack, cw), and no figure that the attacks of other "
+    "programs on the cross entropy give."
 )
 LOST = (
     "An operation of the model passes no gradient: attack past it or replace its derivative, and "
@@ -66,6 +69,7 @@ def check_classifier(
         return traced(tf.constant(some, tf.float32))
 
     found = _outputs(predict, images[some]) or _determinism(predict, images[some])
+    found = found or _python_randomness(classifier, images[some])
     # Of random predictions a difference between two ranges says nothing.
     found = found or _range(predict, images[some], labels[some], clean[some])
     found = found or _scaling(classifier, images.shape[1:])
@@ -94,7 +98,7 @@ def _outputs(predict: LogitsFn, images: Images) -> list[Finding]:
                 "loss to follow. Find the operation that overflows (16-bit floats, log, division).",
             )
         ]
-    if logits.min() >= 0 and np.abs(logits.sum(-1) - 1).max() < 1e-3:
+    if rows > 1 and are_probabilities(logits):
         return [
             finding(
                 "softmax-outputs",
@@ -102,6 +106,17 @@ def _outputs(predict: LogitsFn, images: Images) -> list[Finding]:
                 "be probabilities. Attacks need logits: the gradient through a softmax too many "
                 "vanishes, and the model looks robust. Evaluate the model without its softmax, "
                 "which rlfat_tf.adapt(model) cuts off where the layers can be seen.",
+            )
+        ]
+    within = logits.min() >= 0 and logits.max() <= 1 and logits.min() < 0.5 < logits.max()
+    if within and not are_probabilities(logits):
+        return [
+            finding(
+                "softmax-outputs",
+                f"The outputs of all {rows} images lie in [0, 1] and do not sum to 1, as behind a "
+                "sigmoid for each class. Attacks need logits: near 0 and 1 the gradient vanishes, "
+                "and the model looks robust. Evaluate the model without it, for a Keras model "
+                "rlfat_tf.adapt(model, logits='before_sigmoid').",
             )
         ]
     return []
@@ -173,22 +188,51 @@ def _determinism(predict: LogitsFn, images: Images) -> list[Finding]:
     return []
 
 
+def _python_randomness(classifier: Classifier, images: Images) -> list[Finding]:
+    """Looks whether Python draws numbers, which a graph draws once and keeps.
+
+    Two predictions of one graph are equal then, as if the classifier was deterministic; called
+    eagerly it is not.
+    """
+    points = tf.constant(images, tf.float32)
+    try:
+        one, other = (np.asarray(classifier.logits_fn(points)) for _ in range(2))
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError):
+        # It works in graphs only.
+        return []
+    differs = float(np.abs(one - other).max()) / max(float(np.ptp(one)), 1e-30)
+    if differs <= SAME_PLACE:
+        return []
+    return [
+        finding(
+            "randomised-predictions",
+            f"Called twice from Python, the classifier's logits differ by {differs:.2%} of their "
+            "range, while a graph of it always predicts the same: it draws its random numbers by "
+            "Python or NumPy. Graphs draw them once when they are made, so that every attack sees "
+            "one draw, is judged by another, and eot averages nothing. Draw by tf.random, "
+            "or keras.random, inside the classifier.",
+        )
+    ]
+
+
 def _gradients(classifier: Classifier, images: Images, labels: Labels) -> list[Finding]:
     """Looks whether the gradient of the cross entropy gives a direction."""
 
     @tf.function
     def look() -> Any:
-        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits = losses.as_float(classifier.logits_fn(images))
             plain = losses.cross_entropy(labels, logits)
-            exact = losses.unsaturated_cross_entropy(labels, logits)
-        gradient = tape.gradient(plain, images)
-        finite = tf.reduce_all(tf.math.is_finite(gradient), [1, 2, 3])
-        still, lost = (
-            finite & tf.reduce_all(slope == 0, [1, 2, 3])
-            for slope in (gradient, tape.gradient(exact, images))
+        usual = tape.gradient(plain, images)
+        ours, _ = gradient_of(
+            classifier.logits_fn,
+            lambda logits: losses.unsaturated_cross_entropy(labels, losses.as_float(logits)),
+            images,
         )
+        axes = list(range(1, images.shape.rank))
+        finite = tf.reduce_all(tf.math.is_finite(usual), axes)
+        still, lost = (finite & tf.reduce_all(slope == 0, axes) for slope in (usual, ours))
         return tf.reduce_sum(tf.cast([~finite, still, lost], tf.int32), -1)
 
     count = len(images)

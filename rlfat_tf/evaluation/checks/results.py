@@ -126,6 +126,7 @@ def check_attacks(attacks: Mapping[str, Attack]) -> list[Finding]:
         for name, attack in attacks.items()
         if isinstance(innermost(attack), Fast)
     ]
+    quick += _short_steps(attacks)
     budgets = {name: getattr(innermost(attack), "budget", 1.0) for name, attack in attacks.items()}
     return quick + [
         finding(
@@ -137,6 +138,27 @@ def check_attacks(attacks: Mapping[str, Attack]) -> list[Finding]:
         for name, budget in budgets.items()
         if budget < 1
     ]
+
+
+def _short_steps(attacks: Mapping[str, Attack]) -> list[Finding]:
+    """Looks for walks that end before the border of their ball."""
+    found = []
+    for name, attack in attacks.items():
+        inner = innermost(attack)
+        steps, length, epsilon = (
+            getattr(inner, each, None) for each in ("steps", "step_size", "epsilon")
+        )
+        if not steps or length is None or epsilon is None or steps * length >= 0.999 * epsilon:
+            continue
+        found.append(
+            finding(
+                "short-steps",
+                f"{name} takes {steps} steps of length {length:.3g}, together shorter than epsilon "
+                f"{epsilon:.3g}: it cannot reach the border of the ball, and robust accuracy is "
+                "lower than it looks. Leave the step size at its default, or take more steps.",
+            )
+        )
+    return found
 
 
 def check_results(curve: Sequence[Record]) -> list[Finding]:

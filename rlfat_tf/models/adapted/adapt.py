@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core import compat
-from rlfat_tf.core.checks import ONE_LOGIT, logits_in
+from rlfat_tf.core.checks import ONE_LOGIT, are_probabilities, logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Array, Layer, Model, Tensor
@@ -26,7 +26,7 @@ from rlfat_tf.models.adapted import copies
 from rlfat_tf.models.adapted.layers import LogOfProbabilities, Pixels
 from rlfat_tf.models.adapted.scaling import Scaling, find
 
-LOGITS = ("auto", "log_softmax")
+LOGITS = ("auto", "before_sigmoid", "log_softmax")
 TRAINABLE = ("all", "head", "last:<n>")
 # How far the adapted model may be from the original one: probabilities, and other outputs relative
 # to the largest; in 16-bit layers the rounding of another scaling shows.
@@ -65,8 +65,10 @@ def adapt(
             offset, "bgr") of images in [0, 1]. ``"auto"``: by keras-hub's preprocessor, by what the
             model does to images first, or by the name of a network of ``keras.applications``, which
             is printed; it is never guessed.
-        logits: ``"auto"``: what the last softmax receives. ``"log_softmax"``: the logarithm of
-            probabilities, for a softmax that cannot be seen.
+        logits: ``"auto"``: what the last softmax receives. ``"before_sigmoid"``: what the last
+            sigmoid receives, of a model that was trained with one for each class although every
+            image has one class. ``"log_softmax"``: the logarithm of probabilities, for a softmax
+            that cannot be seen.
         classes: Number of classes of a new classification layer in place of the model's own; None:
             the model's own.
         image_size: Pixels a side, or (height, width), of a model that takes any size.
@@ -114,6 +116,11 @@ def adapt(
     elif logits == "log_softmax":
         outputs = LogOfProbabilities(dtype=common.outer_dtype(), name="log")(outputs)
     adapted = keras.Model(images, outputs, name=f"adapted_{model.name}")
+    if logits == "before_sigmoid" and parts.activation != "sigmoid":
+        raise ValueError(
+            f"Expected a sigmoid at the end of {model.name!r} for logits='before_sigmoid'; its "
+            f"last activation is {parts.activation}."
+        )
     if classes is None and logits == "auto":
         features_only = not head and parts.activation == "linear" and copies.ends_in_features(model)
         _check_logits(adapted, parts.activation, features_only)
@@ -259,10 +266,10 @@ def _check_logits(adapted: Model, activation: str, features_only: bool) -> None:
     if activation == "sigmoid":
         raise ValueError(
             f"{adapted.name!r} ends in a sigmoid for each class, of which several may be true; "
-            "expected one class for an image. Replace the head: rlfat_tf.adapt(model, classes=...)."
+            "expected one class for an image. If that holds all the same, give "
+            "logits='before_sigmoid'; else replace the head: rlfat_tf.adapt(model, classes=...)."
         )
-    found = np.asarray(adapted(_noise(adapted), training=False))
-    if found.min() >= 0 and np.abs(found.sum(-1) - 1).max() < 1e-3:
+    if are_probabilities(adapted(_noise(adapted), training=False)):
         raise ValueError(f"{adapted.name!r} {CUT_OFF}")
 
 

@@ -310,3 +310,30 @@ def test_every_check_has_its_section_and_every_section_its_check():
     assert len(named) > 10 and sorted(named) == sorted(anchors)
     links = re.findall(r"\]\(#([^)]+)\)", page)
     assert links and set(links) <= set(anchors)
+
+
+def test_outputs_of_a_sigmoid_for_each_class_are_found(standard):
+    names, (found,) = check(lambda x: tf.sigmoid(standard(x)))
+    assert names == ["softmax-outputs"] and "sigmoid for each class" in found.message
+
+
+def test_probabilities_in_bfloat16_are_found(standard):
+    names, _ = check(lambda x: tf.nn.softmax(tf.cast(standard(x), tf.bfloat16)))
+    assert names == ["softmax-outputs"]
+
+
+def test_random_numbers_of_numpy_are_found(standard):
+    """A graph keeps the one draw that was made when it was traced."""
+    numbers = np.random.default_rng(0)
+    names, (found,) = check(lambda x: standard(x) + numbers.normal(size=10).astype(np.float32))
+    assert names == ["randomised-predictions"] and "by Python or NumPy" in found.message
+
+
+def test_steps_that_cannot_reach_the_border_are_found():
+    short = attacks.MIM(epsilon=0.3, steps=5, step_size=0.03)
+    wrapped = attacks.Targeted(attack=short, target=1)
+    whole = {"pgd": attacks.LinfPGD(epsilon=0.3, steps=10), "square": attacks.Square(epsilon=0.3)}
+    found = checks.check_attacks({"mim": short, "towards": wrapped, **whole})
+    assert [(each.check, each.message[:11]) for each in found] == [
+        ("short-steps", "mim takes 5"), ("short-steps", "towards tak"),
+    ]  # fmt: skip
