@@ -130,8 +130,8 @@ class TrainConfig:
     )
     validation_examples: int | None = option(
         None,
-        "Size of the validation set, instead of a fraction: the N images that follow the "
-        "training images, the same for every seed.",
+        "Size of the validation set: the N images that follow the training images, for every "
+        "seed; 0: by the fraction. A validation set that the data set brings is used instead.",
     )
     validation_every: int = option(1, "Validate after every N-th epoch.")
     augment: str = option(

@@ -32,7 +32,6 @@ COUNTS = (
     "image_size",
     "train_examples",
     "test_examples",
-    "validation_examples",
     "validation_every",
     "batch_size",
     "attack_steps",
@@ -41,7 +40,7 @@ COUNTS = (
 )
 RANGES: tuple[tuple[Range, tuple[str, ...]], ...] = (
     (AT_LEAST_ONE, COUNTS),
-    (IN_31_BITS, (*COUNTS, "seed")),
+    (IN_31_BITS, (*COUNTS, "validation_examples", "seed")),
     (POSITIVE, ("attack_step_size", "learning_rate")),
     (
         NOT_NEGATIVE,
