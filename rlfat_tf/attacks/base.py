@@ -274,6 +274,14 @@ def is_correct(logits: Logits, labels: Labels) -> Tensor:
     return (predicted_class(logits) == classes) ^ marked
 
 
+def passes_of(attack: Attack) -> int:
+    """Returns over how many passes of a randomised classifier an attack averages; of its parts."""
+    parts: dict[str, Attack] | None = getattr(attack, "components", None)
+    if parts:
+        return max(map(passes_of, parts.values()))
+    return getattr(attack, "eot", None) or 1
+
+
 def remaining_of(
     logits_fn: LogitsFn, points: Images, labels: Labels, eot: int = 1, stops: bool = True
 ) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlfat_tf.attacks.base import Attack, Bounded, Search, attack_remaining
+from rlfat_tf.attacks.base import Attack, Bounded, Search, attack_remaining, passes_of
 from rlfat_tf.attacks.passes import value_of
 from rlfat_tf.attacks.points import keep_better
 from rlfat_tf.core import losses, random
@@ -28,7 +28,7 @@ class Ensemble(Bounded, Search):
     ) -> Images:
         """See :meth:`rlfat_tf.attacks.Attack.__call__`."""
         found = images
-        eot = max(getattr(attack, "eot", 1) for attack in self.components.values())
+        eot = passes_of(self)
         for name, attack in self.components.items():
 
             def attempt(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.base import Attack, norm_of, remaining_of
+from rlfat_tf.attacks.base import Attack, norm_of, passes_of, remaining_of
 from rlfat_tf.attacks.points import choose
 from rlfat_tf.attacks.transfer import Transfer
 from rlfat_tf.attacks.wrapping import Wrapping
@@ -184,8 +184,7 @@ class EightBit(Wrapping):
         inside = rounded_inside(images, found, norm, epsilon)
         if norm != "l2":
             return inside
-        eot = getattr(attack, "eot", 1)
-        failed = remaining_of(logits_fn, inside, labels, eot, self.stops)
+        failed = remaining_of(logits_fn, inside, labels, passes_of(attack), self.stops)
         return choose(failed, farthest_inside(images, found, epsilon), inside)
 
 
