@@ -49,10 +49,12 @@ class Attack(Declared):
     Attributes:
         stops: Whether a misclassified point may end the search of an example, as it does but in
             :meth:`to_the_end`.
+        ends_at_border: Whether the attack is done with any misclassified point, or looks for the
+            nearest: then it cannot be run for another classifier.
     """
 
     stops = True
-
+    ends_at_border = False
     reads_labels = True
     scales = False
     aims = False
@@ -64,7 +66,7 @@ class Attack(Declared):
         There it says nothing that the classifier at hand misclassifies a point. An attack that
         stops at such points, a :class:`Search`, then goes on for every example.
         """
-        return self  # it never stops
+        return self
 
     def scaled(self, scale: float | Tensor) -> Self:
         """Returns the attack with all its lengths multiplied, for one call within a graph.
@@ -199,6 +201,8 @@ class Search(Attack):
 
     def to_the_end(self) -> Self:
         """See :meth:`Attack.to_the_end`."""
+        if self.ends_at_border:
+            return self
         found = copy.copy(self)
         object.__setattr__(found, "stops", False)
         return found

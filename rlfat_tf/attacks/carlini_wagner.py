@@ -13,7 +13,6 @@ The optimisation draws nothing: the same images always give the same examples.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -24,10 +23,6 @@ from rlfat_tf.attacks.points import adam, keep_better
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 # tanh reaches the borders of the box at infinity only: the start keeps this far from them.
 BORDER = 1e-6
@@ -47,6 +42,7 @@ class _CarliniWagner(Search):
     """The optimisation in all of [0, 1]; a subclass may name another box and distance."""
 
     aims = True
+    ends_at_border = True
     _distance = staticmethod(squared_l2)
 
     confidence: float = number(
@@ -64,10 +60,6 @@ class _CarliniWagner(Search):
     def _box(self, images: Images) -> tuple[Tensor, Tensor]:
         """Returns the least and the greatest value of every pixel."""
         return tf.zeros_like(images), tf.ones_like(images)
-
-    def to_the_end(self) -> Self:
-        """Returns the attack as it is: the nearest example has no end but the border."""
-        return self
 
     def search(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed

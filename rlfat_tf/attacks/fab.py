@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -24,9 +23,6 @@ from rlfat_tf.attacks.targets import target_class
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 def step_to_hyperplane(points: Images, normal: Tensor, value: Tensor, norm: str) -> Tensor:
@@ -90,6 +86,7 @@ class FABT(Bounded, Search):
     """
 
     aims = True
+    ends_at_border = True
     steps: int = count(100, "Number of steps for every target and start.")
     restarts: int = count(
         1,
@@ -110,10 +107,6 @@ class FABT(Bounded, Search):
         at_least=0,
         at_most=1,
     )
-
-    def to_the_end(self) -> Self:
-        """Returns the attack as it is: the nearest example has no end but the border."""
-        return self
 
     def search(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed

@@ -10,8 +10,6 @@ ICML 2019, Algorithm 1). What it shares with other attacks by queries is here to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import tensorflow as tf
 
 from rlfat_tf.attacks.arguments import count, fixed, size
@@ -21,9 +19,6 @@ from rlfat_tf.attacks.queries import negative_margins, reduce_in_chunks, search_
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 START = 1e-3  # standard deviation of the first mu
 BLOCK = 10  # members of a population that draw together, for draws are dear; the chunk goes by it
@@ -52,6 +47,7 @@ class NAttack(Bounded, Search):
     population: int = count(300, "Number of points drawn in an iteration.")
     sigma: float = size(0.1, "Standard deviation of these points, in the space of atanh.")
     learning_rate: float = size(0.008, "Learning rate of the distribution's mean.")
+    ends_at_border = True
     iterations: int = count(200, "How many at most.")
     test_every: int = count(10, "Number of iterations between two tests of success.")
     chunk: int = count(
@@ -59,10 +55,6 @@ class NAttack(Bounded, Search):
         "Number of points of the population that are in memory at once, rounded up to tens. It "
         "changes speed and memory, and the result by rounding only.",
     )
-
-    def to_the_end(self) -> Self:
-        """Returns the attack as it is: its reward ends at the border of the classes."""
-        return self
 
     def search(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed

@@ -41,8 +41,13 @@ def nearest_first(
         order: Target classes, integers [n, targets]; of equal distances the earlier one stays so.
         **options: Of :func:`linear_distances`.
     """
-    distances = linear_distances(logits_fn, images, labels, order, **options)
-    return tf.gather(order, tf.argsort(distances, stable=True), axis=1, batch_dims=1)
+
+    def by_distance() -> Tensor:
+        distances = linear_distances(logits_fn, images, labels, order, **options)
+        return tf.gather(order, tf.argsort(distances, stable=True), axis=1, batch_dims=1)
+
+    # Of no examples TensorFlow 2.15 cannot compute the gradient of a chosen logit.
+    return tf.cond(tf.shape(images)[0] > 0, by_distance, lambda: tf.identity(order))
 
 
 def linear_distances(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf.attacks.arguments import argument
-from rlfat_tf.attacks.base import Attack, Search
+from rlfat_tf.attacks.base import Attack
 from rlfat_tf.attacks.wrapping import Wrapping, innermost
 from rlfat_tf.core import random
 from rlfat_tf.core.errors import warn
@@ -15,7 +15,7 @@ from rlfat_tf.core.types import Images, Labels, LogitsFn
 def warn_of_border(attack: Attack) -> None:
     """Warns of an attack that cannot be run for another classifier than the one at hand."""
     inner = innermost(attack)
-    if isinstance(inner, Search) and inner.to_the_end().stops:
+    if inner.ends_at_border:
         warn(
             f"{type(inner).__name__} goes no further than the border of the source's classes, and "
             "leaves what the source misclassifies as it is: another classifier looks robust. For a "

@@ -11,8 +11,6 @@ from typing import Any
 import tensorflow as tf
 
 from rlfat_tf.attacks.points import wide
-from rlfat_tf.core import losses
-from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.types import Images, Logits, LogitsFn, Tensor
 
 
@@ -41,7 +39,7 @@ def without_underflow(logits_fn: LogitsFn) -> LogitsFn:
 
             return tf.identity(logits), back
 
-        return leave(losses.as_float(logits_in(logits_fn(enter(tf.convert_to_tensor(images))))))
+        return leave(logits_fn(enter(tf.convert_to_tensor(images))))
 
     return scaled
 

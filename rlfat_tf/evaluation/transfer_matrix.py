@@ -125,7 +125,8 @@ def _evaluated(
         others: Array = np.arange(len(classifiers)) != number
         # A success on the source is none on the others: for them the attack goes to the end.
         end = attack.to_the_end()
-        runs = [(attack, others | True)] if end is attack else [(attack, ~others), (end, others)]
+        both = [(attack, ~others), (end, others)]
+        runs = [(attack, np.ones_like(others))] if end is attack else both
         for chosen, targets in runs:
             step = AttackStep(f"on {name}", chosen, source, images.shape[1:], draws)
             for rows in batches(np.flatnonzero(clean[targets].any(0))):

@@ -83,3 +83,12 @@ def test_the_attack_follows_the_order():
         )
     ]
     assert robust == [True, False]
+
+
+def test_what_is_misclassified_already_has_the_targets_of_its_label():
+    """It is attacked too, for another classifier or where one of several passes errs by luck."""
+    attack = APGDT(epsilon=0.1, targets=2, order="malt")
+    # Away from class 2, to 0 by -0.8 / 20 and to 1 by -0.3 / 19; a label may be no class.
+    np.testing.assert_array_equal(attack._aims(linear, POINT, tf.constant([2])), [[0, 1]])
+    assert attack._aims(linear, POINT, tf.constant([7])).shape == (1, 2)
+    assert attack._aims(linear, POINT[:0], tf.constant([], tf.int32)).shape == (0, 2)

@@ -78,27 +78,6 @@ def test_a_bound_for_each_class_at_the_end(name):
             PGDAT(functional_with(last))
 
 
-def test_arguments_are_checked_whenever_they_are_set():
-    robust = PGDAT(functional_with(layers.Dense(3)))
-    for name, value, message in (
-        ("attack_bn", "bad", "bad"),
-        ("seed", 1.7, "seed to be a whole number; received 1.7"),
-        ("weight_decay", -1.0, "weight_decay to be a number of at least 0; received -1.0"),
-        ("weight_perturbation", 0.01, "rlfat_tf.AWP; received 0.01"),
-        ("regularizer", "lsp", "Expected a regulariser.*received 'lsp'"),
-        ("attack", "pgd", "Expected an attack"),
-    ):
-        with pytest.raises((ValueError, TypeError), match=message):
-            PGDAT(functional_with(layers.Dense(3)), **{name: value})
-        with pytest.raises((ValueError, TypeError), match=message):
-            setattr(robust, name, value)
-    with pytest.raises(TypeError, match="Expected an attack"):
-        METHODS["feature_scattering"](functional_with(layers.Dense(3)), attack="pgd")
-    still = attacks.LinfPGD(epsilon=0.1, steps=1, loss="kl", random_start="none")
-    with pytest.raises(ValueError, match="has no .*gradient to follow"):
-        METHODS["feature_scattering"](functional_with(layers.Dense(3)), attack=still)
-
-
 def test_a_softmax_inside_is_fine():
     attention = functional_with(
         lambda x: layers.Dense(3)(layers.Multiply()([x, layers.Dense(60, "softmax")(x)]))
