@@ -21,6 +21,7 @@ from rlfat_tf.core.types import Images, Layer, Logits, Model, Tensor
 # 0.015; a network for images in [0, 1] has 1 to 5.
 NARROW = 0.05
 SCALING_PAGE = "docs/methods.md"
+PASSING = ("Dropout", "Flatten", "Identity", "Reshape")  # in inference
 BOUNDING = ("sigmoid", "hard_sigmoid", "tanh")
 
 
@@ -136,15 +137,35 @@ def check_ending(model: Model) -> None:
     Raises:
         ValueError: If it is a softmax, or bounds every class by itself as a sigmoid does.
     """
-    last = compat.last_layer(model)
-    while isinstance(last, compat.keras.Model):
-        last = compat.last_layer(last)
+    last = _deciding_layer(model)
     if is_softmax(last):
         raise ValueError(f"The model {model.name!r} {SOFTMAX}")
     for name in BOUNDING:
         if _is(name, last):
             hint = CUT_SIGMOID if name == "sigmoid" else ""
             raise ValueError(f"The model {model.name!r} ends in a {name}, {SQUASHED}{hint}")
+
+
+def _deciding_layer(model: Model) -> Any:
+    """Returns the layer that makes the numbers of a model's output; None if it cannot be seen.
+
+    What follows it only casts them, as networks in 16 bits end, or gives them another shape.
+    """
+    outputs = compat.symbolic_outputs(model)
+    if outputs is None:
+        last = compat.last_layer(model)
+        return _deciding_layer(last) if isinstance(last, compat.keras.Model) else last
+    layer, inputs = compat.produced_by(logits_in(outputs))
+    while len(inputs) == 1 and _only_passes(layer):
+        layer, inputs = compat.produced_by(inputs[0])
+    return _deciding_layer(layer) if isinstance(layer, compat.keras.Model) else layer
+
+
+def _only_passes(layer: Layer) -> bool:
+    """Tells whether a layer returns the numbers that it gets."""
+    return type(layer).__name__ in PASSING or (
+        type(layer).__name__ == "Activation" and layer.activation.__name__ == "linear"
+    )
 
 
 def is_softmax(layer: Layer) -> bool:

@@ -182,6 +182,11 @@ def _signature(loaded: Any) -> tuple[LogitsFn, Any]:
             f"Expected a signature that takes float images; serving_default takes {spec.dtype.name}"
             ", through which no attack can pass."
         )
+    if spec.shape.rank is not None and spec.shape[0] is not None:
+        raise ValueError(
+            f"Expected a signature for any number of images; serving_default takes {spec.shape[0]} "
+            "at once, neither more nor less. Export the model with a batch size of None."
+        )
 
     def served(images: Images) -> Logits:
         logits = serve(**{name: tf.cast(images, spec.dtype)})[output]

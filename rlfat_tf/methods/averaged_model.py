@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -143,10 +144,20 @@ class AveragedModel(WrappedClassifier):
         self._show(averages=True)
         return logs
 
-    def save(self, *args: Any, **kwargs: Any) -> Any:
-        """Saves as ``keras.Model.save`` does, within an epoch too: the averages."""
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        """Saves as ``keras.Model.save`` does, within an epoch too: the averages.
+
+        Raises:
+            ValueError: If the file is not to be called ``.keras``: no other kind is loaded again.
+        """
+        if Path(filepath).suffix != ".keras":
+            raise ValueError(
+                f"Expected a path that ends in .keras, which rlfat_tf.load reads; received "
+                f"{str(filepath)!r}. For serving there is export(folder), and the classifier alone "
+                "is .model."
+            )
         with self._showing(averages=True):
-            return super().save(*args, **kwargs)
+            return super().save(filepath, *args, **kwargs)
 
     def save_weights(self, *args: Any, **kwargs: Any) -> Any:
         """Saves as ``keras.Model.save_weights`` does, within an epoch too: the averages."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Model, Tensor
 from rlfat_tf.models import common
@@ -69,6 +70,7 @@ def _unit(x: Tensor, width: int, stride: int, name: str, style: Style) -> Tensor
     return keras.layers.Add(name=f"{name}_add")([shortcut, residual])
 
 
+@compat.channels_last()
 def preactivation_network(
     *,
     widths: Sequence[int],

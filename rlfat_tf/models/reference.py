@@ -17,6 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Model, Shape, Tensor
 from rlfat_tf.models import common
@@ -79,6 +80,7 @@ def _unit(x: Tensor, width: int, stride: int, name: str, *, shared_activation: b
     return keras.layers.Add(name=f"{name}_add")([shortcut, residual])
 
 
+@compat.channels_last()
 def reference_wide_resnet(
     *,
     units_per_stage: int,

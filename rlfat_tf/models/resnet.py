@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Model, Tensor
 from rlfat_tf.models import common
@@ -37,6 +38,7 @@ def _unit(x: Tensor, width: int, stride: int, name: str) -> Tensor:
     return _relu(keras.layers.Add(name=f"{name}_add")([shortcut, residual]), name)
 
 
+@compat.channels_last()
 def resnet18(
     *,
     num_classes: int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Model, Tensor
 from rlfat_tf.models import common
@@ -19,6 +20,7 @@ def _block(x: Tensor, filters: int, pool: bool, name: str) -> Tensor:
     return keras.layers.MaxPooling2D(2, name=f"{name}_pool")(x) if pool else x
 
 
+@compat.channels_last()
 def small_cnn(
     *, num_classes: int, input_shape: Sequence[int] = (28, 28, 1), normalize: str = "none"
 ) -> Model:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Model
 from rlfat_tf.methods import METHODS
@@ -73,7 +74,7 @@ def in_this_scope(helper: Helper) -> Model:
     """
     packed = keras.saving.serialize_keras_object(helper.model)
     model = keras.saving.deserialize_keras_object(packed)
-    model.set_weights(helper.model.get_weights())
+    compat.set_weights(model, helper.model.get_weights())
     return model
 
 

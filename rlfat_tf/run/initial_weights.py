@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rlfat_tf.core import compat
 from rlfat_tf.core.types import Model
 from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
 from rlfat_tf.models import zoo
@@ -91,7 +92,7 @@ def put(network: Model, given: Layers, source: str) -> None:
         )
     kept = layers if shapes[-1] == theirs[-1] else layers[:-1]
     for layer, arrays in zip(kept, given):
-        layer.set_weights(arrays)
+        compat.set_weights(layer, arrays)
 
 
 def _layers(model: Model) -> Layers:

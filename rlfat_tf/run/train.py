@@ -21,6 +21,7 @@ import tensorflow as tf
 from rlfat_tf import data
 from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
+from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Strategy
 from rlfat_tf.data.files import UNREADABLE
@@ -335,7 +336,8 @@ def evaluate_on_test(
     signals.listen()
     batches = data.evaluation_batches(test, batch_size=config.batch_size)
     # Keras 2 cannot load a model in the scope of a strategy: its weights move instead.
-    robust.model.set_weights(checkpoint.load(config.run_dir, "best").model.get_weights())
+    best = checkpoint.load(config.run_dir, "best").model
+    compat.set_weights(robust.model, best.get_weights())
     watchers: list[Any] = [StopTesting(signals)]
     if is_chief(strategy):
         watchers.append(

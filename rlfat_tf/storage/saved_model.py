@@ -19,12 +19,13 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import tensorflow as tf
 
 from rlfat_tf.core import compat, losses
-from rlfat_tf.core.checks import logits_in
+from rlfat_tf.core.checks import checked_logits, in_words, logits_in
+from rlfat_tf.core.model_checks import check_ending, check_model, count_classes, try_out
 from rlfat_tf.core.types import Images, Model, Report, Tensor
 from rlfat_tf.storage.files import replacing_folder, write_text
 
@@ -69,14 +70,16 @@ def export_saved_model(
         verbose: Whether Keras prints what it wrote.
 
     Raises:
-        ValueError: If the model is not built, the path is a file or a folder of something else, the
-            names are not as many as the classes, or the card cannot be written as JSON.
+        ValueError: If the model is not built, takes no floats, or returns anything but logits; the
+            path is a file or a folder of something else, the names are not as many as the classes,
+            or the card cannot be written as JSON.
     """
-    shape = compat.input_shape(model)
-    if not isinstance(shape, tuple):
+    shape = _check_model(model)
+    names = None if class_names is None else [" ".join(str(name).split()) for name in class_names]
+    classes = count_classes(model)
+    if names is not None and len(names) != classes:
         raise ValueError(
-            f"Expected a model with one input of a known shape; {model.name!r} has {shape}. "
-            "Call it on a batch of images first, or build it with a keras.Input."
+            f"Expected a name for each of the {classes} classes; received {len(names)}."
         )
     path = Path(path)
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not _is_export(path))):
@@ -86,11 +89,6 @@ def export_saved_model(
 
     def predict(images: Images) -> dict[str, Tensor]:
         logits = losses.as_float(logits_in(model(images, training=False)))
-        if class_names is not None and len(class_names) != logits.shape[-1]:
-            raise ValueError(
-                f"Expected a name for each of the {logits.shape[-1]} classes; received "
-                f"{len(class_names)}."
-            )
         return {
             "logits": logits,
             "probabilities": tf.nn.softmax(logits),
@@ -121,15 +119,43 @@ def export_saved_model(
         files = [tf.TensorSpec([None], tf.string, name="files")]
         archive.add_endpoint("serving_bytes", serve_bytes, input_signature=files)
     with tempfile.TemporaryDirectory() as scratch, replacing_folder(path) as written:
-        if class_names is not None:
-            names = Path(scratch) / CLASS_NAMES
-            lines = [" ".join(name.split()) + "\n" for name in class_names]
-            names.write_text("".join(lines), encoding="utf-8")
-            root.class_names = tf.saved_model.Asset(str(names))
+        if names is not None:
+            asset = Path(scratch) / CLASS_NAMES
+            asset.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            root.class_names = tf.saved_model.Asset(str(asset))
         compat.write_archive(archive, written, verbose=verbose)
         if card_text is not None:
             (written / "assets.extra").mkdir()
             (written / "assets.extra" / MODEL_CARD).write_text(card_text, encoding="utf-8")
+
+
+def _check_model(model: Model) -> tuple[Any, ...]:
+    """Returns the shape of a batch that a model takes; refuses one that maps no images to logits.
+
+    Raises:
+        TypeError: If it is not a Keras model.
+        ValueError: If it is not built, takes integers, or returns probabilities.
+    """
+    check_model(model)
+    check_ending(model)
+    shape = compat.input_shape(model)
+    if not isinstance(shape, tuple):
+        raise ValueError(
+            f"Expected a model with one input of a known shape; {model.name!r} has {shape}. "
+            "Call it on a batch of images first, or build it with a keras.Input."
+        )
+    for given in getattr(model, "inputs", None) or []:
+        if not tf.as_dtype(given.dtype).is_floating:
+            raise ValueError(
+                f"Expected a model of float images in [0, 1]; {model.name!r} takes "
+                f"{tf.as_dtype(given.dtype).name}, to which they would be cut down. Scale and cast "
+                "within the model, or see rlfat_tf.adapt."
+            )
+    if None not in shape[1:]:
+        with in_words():
+            logits = losses.as_float(try_out(model, shape[1:]).logits)
+            checked_logits(logits, f"The model {model.name!r}")
+    return shape
 
 
 def _refuse_unless(condition: Tensor, message: str) -> None:

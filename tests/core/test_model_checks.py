@@ -47,6 +47,22 @@ def test_models_that_are_no_classifiers_of_images(build, message):
         model_checks.check_model(build())
 
 
+def as_in_16_bits(end):
+    return functional(lambda x: layers.Activation("linear", dtype="float32")(end(x)))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "softmax"])
+def test_an_ending_behind_layers_that_only_pass_numbers_on(name):
+    bounded = as_in_16_bits(
+        lambda x: layers.Dropout(0.1)(layers.Dense(3, name)(layers.Flatten()(x)))
+    )
+    within = functional(lambda x: layers.Reshape((3,))(bounded(x)))
+    for model in (bounded, within, keras.Sequential([keras.Input(SHAPE), within])):
+        with pytest.raises(ValueError, match=name):
+            model_checks.check_ending(model)
+    model_checks.check_ending(as_in_16_bits(logits))
+
+
 class Own(keras.Model):
     """Its layers and outputs are known only when it is called."""
 

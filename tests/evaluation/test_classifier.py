@@ -44,6 +44,29 @@ def test_from_disk(net, tmp_path):
         load_classifier(tmp_path / "nothing.keras")
 
 
+def test_an_export_of_the_library_is_evaluated_and_checked(net, tmp_path):
+    """Its signature refuses the images in other ranges that the checks try."""
+    rlfat_tf.export_saved_model(net, tmp_path / "served")
+    images, labels = np.tile(IMAGES, (2, 1, 1, 1)), np.tile(LABELS, 2)
+    attack = {"pgd": rlfat_tf.attacks.LinfPGD(epsilon=0.1, steps=2)}
+    served, own = (
+        evaluation.evaluate(model, (images, labels), attacks=attack)
+        for model in (load_classifier(tmp_path / "served"), net)
+    )
+    assert served["clean_accuracy"] == own["clean_accuracy"]
+    assert served["worst_case_accuracy"] == own["worst_case_accuracy"]
+
+
+def test_a_signature_of_one_batch_size_is_refused(net, tmp_path):
+    module = tf.Module()
+    module.net = net
+    spec = tf.TensorSpec([2, *reference.SHAPE])
+    serve = tf.function(lambda images: net(images, training=False), input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path), signatures=serve)
+    with pytest.raises(ValueError, match="takes 2 at once, neither more nor less. Export .* None"):
+        load_classifier(tmp_path)
+
+
 def test_a_signature_is_a_function_too(net, tmp_path):
     rlfat_tf.export_saved_model(net, tmp_path / "served")
     loaded = tf.saved_model.load(str(tmp_path / "served"))

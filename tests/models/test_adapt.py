@@ -282,3 +282,32 @@ def test_what_is_refused(case):
 def test_any_size_becomes_one():
     adapted = rlfat_tf.adapt(net(shape=(None, None, 3)), input="unit", image_size=(6, 8))
     assert adapted.input_shape == (None, 6, 8, 3)
+
+
+class Backbone(keras.Model):
+    """A backbone with a configuration of its own, as those of keras-hub."""
+
+    def __init__(self, width=4, **kwargs):
+        inputs = keras.Input(SHAPE)
+        maps = layers.Conv2D(width, 3, name="conv")(inputs)
+        super().__init__(inputs, layers.GlobalAveragePooling2D()(maps), **kwargs)
+        self.width = width
+
+    def get_config(self):
+        return {"width": self.width, "name": self.name}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_is_frozen_stays_frozen(frozen):
+    backbone = Backbone()
+    backbone.trainable = not frozen
+    inputs = keras.Input(SHAPE)
+    model = keras.Model(inputs, layers.Dense(3)(backbone(inputs)))
+    adapted = rlfat_tf.adapt(model, input="unit")
+    assert len(adapted.trainable_variables) == len(model.trainable_variables) == 4 - 2 * frozen
+
+
+def test_of_a_method_its_classifier_is_adapted():
+    classifier = net(activation=None)
+    adapted = rlfat_tf.adapt(rlfat_tf.PGDAT(classifier), input="unit", classes=5)
+    assert adapted.output_shape == (None, 5)

@@ -241,3 +241,18 @@ def test_errors_say_what_came(name, input_shape, num_classes, message):
 def test_errors_of_the_reference_family(units_per_stage, widths, message):
     with pytest.raises(ValueError, match=message):
         models.reference_wide_resnet(units_per_stage=units_per_stage, widths=widths, num_classes=10)
+
+
+@pytest.mark.parametrize("name", [*SMALL, "resnet18", "preact_resnet18"])
+def test_networks_are_the_same_whatever_keras_json_says(name, monkeypatch):
+    monkeypatch.setattr(keras.initializers, "VarianceScaling", lambda *_: "zeros")
+    keras.backend.set_image_data_format("channels_first")
+    try:
+        model = models.build(name, input_shape=(16, 16, 3), num_classes=4)
+    finally:
+        keras.backend.set_image_data_format("channels_last")
+    usual = models.build(name, input_shape=(16, 16, 3), num_classes=4)
+    assert [v.shape for v in model.variables] == [v.shape for v in usual.variables]
+    assert [tuple(each.output.shape) for each in model.layers] == [
+        tuple(each.output.shape) for each in usual.layers
+    ]

@@ -281,6 +281,56 @@ def test_refusals_write_nothing(tmp_path, arguments, message):
     assert not list(tmp_path.iterdir())
 
 
+LAYERS = compat.keras.layers
+
+
+def ending(activation, classes=3, dtype="float32"):
+    inputs = compat.keras.Input((4, 4, 3), dtype=dtype)
+    x = LAYERS.Flatten()(LAYERS.Rescaling(1.0)(inputs))
+    return compat.keras.Model(inputs, LAYERS.Dense(classes, activation)(x))
+
+
+class Hidden(compat.keras.Model):
+    """A softmax that no layer shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = ending(None)
+
+    def call(self, inputs):
+        return tf.nn.softmax(self.inner(inputs))
+
+
+def hidden():
+    model = Hidden()
+    model(np.zeros((1, 4, 4, 3), np.float32))
+    return model
+
+
+NO_LOGITS = {
+    "softmax": (lambda: ending("softmax"), "softmax"),
+    "a hidden softmax": (hidden, "softmax"),
+    "one sigmoid": (lambda: ending("sigmoid", classes=1), "one output"),
+    "integers": (lambda: ending(None, dtype="uint8"), "takes uint8, to which they would be cut"),
+}
+
+
+@pytest.mark.parametrize(("build", "message"), NO_LOGITS.values(), ids=NO_LOGITS)
+def test_what_maps_no_images_to_logits_is_not_served(tmp_path, build, message):
+    with pytest.raises(ValueError, match=message):
+        rlfat_tf.export_saved_model(build(), tmp_path / "export")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_may_be_numbers_and_one_input_a_dictionary(tmp_path):
+    images = compat.keras.Input((4, 4, 3), name="image")
+    model = compat.keras.Model({"image": images}, LAYERS.Dense(3)(LAYERS.Flatten()(images)))
+    rlfat_tf.export_saved_model(model, tmp_path, class_names=range(3))
+    loaded = tf.saved_model.load(str(tmp_path))
+    with open(loaded.class_names.asset_path.numpy(), encoding="utf-8") as file:
+        assert file.read().split() == ["0", "1", "2"]
+
+
 def test_what_is_there_is_not_overwritten(tmp_path):
     (tmp_path / "precious.txt").write_text("x")
     with pytest.raises(ValueError, match="not a SavedModel"):

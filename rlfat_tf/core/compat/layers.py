@@ -54,6 +54,8 @@ def input_shape(model: Model) -> Any:
     unknown too.
     """
     shape = getattr(model, "input_shape", None)
+    if isinstance(shape, (dict, list)) and len(shape) == 1:
+        (shape,) = shape.values() if isinstance(shape, dict) else shape
     if shape is not None:
         return shape
     shape = (model.get_build_config() or {}).get("input_shape")
@@ -91,6 +93,22 @@ def part_of(model: Model, layer: str | None = None) -> Model:
     return keras.Model(inputs, last.input)
 
 
+def set_weights(layer: Layer, arrays: list[Any]) -> None:
+    """Sets the weights of a layer or a model, and what its layers keep of them."""
+    layer.set_weights(arrays)
+    keep_up(layer)
+
+
+def keep_up(layer: Layer) -> None:
+    """Lets ``Normalization`` in a layer or a model see that its weights have been set.
+
+    It computes with constants that it has made of them, and that nothing else makes anew.
+    """
+    for each in layer._flatten_layers(recursive=True):
+        if isinstance(each, keras.layers.Normalization):
+            each.finalize_state()
+
+
 def batch_norm_layers(model: Model) -> list[Layer]:
     """Returns the batch-normalisation layers of a model, nested models opened."""
     return [layer for layer in layers_of(model) if is_batch_norm(layer)]
@@ -112,6 +130,17 @@ def variables_of(model: Model) -> list[Any]:
 def compute_dtypes(model: Model) -> set[str]:
     """Returns the names of the dtypes that a model's layers compute in."""
     return {str(layer.compute_dtype) for layer in [model, *layers_of(model)]}
+
+
+@contextlib.contextmanager
+def channels_last() -> Iterator[None]:
+    """Builds layers for images [height, width, channels], whatever ``keras.json`` says."""
+    old = keras.backend.image_data_format()
+    keras.backend.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.backend.set_image_data_format(old)
 
 
 @contextlib.contextmanager

@@ -122,13 +122,18 @@ def _outputs(predict: LogitsFn, images: Images) -> list[Finding]:
     return []
 
 
+def _correct(predict: LogitsFn, images: Images, labels: Labels) -> int:
+    """Counts the correctly classified images; none if the model refuses images of this range."""
+    try:
+        return int(is_correct(predict(images), labels).numpy().sum())
+    except (tf.errors.InvalidArgumentError, ValueError):
+        return 0
+
+
 def _range(predict: LogitsFn, images: Images, labels: Labels, clean: Array) -> list[Finding]:
     """Looks whether the images were wanted in another range."""
     rows, here = len(images), int(clean.sum())
-    there = {
-        name: int(is_correct(predict(scale(images)), labels).numpy().sum())
-        for name, scale in OTHER_RANGES.items()
-    }
+    there = {name: _correct(predict, scale(images), labels) for name, scale in OTHER_RANGES.items()}
     name = max(there, key=lambda name: there[name])
     if there[name] - here < max(3, RANGE_GAIN * rows):
         return []

@@ -88,6 +88,9 @@ def adapt(
             by other means than a softmax at the end, or an argument is wrong.
     """
     _check_arguments(logits, classes, trainable, bn_momentum)
+    inner = getattr(model, "model", None)  # of a method around a classifier, as a run saves it
+    if isinstance(inner, keras.Model) and not copies.is_functional(model):
+        model = inner
     shape = _image_shape(model, image_size)
     if logits == "log_softmax" and classes is not None:
         raise ValueError("Expected one of classes and logits='log_softmax'; received both.")

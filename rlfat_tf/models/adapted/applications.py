@@ -65,6 +65,7 @@ def check(application: str, weights: str) -> None:
         raise FileNotFoundError(f"Expected a file of weights; there is no {weights}.")
 
 
+@compat.channels_last()
 def application(
     application: str,
     *,

@@ -83,9 +83,16 @@ def whole(model: Model, change: Change = None) -> Model:
     """
     if _describes_itself(model) and not compat.batch_norm_layers(model):
         made = type(model).from_config(_config_of(model))
-        made.set_weights(model.get_weights())
+        compat.set_weights(made, model.get_weights())
+        _freeze_alike(made, model)
         return made
     return _copied(model, logits_in(compat.symbolic_outputs(model)), {}, change)
+
+
+def _freeze_alike(made: Model, model: Model) -> None:
+    """Freezes the layers of a copy that are frozen in a model, which no configuration tells."""
+    for ours, theirs in zip([made, *compat.layers_of(made)], [model, *compat.layers_of(model)]):
+        ours.trainable = theirs.trainable  # parents come first: they change what is within them
 
 
 def weighted_layers(model: Model) -> list[Layer]:
@@ -187,5 +194,5 @@ def _copied(model: Model, end: Tensor, replaced: dict[int, Model], change: Chang
     part = keras.Model(model.inputs[0], end, name=model.name)
     made = keras.models.clone_model(part, clone_function=copy)
     for layer, other in pairs:
-        other.set_weights(layer.get_weights())
+        compat.set_weights(other, layer.get_weights())
     return made
