@@ -93,7 +93,7 @@ def in_words() -> Iterator[None]:
         sentence = sentence.replace("] [", " ")
         if sentence.startswith(OUT_OF_RANGE) and "nan" in sentence[len(OUT_OF_RANGE) :]:
             sentence = NOT_A_NUMBER
-        if not sentence.startswith(("Expected ", "The model ", "The loss ")):
+        if not sentence.startswith(("Expected ", "The model ", "The loss ", "The gradients ")):
             raise
         raise ValueError(sentence) from None
 

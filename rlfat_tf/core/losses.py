@@ -129,6 +129,30 @@ def smooth_labels(labels: Labels, logits: Logits, smoothing: float) -> Tensor:
     return (1 - smoothing) * rows + smoothing / rows.shape[-1]
 
 
+def without_smoothing(labels: Labels) -> Labels:
+    """Returns labels of which every row that :func:`smooth_labels` may have made is as before.
+
+    That is a row in which more than half of the classes, but not all, have the same least share:
+    a smoothed class, or a smoothed mixture of few among many. Other labels stay as they are, and so
+    do rows of two classes, of which nothing tells what they were.
+
+    Args:
+        labels: Integers [batch], or (soft) one-hot rows [batch, K].
+    """
+    if not is_one_hot(labels):
+        return labels
+    rows = tf.convert_to_tensor(labels)
+    if not rows.dtype.is_floating:
+        return rows
+    least = tf.reduce_min(rows, axis=-1, keepdims=True)
+    shared = tf.math.count_nonzero(rows == least, axis=-1, keepdims=True)
+    classes = tf.shape(rows, out_type=tf.int64)[-1]
+    smoothed = (least > 0) & (2 * shared > classes) & (shared < classes)
+    above = rows - least
+    sharp = tf.math.divide_no_nan(above, tf.reduce_sum(above, axis=-1, keepdims=True))
+    return tf.where(smoothed, sharp, rows)
+
+
 def kl_divergence(logits_p: Logits, logits_q: Logits) -> Tensor:
     """KL(p || q) of two softmax distributions given as logits, per example.
 

@@ -26,7 +26,7 @@ def sinkhorn(
     NeurIPS 2013). Gradients flow through all iterations.
 
     Args:
-        cost: C, float [n, m].
+        cost: C, float [n, m]; without examples the plan is empty.
         regularization: Weight of the entropy.
         iterations: At most so many.
         tolerance: Stops when the row potentials change by less, summed over the rows.
@@ -47,7 +47,9 @@ def sinkhorn(
         )
         return new_u, new_v, tf.reduce_sum(tf.abs(new_u - u))
 
-    start = tf.zeros_like(cost[:, 0]), tf.zeros_like(cost[0]), tf.constant(float("inf"), cost.dtype)
+    # Not from a row of the cost: a replica without examples has none.
+    u, v = (tf.zeros([size], cost.dtype) for size in tf.unstack(tf.shape(cost)))
+    start = u, v, tf.constant(float("inf"), cost.dtype)
     u, v, _ = tf.while_loop(
         lambda u, v, change: change >= tolerance, iterate, start, maximum_iterations=iterations
     )

@@ -31,6 +31,7 @@ from rlfat_tf.core.model_checks import count_classes
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.methods.batch_norm import attack_forward
+from rlfat_tf.methods.finite import finite_gradients
 from rlfat_tf.methods.objective import Batch, Objective, global_batch_size
 from rlfat_tf.methods.options import flag_of
 from rlfat_tf.models.discriminator import latent_discriminator
@@ -173,6 +174,8 @@ class ATLD(AdversarialModel):
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync
                 loss += 2e-4 * tf.cast(decay, loss.dtype) / replicas
             gradients = tape.gradient(loss, variables)
+            update = compat.updates_made(self.discriminator_optimizer)
+            gradients = finite_gradients(gradients, update, of="the discriminator")
             self.discriminator_optimizer.apply_gradients(zip(gradients, variables))
 
     @property

@@ -119,9 +119,12 @@ class AveragedModel(WrappedClassifier):
         """Trains as ``keras.Model.fit`` does; what it validates and leaves are the averages."""
         given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
         check_backups(self, given.get("callbacks"))
+        self._means.decide_modes(given.get("callbacks"))
         if self._average is None:
             return super().fit(x, y, *args, **kwargs)
-        batches = self._batches_to_refresh(x, given.get("batch_size"))
+        given_to_validate = given.get("validation_data") is not None
+        split = 0.0 if given_to_validate else given.get("validation_split") or 0.0
+        batches = self._batches_to_refresh(x, given.get("batch_size"), split)
         own = _ShowAverages(batches)
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -169,7 +172,7 @@ class AveragedModel(WrappedClassifier):
         with self._showing(averages=True):
             return super().export(*args, **kwargs)
 
-    def _batches_to_refresh(self, x: Any, batch_size: int | None) -> Any:
+    def _batches_to_refresh(self, x: Any, batch_size: int | None, split: float) -> Any:
         if self._average is None or self._average.statistics != "refresh":
             return None
         if self._refreshing_batches is not None:
@@ -177,7 +180,8 @@ class AveragedModel(WrappedClassifier):
         if isinstance(x, tf.data.Dataset):
             return x
         if hasattr(x, "shape"):
-            return tf.data.Dataset.from_tensor_slices((x,)).batch(batch_size or 32)
+            trained = x[: int(len(x) * (1.0 - split))]  # the rest is validation's, as Keras cuts
+            return tf.data.Dataset.from_tensor_slices((trained,)).batch(batch_size or 32)
         raise ValueError(
             "Expected arrays or a tf.data.Dataset of (images, labels) for "
             f"Average(statistics='refresh'), which reads them anew; received {type(x).__name__}. "

@@ -5,8 +5,6 @@ What examples and logits must be is in :mod:`rlfat_tf.core.checks`.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -14,11 +12,10 @@ import tensorflow as tf
 from rlfat_tf.core import compat
 from rlfat_tf.core.errors import warn
 from rlfat_tf.core.model_checks import check_ending, check_model
-from rlfat_tf.core.types import Model, Optimizer, Tensor
+from rlfat_tf.core.types import Model, Optimizer
 
 BATCH_NORM_PAGE = "docs/batch_normalization.md"
 RANDOM_LAYERS_PAGE = "docs/methods.md"
-NON_FINITE = "The loss is not finite:"
 
 
 def check_classifier(model: Model) -> None:
@@ -43,8 +40,9 @@ def check_classifier(model: Model) -> None:
         warn(
             f"{model.name!r} has batch normalisation that is not synchronised, on several "
             "replicas: each uses the statistics of its own part of the batch, and what is saved "
-            "may be those of one replica. Use BatchNormalization(synchronized=True). See "
-            f"{BATCH_NORM_PAGE}."
+            "may be those of one replica. Use BatchNormalization(synchronized=True). Without it a "
+            "replica that gets no example makes its statistics and gradients NaN: give whole "
+            f"batches, dataset.batch(size, drop_remainder=True). See {BATCH_NORM_PAGE}."
         )
 
 
@@ -143,19 +141,9 @@ def check_compile(model: Model, optimizer: Optimizer, **others: Any) -> None:
             "attacks underflow; bfloat16 and float32 need none. Pass the inner optimizer."
         )
     strategy = model.distribute_strategy
-    for name in compat.impossible_on_replicas(optimizer, strategy):
+    for name, why in compat.impossible_on_replicas(optimizer, strategy).items():
         raise ValueError(
             f"compile() received an optimizer with {name}={getattr(optimizer, name)}, which Keras "
-            f"3 cannot heed under this {type(strategy).__name__}: it would update the replicas "
-            "under a condition, and TensorFlow forbids that. Leave it out, or train on one device."
+            f"3 cannot heed under this {type(strategy).__name__}: {why}. Leave it out, or train on "
+            "one device."
         )
-
-
-@contextlib.contextmanager
-def finite_or_stop(loss: Tensor, step: Tensor) -> Iterator[None]:
-    """Stops the step if the loss is not finite, before anything made inside this context runs."""
-    finite = tf.math.is_finite(loss)
-    data = [NON_FINITE, loss, "at step", tf.convert_to_tensor(step)]
-    guard = tf.debugging.Assert(finite, data)
-    with tf.control_dependencies([] if guard is None else [guard]):
-        yield

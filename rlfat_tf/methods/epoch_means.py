@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rlfat_tf.attacks.base import predicted_class
 from rlfat_tf.core import losses
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Labels, Tensor
@@ -30,5 +31,15 @@ class EpochMeans:
         for name, values in result.terms.items():
             self.trackers[name].update_state(weighted(values, weights))
         if result.adversarial_logits is not None:
-            predicted = tf.argmax(result.adversarial_logits, -1, output_type=tf.int32)
+            predicted = predicted_class(result.adversarial_logits)
             self.trackers["adv_accuracy"].update_state(predicted == losses.class_ids(labels))
+
+    def decide_modes(self, callbacks: Any) -> None:
+        """Says of running means what is better, where callbacks leave it open (``mode="auto"``).
+
+        Keras 3 asks its compiled metrics only, and raises after the first epoch.
+        """
+        for each in tf.nest.flatten(getattr(callbacks, "callbacks", callbacks)):
+            name = str(getattr(each, "monitor", "")).removeprefix("val_")
+            if name in self.trackers and getattr(each, "mode", None) == "auto":
+                each.mode = "max" if name == "adv_accuracy" else "min"

@@ -12,13 +12,13 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.core import compat, random
+from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, Logits, Tensor
-from rlfat_tf.methods import checks
 from rlfat_tf.methods.averaged_model import AveragedModel
 from rlfat_tf.methods.batch_norm import attack_forward
+from rlfat_tf.methods.finite import finite_gradients, finite_or_stop
 from rlfat_tf.methods.objective import Batch, Objective, global_batch_size, weighted
 from rlfat_tf.methods.weight_decay import excluded_from_decay
 
@@ -70,7 +70,8 @@ class AdversarialSteps(AveragedModel):
         step = tf.convert_to_tensor(compat.batches_seen(self.optimizer))
         updates = tf.convert_to_tensor(compat.updates_made(self.optimizer))
         seed = random.replica_seed(self.seed, TRAIN, step)
-        adversarial = self.adversarial_examples(images, labels, seed.fold(ATTACK_DRAW))
+        attacked = losses.without_smoothing(labels)
+        adversarial = self.adversarial_examples(images, attacked, seed.fold(ATTACK_DRAW))
 
         def losses_of_batch() -> tuple[Objective, Tensor, Tensor]:
             result = self.batch_objective(images, adversarial, labels, seed, training=True)
@@ -84,8 +85,8 @@ class AdversarialSteps(AveragedModel):
                 loss += penalty / tf.distribute.get_strategy().num_replicas_in_sync
                 scaled = compat.scaled_loss(self.optimizer, loss)
             variables = self.trainable_variables
-            with checks.finite_or_stop(loss, step):
-                gradients = tape.gradient(scaled, variables)
+            with finite_or_stop(loss, step):
+                gradients = finite_gradients(tape.gradient(scaled, variables), step)
         self.optimizer.apply_gradients(zip(gradients, variables))
         self.after_update(result, labels)
         made = None
@@ -101,15 +102,14 @@ class AdversarialSteps(AveragedModel):
         images, labels = self._checked(images, labels)
         seed = random.replica_seed(self.seed, TEST)
         clean_logits = self.logits(images, training=False)
-        if self.eval_attack is None and self.perturbation is not None:  # no x' for the objective
+        if not self._evaluates_objective:
             found = self.compute_metrics(images, labels, clean_logits, weights)
             return {name: value for name, value in found.items() if name not in self.trackers}
         adversarial = adversarial_logits = None
         if self.eval_attack is not None:
             with attack_forward(self.model, "eval") as logits:
-                adversarial = self.eval_attack(
-                    logits, images, labels, seed=seed.fold(ATTACK_DRAW), checked=True
-                )
+                attacked, draw = losses.without_smoothing(labels), seed.fold(ATTACK_DRAW)
+                adversarial = self.eval_attack(logits, images, attacked, seed=draw, checked=True)
             adversarial_logits = self.logits(adversarial, training=False)
         result = self.batch_objective(images, adversarial, labels, seed, training=False)
         result = result._replace(adversarial_logits=adversarial_logits)
@@ -153,10 +153,27 @@ class AdversarialSteps(AveragedModel):
     @property
     def metrics(self) -> list[Any]:
         """The running means of this model and the compiled metrics, all reset every epoch."""
-        own = list(self.trackers.values())
+        return [*self.trackers.values(), *self._others]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what ``evaluate`` and ``test_on_batch`` return where that is a list."""
+        own = list(self.trackers) if self._evaluates_objective else []
+        if self.eval_attack is None and own:
+            own.remove("adv_accuracy")
+        return [*own, *compat.names_in_logs(self._others)]
+
+    @property
+    def _others(self) -> list[Any]:
+        """The compiled metrics."""
         # Keras 3 has a tracker "loss" of its own, which only its own train_step updates.
         others = [metric for metric in super().metrics if metric.name not in self.trackers]
-        return own + compat.metrics_with_result(others)
+        return compat.metrics_with_result(others)
+
+    @property
+    def _evaluates_objective(self) -> bool:
+        """Whether an evaluation has what the objective is computed from."""
+        return self.eval_attack is not None or self.perturbation is None
 
     @property
     def trackers(self) -> dict[str, Any]:

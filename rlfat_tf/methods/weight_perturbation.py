@@ -22,7 +22,7 @@ import tensorflow as tf
 from rlfat_tf.core import compat, norms
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Model, Tensor
-from rlfat_tf.methods.checks import finite_or_stop
+from rlfat_tf.methods.finite import finite_gradients, finite_or_stop
 
 
 @keras.saving.register_keras_serializable("rlfat_tf")
@@ -82,7 +82,7 @@ class AWP:
         with tf.GradientTape() as tape:
             loss = loss_of()
         with finite_or_stop(loss, step):
-            gradients = tape.gradient(loss, kernels)
+            gradients = finite_gradients(tape.gradient(loss, kernels), step)
         pairs = [(v, tf.convert_to_tensor(g)) for v, g in zip(kernels, gradients) if g is not None]
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:

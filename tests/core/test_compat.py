@@ -53,6 +53,22 @@ def test_optimizer_variables_exist_once_built(momentum):
     assert len(compat.optimizer_variables(optimizer)) == count
 
 
+def test_variables_of_an_optimizer_inside_of_another_one():
+    addons = pytest.importorskip("tensorflow_addons", reason="TensorFlow Addons is not installed")
+    model = reference.keras_net()
+    inner = keras.optimizers.legacy.Adam(0.1)
+    optimizer = addons.optimizers.Lookahead(inner)
+    compat.build_optimizer(optimizer, model.trainable_variables)
+    built = compat.optimizer_variables(optimizer)
+    gradients = [tf.ones_like(v) for v in model.trainable_variables]
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    assert list(map(id, compat.optimizer_variables(optimizer))) == list(map(id, built))
+    for variable in model.trainable_variables:
+        for own in (inner.get_slot(variable, "m"), inner.get_slot(variable, "v")):
+            assert id(own) in set(map(id, built)) and np.all(own.numpy() != 0)
+    assert id(optimizer.iterations) in set(map(id, built))
+
+
 def saves_looked_at(monkeypatch, save):
     """How many optimizers a saving makes to look at."""
     made = []

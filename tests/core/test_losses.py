@@ -85,6 +85,20 @@ def test_margin_ascends_by_lowering_the_true_logit():
     np.testing.assert_array_equal(gradient, [[-1, 1, 0]])
 
 
+def test_labels_without_their_smoothing():
+    mixture, soft = [0, 0.3, 0.7, 0, 0], [0.4, 0.3, 0.2, 0.1, 0]
+    rows = np.float32([[0, 0, 1, 0, 0], mixture, soft])
+    smoothed = np.float32(0.9) * rows[:2] + np.float32(0.1 / 5)
+    np.testing.assert_allclose(losses.without_smoothing(smoothed), rows[:2], rtol=1e-6)
+    np.testing.assert_array_equal(losses.without_smoothing(smoothed)[0], rows[0])
+    stays = np.float32([*rows, [0.3, 0.25, 0.2, 0.15, 0.1], [0.2] * 5])
+    np.testing.assert_array_equal(losses.without_smoothing(stays), stays)
+    two = np.float32([[0.95, 0.05], [1, 0]])  # smoothed, or a mixture
+    np.testing.assert_array_equal(losses.without_smoothing(two), two)
+    for integers in (np.int32([1, 0]), np.int32([[1], [0]]), np.int32([[0, 1], [1, 0]])):
+        np.testing.assert_array_equal(losses.without_smoothing(integers), integers)
+
+
 def test_large_logits_stay_finite():
     logits = tf.constant([[1e4, -1e4, 0.0]])
     np.testing.assert_allclose(losses.cross_entropy(tf.constant([1]), logits), [2e4])

@@ -70,6 +70,16 @@ def test_iterations_stop_when_nothing_changes():
     np.testing.assert_array_equal(*found)
 
 
+def test_the_plan_of_no_examples_is_empty():
+    """As on a replica that gets none of the last batch."""
+    assert transport.sinkhorn(np.zeros((0, 0), np.float32)).shape == (0, 0)
+    nothing = tf.zeros([0, 4])
+    with tf.GradientTape() as tape:
+        tape.watch(nothing)
+        distance = transport.transport_distance(nothing, nothing)
+    assert float(distance) == 0 and tape.gradient(distance, nothing).shape == (0, 4)
+
+
 def test_the_gradient_goes_through_plan_and_cost():
     b = tf.constant(B)
     settings = {"regularization": 0.2, "iterations": 5, "tolerance": 0.0}

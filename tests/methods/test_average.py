@@ -115,6 +115,17 @@ def test_statistics_of_the_weights_or_measured_anew():
         np.testing.assert_array_equal(anew.model.get_weights()[4], seen.trained[-1][4])
 
 
+@pytest.mark.parametrize("given", [{}, {"validation_data": (IMAGES[:3], LABELS[:3])}])
+def test_no_statistics_are_measured_on_the_images_of_a_validation_split(given):
+    robust = made(Average(0.99, statistics="refresh"), run_eagerly=True)
+    fit(robust, 1, validation_split=0.3, **given)
+    kernel, bias = robust.model.get_weights()[:2]
+    count = 12 if given else 8  # Keras does not split where it is given what to validate on
+    batches = (IMAGES[:count].reshape(count, -1) @ kernel + bias).reshape(count // 4, 4, -1)
+    expected = [batches.mean((0, 1)), batches.var(1).mean(0)]
+    check_close(robust.model.get_weights()[4:6], expected)
+
+
 @pytest.mark.parametrize("statistics, by", [("average", "fit"), ("refresh", "train_on_batch")])
 def test_a_loaded_model_goes_on_from_its_weights(statistics, by, tmp_path):
     """Its average does not begin at the random weights that it was made with."""

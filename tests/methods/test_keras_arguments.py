@@ -277,6 +277,22 @@ def test_what_keras_cannot_do_on_replicas(strategy2, settings):
         compiled(False).fit(IMAGES, LABELS, batch_size=4, verbose=0)
 
 
+@pytest.mark.skipif(not KERAS_3, reason="of Keras 3")
+@pytest.mark.parametrize("name", ["clipnorm", "clipvalue", "global_clipnorm"])
+def test_clipping_on_replicas(strategy2, name):
+    with strategy2.scope():
+        optimizer = keras.optimizers.SGD(1.0, **{name: 0.05})
+        with pytest.raises(ValueError, match=f"{name}=0.05, which Keras 3 .* clip each replica's"):
+            a_model(True, {"optimizer": optimizer})
+        weight = keras.Variable(1.0)
+        optimizer.build([weight])
+    strategy2.run(lambda: optimizer.apply([tf.constant(1.0)]))
+    # Twice the length that is allowed: once this fails, the check can go.
+    assert float(weight.numpy()) == pytest.approx(0.9)
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        a_model(True, {"optimizer": keras.optimizers.SGD(1.0, **{name: 0.05})})
+
+
 @pytest.mark.parametrize("steps", [None, 4])
 def test_every_batch_draws_anew(steps):
     if steps and not KERAS_3:

@@ -66,6 +66,8 @@ def test_one_epoch_with_fixed_weights(name):
         seed=SEED,
     )
     robust.compile(optimizer=keras.optimizers.SGD(0.0), metrics=["accuracy"])
+    monitored = ["val_accuracy", "val_loss", *(f"val_{term}" for term in robust.terms)]
+    monitored += [] if standard else ["val_adv_accuracy"]  # in mode="auto"
     logs = robust.fit(
         IMAGES,
         LABELS,
@@ -74,7 +76,7 @@ def test_one_epoch_with_fixed_weights(name):
         epochs=2,
         validation_data=(VALID, VALID_LABELS),
         validation_batch_size=BATCH,
-        callbacks=[keras.callbacks.EarlyStopping("val_accuracy", patience=9)],  # mode="auto"
+        callbacks=[keras.callbacks.EarlyStopping(name, patience=9) for name in monitored],
         verbose=0,
     ).history
     net = reference.Net(model)
@@ -123,6 +125,32 @@ def test_evaluate_counts_every_example_once_and_says_the_same_twice():
     assert logs["adv_accuracy"] < logs["accuracy"]
     again = robust.evaluate(VALID, VALID_LABELS, batch_size=4, return_dict=True, verbose=0)
     assert again == logs
+
+
+@pytest.mark.parametrize(
+    ("name", "attacked", "names"),
+    [
+        ("standard", False, ["loss", "clean_loss", "accuracy", "top_2"]),
+        ("standard", True, ["loss", "clean_loss", "adv_accuracy", "accuracy", "top_2"]),
+        ("pgdat", True, ["loss", "adv_loss", "adv_accuracy", "accuracy", "top_2"]),
+        ("pgdat", False, ["accuracy", "top_2"]),
+        ("trades", True, ["loss", "clean_loss", "kl_loss", "adv_accuracy", "accuracy", "top_2"]),
+    ],
+)
+def test_the_list_that_evaluate_returns_fits_the_names(name, attacked, names):
+    robust = METHODS[name](reference.keras_net(seed=8))
+    robust.eval_attack = Shift(amount=0.4) if attacked else None
+    top = keras.metrics.SparseTopKCategoricalAccuracy(2, name="top_2")
+    robust.compile(optimizer=keras.optimizers.SGD(0.0), metrics=[top, "accuracy"])
+    robust.fit(IMAGES, LABELS, batch_size=6, verbose=0)  # of other logs; its means are reset
+    for values in (
+        robust.evaluate(VALID, VALID_LABELS, batch_size=11, verbose=0),
+        robust.test_on_batch(VALID, VALID_LABELS),
+    ):
+        assert sorted(robust.metrics_names) == sorted(names)
+        logs = robust.evaluate(VALID, VALID_LABELS, batch_size=11, return_dict=True, verbose=0)
+        assert dict(zip(robust.metrics_names, values)) == pytest.approx(logs)
+        assert len(values) == len(logs) == len(names)
 
 
 def test_validation_leaves_training_alone():

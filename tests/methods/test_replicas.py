@@ -254,5 +254,5 @@ def test_every_example_counts_alike_for_the_discriminator_of_atld(mirrored):
 def test_unsynchronised_batch_normalisation_is_warned_of(mirrored):
     with mirrored.scope():
         net = reference.keras_net(batch_norm=True)
-        with pytest.warns(UserWarning, match="not synchronised.*synchronized=True"):
+        with pytest.warns(UserWarning, match="not synchronised.*synchronized=True.*drop_remainder"):
             METHODS["pgdat"](net)

@@ -7,7 +7,9 @@ import tensorflow as tf
 import rlfat_tf
 from rlfat_tf import attacks, data
 from rlfat_tf.core.compat import keras
+from rlfat_tf.methods.epoch_means import EpochMeans
 from rlfat_tf.methods.metrics import ClassAccuracy
+from rlfat_tf.methods.objective import Objective
 from tests import reference
 
 IMAGES, _, LABELS = reference.images_and_labels(24, seed=3)
@@ -90,6 +92,48 @@ def test_accuracy_of_any_labels_with_weights():
         assert float(metric.result()) == 0.5
         metric.update_state(labels, logits, sample_weight=[1, 1, 3, 1])
         assert float(metric.result()) == pytest.approx(0.6)
+
+
+def test_logits_that_are_nan_are_of_no_class():
+    """Not of class 0, which argmax would take them for."""
+    logits = np.float32([[np.nan] * 3, [2, np.nan, 0], [3, 1, 0], [3, 1, 0]])
+    for labels in (np.int32([0, 0, 0, 1]), np.eye(3, dtype=np.float32)[[0, 0, 0, 1]]):
+        metric = ClassAccuracy(name="accuracy")
+        metric.update_state(labels, logits)
+        assert float(metric.result()) == 0.25
+        means = EpochMeans()
+        means.track(("loss", "adv_accuracy"))
+        objective = Objective(tf.zeros(4), {}, adversarial_logits=tf.constant(logits))
+        means.update(objective, tf.zeros(4), tf.constant(labels), None)
+        assert float(means.trackers["adv_accuracy"].result()) == 0.25
+
+
+class Seen(attacks.Attack):
+    """Keeps the labels that it is given, and changes no image."""
+
+    def run(self, logits_fn, images, labels, seed, unroll):
+        SEEN.append(labels.numpy())
+        return images
+
+
+SEEN: list[np.ndarray] = []
+
+
+def test_no_attack_ascends_a_smoothed_label():
+    """As the rows of smoothed extra data are; those of mixtures stay."""
+    model, _ = linear_net()
+    robust = rlfat_tf.PGDAT(model, attack=Seen(), eval_attack=Seen())
+    robust.compile(optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
+    hard = np.eye(3, dtype=np.float32)[LABELS]
+    rows = np.where(np.arange(24)[:, None] % 2, 0.9 * hard + np.float32(0.1 / 3), ROWS)
+    SEEN.clear()
+    logs = robust.train_on_batch(IMAGES, rows, return_dict=True)
+    robust.test_on_batch(IMAGES, rows)
+    for labels in SEEN:
+        np.testing.assert_array_equal(labels, np.where(np.arange(24)[:, None] % 2, hard, ROWS))
+    assert len(SEEN) == 2
+    expected = soft_cross_entropy(rows, logits_of(model, IMAGES)).mean()
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_saved_method_measures_the_same_accuracy(tmp_path):

@@ -25,6 +25,7 @@ from rlfat_tf.core.compat.model import (
     Model,
     has_several_workers,
     metrics_with_result,
+    names_in_logs,
 )
 from rlfat_tf.core.compat.optimizers import (
     accumulates,
@@ -68,6 +69,7 @@ __all__ = [
     "layers_of",
     "loads_again",
     "metrics_with_result",
+    "names_in_logs",
     "optimizer_variables",
     "part_of",
     "produced_by",

@@ -78,3 +78,9 @@ Model: Any = _Keras3Model if KERAS_3 else _Keras2Model
 def metrics_with_result(metrics: list[Any]) -> list[Any]:
     """Drops Keras 3's container of compiled metrics while it is unbuilt: it has no result then."""
     return [m for m in metrics if m.name != "compile_metrics" or getattr(m, "built", True)]
+
+
+def names_in_logs(metrics: list[Any]) -> list[str]:
+    """Returns the names of metrics, of which Keras 3 puts the compiled ones into a container."""
+    opened = (m.metrics if m.name == "compile_metrics" else [m] for m in metrics)
+    return [metric.name for several in opened for metric in several]

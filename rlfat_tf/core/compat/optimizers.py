@@ -9,19 +9,28 @@ import tensorflow as tf
 from rlfat_tf.core.compat.stack import KERAS_3
 from rlfat_tf.core.types import Optimizer, Strategy, Tensor
 
+UNDER_A_CONDITION = "it would update the replicas under a condition, and TensorFlow forbids that"
+CLIPS_PARTS = "it would clip each replica's part of the gradient, and not the gradient of the batch"
+
 
 def optimizer_variables(optimizer: Optimizer) -> list[Any]:
     """Returns the variables of a built optimizer, the step counter included."""
-    variables = optimizer.variables
-    return list(variables() if callable(variables) else variables)
+    if _is_legacy(optimizer):  # variables() leaves out those of an optimizer inside of another one
+        return list(optimizer.weights)
+    return list(optimizer.variables)
 
 
 def build_optimizer(optimizer: Optimizer, variables: list[Any]) -> None:
     """Creates an optimizer's variables now, so that they can be restored before the first step."""
-    if hasattr(optimizer, "build"):
-        optimizer.build(variables)
-    else:  # legacy Keras 2 optimizers, which TensorFlow Addons' are
+    if _is_legacy(optimizer):
         optimizer._create_all_weights(variables)
+    else:
+        optimizer.build(variables)
+
+
+def _is_legacy(optimizer: Optimizer) -> bool:
+    """Tells the optimizers of Keras before 2.11, which TensorFlow Addons' are."""
+    return not hasattr(optimizer, "build")
 
 
 def batches_seen(optimizer: Optimizer) -> Any:
@@ -52,21 +61,27 @@ def scaled_loss(optimizer: Optimizer, loss: Tensor) -> Tensor:
     return optimizer.scale_loss(loss) if KERAS_3 else loss
 
 
-def impossible_on_replicas(optimizer: Optimizer, strategy: Strategy) -> list[str]:
-    """Returns the arguments of an optimizer that Keras 3 cannot heed under a strategy.
+def impossible_on_replicas(optimizer: Optimizer, strategy: Strategy) -> dict[str, str]:
+    """Returns the arguments of an optimizer that Keras 3 cannot heed under a strategy, and why.
 
-    They make it exchange gradients or averages under a condition, which TensorFlow forbids where
-    replicas meet in ``merge_call``: on CPUs, and on GPUs without NCCL.
+    Some make it exchange gradients or averages under a condition, which TensorFlow forbids where
+    replicas meet in ``merge_call``: on CPUs, and on GPUs without NCCL. Others clip the gradient of
+    each replica before these are added up.
     """
+    if not KERAS_3:
+        return {}
+    names: dict[str, str] = {}
+    if strategy.num_replicas_in_sync > 1:
+        names = dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), CLIPS_PARTS)
     with strategy.scope():
         meet = tf.distribute.has_strategy() and not (
             tf.__internal__.distribute.strategy_supports_no_merge_call()
         )
-    if not KERAS_3 or not meet:
-        return []
-    names = ["gradient_accumulation_steps"]
-    names += ["ema_overwrite_frequency"] if getattr(optimizer, "use_ema", False) else []
-    return [name for name in names if getattr(optimizer, name, None)]
+    if meet:
+        names["gradient_accumulation_steps"] = UNDER_A_CONDITION
+        if getattr(optimizer, "use_ema", False):
+            names["ema_overwrite_frequency"] = UNDER_A_CONDITION
+    return {name: why for name, why in names.items() if getattr(optimizer, name, None)}
 
 
 def is_loss_scaling(optimizer: Optimizer) -> bool:

@@ -49,12 +49,13 @@ class GradAlign(Regularizer):
     def __call__(self, model: Model, batch: Batch, *, training: bool) -> Tensor:
         """See :meth:`Regularizer.__call__`."""
         seed = random.as_seed(batch.seed).fold(random.number(self.term))
+        labels = losses.without_smoothing(batch.labels)
 
         def gradient_at(points: Images) -> Tensor:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(points)
                 logits = losses.as_float(logits_in(model(points, training=training)))
-                loss = losses.cross_entropy(batch.labels, logits)
+                loss = losses.cross_entropy(labels, logits)
             return gradient_by(tape, loss, points)
 
         first = batch.images
