@@ -23,6 +23,7 @@ from rlfat_tf.attacks.transfer import Transfer
 from rlfat_tf.attacks.wrapping import Wrapping
 from rlfat_tf.core import random
 from rlfat_tf.core.checks import guarded
+from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 LEVELS = 255
@@ -143,6 +144,7 @@ def _square(moved: Tensor) -> Tensor:
     return tf.reduce_sum(tf.square(moved), list(range(1, moved.shape.rank)), keepdims=True)
 
 
+@keras.saving.register_keras_serializable("rlfat_tf")
 class EightBit(Wrapping):
     """Runs an attack so that it returns images of 8-bit pixels, in the same ball.
 

@@ -22,6 +22,7 @@ from rlfat_tf.attacks.base import Attack, predicted_class
 from rlfat_tf.attacks.points import choose
 from rlfat_tf.attacks.wrapping import Wrapping, innermost
 from rlfat_tf.core import losses, random
+from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
 
@@ -67,6 +68,20 @@ def class_number(target: Target, class_names: Sequence[str]) -> Target:
     return list(class_names).index(str(target))
 
 
+def check_has_target(attack: Any) -> None:
+    """Refuses an attack towards the labels where these are the true classes, to which all stay.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if isinstance(attack, Targeted) and attack.target is None:
+        raise ValueError(
+            f"{attack!r} goes towards the labels, which are the true classes here: it would help "
+            "the classifier. Give it a target, the number of a class, 'least_likely' or 'random'."
+        )
+
+
+@keras.saving.register_keras_serializable("rlfat_tf")
 class Targeted(Wrapping):
     """Runs an attack towards a class; it succeeds if an example is predicted as its target.
 
@@ -75,6 +90,7 @@ class Targeted(Wrapping):
     own loss, or the image.
     """
 
+    outermost = True
     target: Target = argument(
         None,
         "The number of a class; 'least_likely', the class of the least logit on the clean image; "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlfat_tf.attacks.arguments import argument, fields_of
 from rlfat_tf.attacks.base import Attack, norm_of
+from rlfat_tf.core.compat import keras
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -17,17 +18,37 @@ def _check_attack(wrapper: Any, name: str, value: Any) -> Attack:
             f"Expected the attack that {type(wrapper).__name__} is to run, "
             f"{type(wrapper).__name__}(attack=LinfPGD(...)); received {value!r}."
         )
+    if isinstance(value, Wrapping) and value.outermost:
+        outer, inner = type(value).__name__, type(wrapper).__name__
+        raise ValueError(
+            f"Expected {outer} outside of {inner}, {outer}(attack={inner}(...)), because its "
+            f"successes are counted in another way; received {value!r} inside."
+        )
     return value
 
 
 class Wrapping(Attack):
-    """Base of the attacks that run another one; what it is bounded by is theirs too."""
+    """Base of the attacks that run another one; what it is bounded by is theirs too.
+
+    Attributes:
+        outermost: Whether no other may be around it.
+    """
+
+    outermost = False
 
     attack: Attack = argument(None, "The attack to run.", _check_attack)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_attack(self, "attack", self.attack)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Makes an attack of :meth:`get_config`'s result, whose attack Keras may have packed."""
+        attack = config["attack"]
+        if isinstance(attack, dict):
+            attack = keras.saving.deserialize_keras_object(attack)
+        return cls(**{**config, "attack": attack})
 
     @property
     def norm(self) -> str:

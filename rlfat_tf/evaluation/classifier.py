@@ -114,8 +114,8 @@ def as_classifier(model: Model | Classifier | LogitsFn) -> Classifier:
             model,
         )
     if hasattr(model, "signatures"):
-        logits_fn, shape = _signature(model)
-        return Classifier(logits_fn, "SavedModel", shape, model)
+        logits_fn, shape = _signature(model)  # in what it computes within, it does not say
+        return Classifier(without_underflow(logits_fn), "SavedModel", shape, model)
     if callable(model):
         name = getattr(model, "__name__", "function")
         return Classifier(_logits_of(model, f"The function {name!r}"), name)

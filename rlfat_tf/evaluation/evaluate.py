@@ -240,13 +240,15 @@ def run_plan(
     clean = runner.clean()
     epsilon = plan[0][0]
     every = [attack for _, attacks in plan for attack in attacks.values()]
+    as_given = plan
     plan, aimed = divided(plan)
     findings = []
     if checked:
         findings = checks.check_model(
             runner.classifier, runner.images, runner.labels, clean, epsilon=epsilon, norm=norm
         )
-        findings += checks.check_attacks(plan[0][1])
+        of_attacks = [found for _, some in as_given for found in checks.check_attacks(some)]
+        findings += dict.fromkeys(of_attacks)  # one that each radius has, once
         _tell(findings)  # before the attacks, which may run for hours
     examples, records = attack_examples(runner, plan, limits or {}, cascade=cascade)
     curve = [

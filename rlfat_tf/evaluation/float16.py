@@ -29,13 +29,16 @@ def without_underflow(logits_fn: LogitsFn) -> LogitsFn:
 
         @tf.custom_gradient
         def enter(points: Images) -> Any:
-            return tf.identity(points), lambda gradient: gradient * wide(sizes[-1], points)
+            def back(gradient: Tensor) -> Tensor:
+                return gradient * wide(tf.cast(sizes[-1], gradient.dtype), points)
+
+            return tf.identity(points), back
 
         @tf.custom_gradient
         def leave(logits: Logits) -> Any:
             def back(gradient: Tensor) -> Tensor:
                 sizes.append(_power_of_two(gradient))
-                return gradient / sizes[-1][:, None]
+                return gradient / tf.cast(sizes[-1], gradient.dtype)[:, None]
 
             return tf.identity(logits), back
 
@@ -45,7 +48,7 @@ def without_underflow(logits_fn: LogitsFn) -> LogitsFn:
 
 
 def _power_of_two(gradient: Tensor) -> Tensor:
-    """Returns the size of each row, [batch], as a power of two; 1 where it has none."""
-    size = tf.reduce_max(tf.abs(gradient), -1)
+    """Returns the size of each row, float32 [batch], as a power of two; 1 where it has none."""
+    size = tf.cast(tf.reduce_max(tf.abs(gradient), -1), tf.float32)
     power = tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(size, tf.int32), 0x7F800000), tf.float32)
     return tf.where(tf.math.is_finite(power) & (power > 0), power, 1.0)

@@ -11,9 +11,12 @@ import numpy as np
 from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.arguments import check_epsilon
 from rlfat_tf.attacks.base import check_within_ball, norm_of
+from rlfat_tf.attacks.targeted import check_has_target
 from rlfat_tf.core import norms
 from rlfat_tf.core.errors import unknown
 from rlfat_tf.evaluation import suite
+
+TAKEN = {"clean", "corruptions", "worst_case"}  # names of results that are no attack's
 
 # Of every epsilon (None: the attacks bring it), the attacks by name.
 Plan = list[tuple[Any, dict[str, Attack]]]
@@ -59,8 +62,11 @@ def _check_given(attacks: Any, epsilon: Any, settings: Mapping[str, Any]) -> Non
             "Expected attacks as names joined by commas, 'pgd,autoattack', or as attack objects by "
             f"name, {{'mine': LinfPGD(...)}}; received {attacks!r}."
         )
+    for name in TAKEN & set(attacks):
+        raise ValueError(f"Expected another name for the attack {name!r}: reports have it already.")
     for attack in values:
         check_within_ball(attack)
+        check_has_target(attack)
         norms.size(norm_of(attack))
     given = sorted(settings) if epsilon is None else ["epsilon", *sorted(settings)]
     if given:

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks import Attack
-from rlfat_tf.attacks.base import is_correct
+from rlfat_tf.attacks.base import check_within_ball, is_correct
+from rlfat_tf.attacks.targeted import check_has_target
 from rlfat_tf.attacks.transfer import warn_of_border
 from rlfat_tf.core import random
 from rlfat_tf.core.errors import warn
@@ -73,6 +74,8 @@ def transfer_matrix(
             "Expected at least two models by name and a batch_size of at least 1; received "
             f"{len(models)} and {batch_size}."
         )
+    check_within_ball(attack)
+    check_has_target(attack)
     warn_of_border(attack)
     classifiers = {name: as_classifier(model) for name, model in models.items()}
     images, labels = as_arrays(data)

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks import Attack, Targeted, Transfer
 from rlfat_tf.attacks.base import check_attack
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
+from rlfat_tf.attacks.targeted import check_has_target
+from rlfat_tf.attacks.wrapping import Wrapping, innermost
 
 DISTANCES = {"kl": "KL(p(x) || p(x'))", "lse": "||p(x') - p(x)||^2"}  # from the clean prediction
+
+
+def check_of_model(attack: Any) -> None:
+    """Refuses what is no attack that a model can have and be saved with.
+
+    Raises:
+        TypeError: If it is no attack.
+        ValueError: If it goes towards the labels, or has another classifier as its source.
+    """
+    check_attack(attack)
+    check_has_target(attack)
+    while isinstance(attack, Wrapping):
+        if isinstance(attack, Transfer):
+            raise ValueError(
+                f"Expected an attack that can be saved with the model; received {attack!r}, whose "
+                "source is another classifier. Evaluate by rlfat_tf.evaluation.evaluate(model, "
+                "data, attacks={'transfer': Transfer(...)})."
+            )
+        attack = attack.attack
 
 
 def completed(attack: Attack, loss: str, start: str) -> Attack:
@@ -28,10 +49,11 @@ def completed(attack: Attack, loss: str, start: str) -> Attack:
             gradient to follow.
     """
     check_attack(attack)
-    config = attack.get_config()
+    config = innermost(attack).get_config()
     defaults = {"loss": loss, "random_start": "uniform" if has_one_step(attack) else start}
     attack = attack.replace(**{k: v for k, v in defaults.items() if config.get(k, v) is None})
-    ascends, starts = getattr(attack, "loss", None), getattr(attack, "random_start", None)
+    inner = innermost(attack)
+    ascends, starts = getattr(inner, "loss", None), getattr(inner, "random_start", None)
     if ascends in DISTANCES and (
         starts == "none" or (starts == "gaussian" and has_one_step(attack))
     ):
@@ -48,20 +70,31 @@ def of_evaluation(attack: Any) -> Attack:
 
     That is the same with cross entropy and a uniform start, so that methods can be compared; for an
     attack of one step, which a classifier may learn to withstand and no other, PGD with 10 steps.
+    Of an attack towards a class it is the one that goes anywhere.
     """
+    if isinstance(attack, Targeted):
+        return of_evaluation(attack.attack)
     if has_one_step(attack):
         made: Attack = PGD_IN_NORM[attack.norm](
             epsilon=attack.epsilon, eot=attack.eot, loss="ce", random_start="uniform"
         )
-        return made
-    config = attack.get_config()
+        return _around(attack, made)
+    config = innermost(attack).get_config()
     defaults = {"loss": "ce", "random_start": "uniform"}
     same: Attack = attack.replace(**{k: v for k, v in defaults.items() if k in config})
     return same
 
 
+def _around(attack: Attack, inner: Attack) -> Attack:
+    """Puts another attack into the place of the one that is run in the end."""
+    if not isinstance(attack, Wrapping):
+        return inner
+    return attack.replace(attack=_around(attack.attack, inner))
+
+
 def has_one_step(attack: Any) -> bool:
-    """Tells whether an attack takes one step of its gradient."""
+    """Tells whether an attack takes one step of its gradient, whatever is around it."""
+    attack = innermost(attack)
     return getattr(attack, "steps", None) == 1 and hasattr(attack, "random_start")
 
 

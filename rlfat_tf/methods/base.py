@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.attacks.arguments import choice
-from rlfat_tf.attacks.base import check_attack, check_within_ball
+from rlfat_tf.attacks.base import check_within_ball
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
@@ -165,7 +165,7 @@ class AdversarialModel(AdversarialSteps):
     @attack.setter
     def attack(self, attack: Attack | None) -> None:
         if attack is not None:
-            check_attack(attack)
+            attack_defaults.check_of_model(attack)
         completed = self.completed_attack(attack)
         attack_defaults.check_norm(type(self), getattr(completed, "norm", "linf"))
         if self.epsilon_warmup:
@@ -180,7 +180,7 @@ class AdversarialModel(AdversarialSteps):
     @eval_attack.setter
     def eval_attack(self, attack: Attack | None) -> None:
         if attack is not None:
-            check_attack(attack)
+            attack_defaults.check_of_model(attack)
         check_within_ball(attack)
         self._eval_attack = attack
 

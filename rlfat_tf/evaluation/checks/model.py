@@ -137,12 +137,15 @@ def _range(predict: LogitsFn, images: Images, labels: Labels, clean: Array) -> l
     name = max(there, key=lambda name: there[name])
     if there[name] - here < max(3, RANGE_GAIN * rows):
         return []
+    cause = f"it seems to have been trained on those. Put the scaling from [0, 1] to {name} inside "
+    cause += "of the model."
+    if float(tf.reduce_max(images)) < 2 / 255:
+        cause = "their greatest pixel is so small that they seem to be divided by 255 twice."
     return [
         finding(
             "another-range",
             f"Of {rows} images the model classifies {here} correctly as they are, in [0, 1], "
-            f"and {there[name]} when scaled to {name}: it seems to have been trained on "
-            f"those. Put the scaling from [0, 1] to {name} inside of the model.",
+            f"and {there[name]} when scaled to {name}: {cause}",
         )
     ]
 

@@ -9,6 +9,7 @@ on. Images may be clean or adversarial.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Callable
 
@@ -95,8 +96,13 @@ def loss_sensitivity(
     """
     if transform not in TRANSFORMS:
         raise unknown("transformation", transform, TRANSFORMS)
-    if transform == "gamma" and min(magnitudes, default=1.0) <= 0:
-        raise ValueError(f"Expected gamma exponents above 0; received {list(magnitudes)}.")
+    lowest = 0.0 if transform == "gamma" else -math.inf
+    if not all(lowest < magnitude < math.inf for magnitude in magnitudes):
+        raise ValueError(
+            f"Expected finite magnitudes, of gamma above 0; received {list(magnitudes)}."
+        )
+    if batch_size < 1:
+        raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
     images, labels = as_arrays((images, labels))
     logits_fn = as_classifier(model).logits_fn
 

@@ -72,6 +72,8 @@ def shuffled_accuracy(
         return tf.function(correct, input_signature=signature).get_concrete_function()
 
     numbers = np.arange(len(images), dtype=np.int32)
+    if batch_size < 1:
+        raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
     def accuracy(count: int) -> float:
