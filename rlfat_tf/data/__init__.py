@@ -82,7 +82,9 @@ def load(
             disk, from where they are read whenever they are needed; ``"auto"``, the default, holds
             what fits into a quarter of the memory that is free. It changes no image. ``view``: how
             images become squares, see :class:`rlfat_tf.data.view.View`. ``cache_dir``: where to
-            keep what makes the next start faster.
+            keep what makes the next start faster. ``following``: how many training examples are
+            read in addition to ``train_examples``, for validation, where the set has no validation
+            part of its own.
 
     Returns:
         The data set.

@@ -13,6 +13,8 @@ from rlfat_tf.core.checks import check_layout
 from rlfat_tf.data.reading import READ_BATCH
 from rlfat_tf.data.source import Reader, Source
 
+NEAR = 1e-4  # beyond the border of [0, 1], where rounding leaves images
+
 
 @dataclasses.dataclass(frozen=True)
 class Arrays(Source):
@@ -31,6 +33,7 @@ class Arrays(Source):
 
     def __post_init__(self) -> None:
         _check_images(self.images)
+        object.__setattr__(self, "labels", np.asarray(self.labels))
         if self.labels.shape[1:] == (1,):
             object.__setattr__(self, "labels", self.labels[:, 0])
         _check_labels(self.labels)
@@ -258,7 +261,7 @@ def _check_images(images: np.ndarray) -> None:
         return
     if images.dtype != np.float32:
         raise ValueError(
-            f"Expected uint8 images, or floats in [0, 1]; received dtype {images.dtype}."
+            f"Expected uint8 images, or floats in [0, 1] as float32; received {images.dtype}."
         )
     if not len(images):
         return
@@ -266,9 +269,13 @@ def _check_images(images: np.ndarray) -> None:
     if not np.isfinite([low, high]).all():
         raise ValueError("Expected finite pixel values; received NaN or infinity.")
     if low < 0.0 or high > 1.0:
-        guess = " Did you mean to divide by 255?" if 0.0 <= low and 1.0 < high <= 255.0 else ""
+        guess = ""
+        if low >= -NEAR and high <= 1 + NEAR:
+            guess = " Rounding alone is mended by numpy.clip(images, 0, 1)."
+        elif low >= 0.0 and high <= 255.0:
+            guess = " Did you mean to divide by 255?"
         raise ValueError(
-            f"Expected float images in [0, 1]; received values from {low:g} to {high:g}.{guess}"
+            f"Expected float images in [0, 1]; received values from {low:.9g} to {high:.9g}.{guess}"
         )
 
 

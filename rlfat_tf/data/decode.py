@@ -13,6 +13,7 @@ from rlfat_tf.data.reading import Unreadable
 # Whatever a file is called, its content decides. Pillow reads more formats, some by starting other
 # programs, which is nothing for files that come from anywhere.
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # of the tags of TIFF
 SUFFIXES = (
     *(".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jfif", ".jpg", ".pbm"),
     *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
@@ -23,8 +24,8 @@ def decode(content: bytes, background: str = "white") -> np.ndarray:
     """Decodes an image file.
 
     The image is turned upright by its EXIF orientation. Transparent pixels lie on a background. Of
-    an animation it is the first frame; of 16 bits a channel it is the upper 8. Palettes and CMYK
-    become RGB; colour profiles are not applied.
+    an animation it is the first frame; of more than 8 bits a channel it is the upper 8. Palettes
+    and CMYK become RGB; colour profiles are not applied.
 
     Args:
         content: The bytes of the file.
@@ -41,7 +42,11 @@ def decode(content: bytes, background: str = "white") -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.load()
-            return _pixels(_upright(image), image.format, background)
+            if image.mode.startswith("I;16") or (
+                image.mode == "I" and image.format in ("PNG", "PPM")
+            ):
+                return _grey_of_many_bits(image)
+            return _pixels(_upright(image), background)
     except UnidentifiedImageError:
         raise Unreadable(f"it is no image in one of the formats {', '.join(FORMATS)}") from None
     except (MemoryError, Unreadable):
@@ -57,10 +62,16 @@ def _upright(image: Any) -> Any:
         return image
 
 
-def _pixels(image: Any, file_format: str | None, background: str) -> np.ndarray:
-    if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)  # Pillow would clip at 255 instead
-        return np.repeat(grey[..., None], 3, axis=-1)
+def _grey_of_many_bits(image: Any) -> np.ndarray:
+    """Returns the upper 8 bits of each pixel: Pillow would clip at 255 instead."""
+    tags = getattr(image, "tag_v2", {})  # of a TIFF, which may have 12 bits a pixel
+    (bits,) = tags.get(BITS_PER_SAMPLE, (16,))
+    grey = (np.asarray(_upright(image)) >> (bits - 8)).astype(np.uint8)
+    grey = 255 - grey if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else grey
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _pixels(image: Any, background: str) -> np.ndarray:
     if image.mode in ("I", "F"):
         raise Unreadable(f"its pixels are 32-bit numbers of unknown range (mode {image.mode})")
     if image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:

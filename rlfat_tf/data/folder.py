@@ -122,6 +122,7 @@ def _open_parts(
     Returns:
         The parts, and whether all images that were looked at are grey.
     """
+    options = options.for_parts(parts)
     faults: dict[str, str] = {}
     found = {}
     with warnings.catch_warnings():

@@ -22,7 +22,7 @@ def load(path: str, options: Options) -> DataSet:
     Args:
         path: A folder with ``x_train.npy`` and the others, and ``class_names.txt`` if the classes
             have names, one a line; or an ``.npz`` file, as ``numpy.savez`` writes it, with arrays
-            of these names. ``~`` is expanded.
+            of these names and ``class_names.txt`` in its folder. ``~`` is expanded.
         options: ``image_size``, ``view``, the numbers of examples and ``memory`` are used.
 
     Returns:
@@ -30,7 +30,8 @@ def load(path: str, options: Options) -> DataSet:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If images are not uint8 [N, H, W, C], or labels not integers [N].
+        ValueError: If images are not uint8 [N, H, W, C], labels not integers [N], or the names not
+            one for each class.
     """
     root = Path(path).expanduser()
     rows, content, classes = {}, {}, 0
@@ -47,7 +48,7 @@ def load(path: str, options: Options) -> DataSet:
     parts: dict[str, Source] = {"train": Arrays.none(shape)}
     for part, stored in rows.items():
         parts[part] = held(stored) if in_memory else stored
-    names = _class_names(root) or [*map(str, range(classes))]
+    names = _class_names(root if root.is_dir() else root.parent, classes)
     return DataSet(parts["train"], parts["test"], len(names), tuple(names), content=content)
 
 
@@ -57,6 +58,16 @@ def _array(root: Path, name: str) -> Array:
     return mapped(root, name)
 
 
-def _class_names(root: Path) -> list[str]:
-    file = root / CLASS_NAMES
-    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+def _class_names(folder: Path, classes: int) -> list[str]:
+    """Returns the names in ``class_names.txt``, or the numbers of the classes if there is none."""
+    file = folder / CLASS_NAMES
+    if not file.is_file():
+        return [*map(str, range(classes))]
+    text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    names = [line.strip() for line in text.rstrip().splitlines()]
+    if "" in names or len(set(names)) < len(names) or len(names) < classes:
+        raise ValueError(
+            f"Expected in {str(file)!r} a name of its own for each of at least {classes} classes, "
+            f"one a line; received {len(names)} lines with {len(set(names) - {''})} names."
+        )
+    return names

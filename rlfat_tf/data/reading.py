@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ class Options(NamedTuple):
     memory: str = "auto"
     view: str = "squash"
     cache_dir: str | None = None
+    following: int = 0  # for validation, where the set has no part for it
 
     @property
     def look(self) -> View:
@@ -65,6 +67,10 @@ class Options(NamedTuple):
             if value is not None and value < 1:
                 raise ValueError(f"Expected {name} of at least 1; received {value}.")
 
+    def for_parts(self, parts: Container[str]) -> Options:
+        """Returns the options for a set of these parts: its own validation part is enough."""
+        return self._replace(following=0) if "validation" in parts else self
+
     def number(self, part: str, available: int) -> int:
         """Returns how many examples of a part to read.
 
@@ -76,14 +82,17 @@ class Options(NamedTuple):
             ValueError: If there are none, or more are wanted than there are.
         """
         wanted = {"train": self.train_examples, "test": self.test_examples}.get(part)
+        following = self.following if part == "train" else 0
         if available < 1:
             raise ValueError(f"The {part} part of this data set has no examples.")
-        if wanted is not None and wanted > available:
+        if wanted is not None and wanted + following > available:
+            also = f" and validation_examples {following}" if following else ""
             raise ValueError(
-                f"{part}_examples is {wanted}, but the {part} part has {available} examples. "
-                f"Give {available} or less, or leave it out to use all."
+                f"{part}_examples is {wanted}{also}, but the {part} part has {available} examples. "
+                f"Give {available} or less{', together' if also else ''}, or leave it out to use "
+                "all."
             )
-        return available if wanted is None else wanted
+        return available if wanted is None else wanted + following
 
 
 def read(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:

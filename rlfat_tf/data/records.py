@@ -86,9 +86,12 @@ class Records(Stored):
     def _record(self, place: Array) -> bytes:
         path = self._paths[self._index.shard[place]]
         length = int(self._index.length[place])
-        with open(path, "rb", buffering=0) as file:
-            file.seek(int(self._index.offset[place]))
-            record = file.read(length)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                file.seek(int(self._index.offset[place]))
+                record = file.read(length)
+        except OSError as error:
+            raise Unreadable(f"{path!r} cannot be read ({error.strerror}).") from error
         if len(record) < length:
             raise Unreadable(f"{path!r} has become shorter. Prepare the data set again.")
         return record
@@ -113,14 +116,17 @@ def make_index(
         try:
             with np.load(kept) as stored:
                 return Index(*(stored[name] for name in Index._fields))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # damaged: made anew
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # damaged: made anew
             pass
     tables = [_scan(number, part, label) for number, part in enumerate(parts)]
     index = Index(*(np.concatenate(column) for column in zip(*tables)))
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_name(f"{kept.stem}-{os.getpid()}.partial.npz")
-        np.savez(partial, **index._asdict())
+        with open(partial, "wb") as file:
+            np.savez(file, **index._asdict())
+            file.flush()
+            os.fsync(file.fileno())  # else a loss of power may leave an empty file under the name
         os.replace(partial, kept)
     return index
 

@@ -16,12 +16,12 @@ import tensorflow as tf
 from numpy.lib import format as npy
 
 from rlfat_tf.core.types import Array, Tensor
-from rlfat_tf.data.reading import Unreadable
+from rlfat_tf.data.content import BUDGET
+from rlfat_tf.data.reading import READ_BATCH, Unreadable
 from rlfat_tf.data.source import Stored
 from rlfat_tf.data.view import View
 
 AS_STORED = View()
-SAMPLED = 256  # images that a description is of
 IMAGES, LABELS = "image", "label"  # of the releases of generated images
 LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip archive: the lengths of a name and of extra data
 
@@ -60,10 +60,14 @@ class Rows(Stored):
         return self._look(image)
 
     def describe(self) -> str:
-        """Returns a line that tells these images from others: by all labels and some of them."""
+        """Returns a line that tells these images from others.
+
+        It is made of all labels and of the first images that together have ``BUDGET`` bytes.
+        """
         digest = hashlib.sha256(np.ascontiguousarray(self.labels).astype("<i8").tobytes())
-        places = np.linspace(0, len(self.store) - 1, SAMPLED).astype(np.int64)
-        digest.update(self.store[np.unique(places)].tobytes())
+        known = min(len(self.store), BUDGET // max(1, math.prod(self.store.shape[1:])))
+        for first in range(0, known, READ_BATCH):
+            digest.update(self.store[np.arange(first, min(first + READ_BATCH, known))].tobytes())
         shape = list(self.store.shape[1:])
         return f"{len(self.store)} images of {shape}, digest {digest.hexdigest()[:16]}"
 
@@ -72,8 +76,18 @@ class Rows(Stored):
         return tf.ensure_shape(images, [*place.shape, *self.store.shape[1:]])  # its rank is lost
 
     def _gather(self, places: Array) -> Array:
+        _check_length(self.store)
         images: Array = self.store[np.ravel(places)]
         return images.reshape(*np.shape(places), *self.store.shape[1:])
+
+
+def _check_length(store: Any) -> None:
+    """Refuses to read a mapped file that was cut off since: the system would end the process."""
+    for array in store.arrays if isinstance(store, Joined) else [store]:
+        if not isinstance(array, np.memmap) or not os.path.exists(str(array.filename)):
+            continue  # a file without a name stays mapped
+        if os.path.getsize(str(array.filename)) < array.offset + array.nbytes:
+            raise Unreadable(f"{str(array.filename)!r} has become shorter. Fetch it again.")
 
 
 class Joined:
@@ -91,7 +105,7 @@ class Joined:
         if len(kinds) > 1:
             said = "; ".join(sorted(f"{dtype} {list(shape)}" for shape, dtype in kinds))
             raise ValueError(f"Expected images of one shape and type; received {said}.")
-        self._arrays, self._ends = arrays, np.cumsum([len(array) for array in arrays])
+        self.arrays, self._ends = arrays, np.cumsum([len(array) for array in arrays])
         self.shape = (int(self._ends[-1]), *arrays[0].shape[1:])
         self.dtype, self.ndim = arrays[0].dtype, arrays[0].ndim
 
@@ -103,8 +117,8 @@ class Joined:
         number = np.searchsorted(self._ends, places, side="right")
         for one in np.unique(number):
             rows = number == one
-            begin = self._ends[one] - len(self._arrays[one])
-            found[rows] = self._arrays[one][places[rows] - begin]
+            begin = self._ends[one] - len(self.arrays[one])
+            found[rows] = self.arrays[one][places[rows] - begin]
         return found
 
 

@@ -56,6 +56,8 @@ class Stream:
         is_extra = self.examples.places(self.batch_size)
         size = self.batch_size // workers
         own = slice(worker * size, (worker + 1) * size)
+        if is_extra[own].all():
+            return self._extra(self.examples.others, start_step, is_extra, own)
         real = self._real(start_step, ~is_extra, own)
         if not is_extra[own].any():
             return real

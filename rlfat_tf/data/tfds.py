@@ -64,6 +64,7 @@ def load(name: str, options: Options) -> DataSet:
         part: _pairs(builder, split_name, (image_key, label_key), finish)
         for part, split_name in splits.items()
     }
+    options = options.for_parts(pairs)
     numbers = {part: options.number(part, count) for part, (_, count) in pairs.items()}
     in_memory = holds(options.memory, sum(numbers.values()), shape)
     parts: dict[str, Source] = {"train": Arrays.none(shape)}

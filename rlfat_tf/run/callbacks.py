@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,9 @@ class Checkpoints(keras.callbacks.Callback):
 
     The best checkpoint is the one with the greatest ``val_adv_accuracy``, or ``val_accuracy`` where
     the method trains without an attack (:attr:`AdversarialModel.selected_by`); of equal ones the
-    other accuracy decides, then the later epoch wins. An epoch that is not validated does not
-    compete; without any validation the best is the last. Where the
-    weights are averaged, the averages are validated and kept.
+    other accuracy decides, then the later epoch wins. An epoch that is not validated, or whose
+    validation loss is not finite, does not compete; without any validation the best is the last.
+    Where the weights are averaged, the averages are validated and kept.
 
     On SIGINT or SIGTERM a backup is written after the running batch, of training or of validation,
     and :class:`Interrupted` is raised. A validation that was stopped is made anew before the run
@@ -202,9 +203,11 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Writes the checkpoints, the backup last: what it says is then on disk."""
         self._stop_clock()
-        scores = [float((logs or {}).get(name, 0.0)) for name in self.model.selected_by]
+        logs = logs or {}
+        scores = [float(logs.get(name, 0.0)) for name in self.model.selected_by]
         taken_back = self._guard is not None and self._guard.fired
-        validated = self.model.selected_by[0] in (logs or {}) and not taken_back
+        measured = self.model.selected_by[0] in logs and math.isfinite(logs.get("val_loss", 0.0))
+        validated = measured and not taken_back
         best = self.progress["best"]
         improved = best is None or (validated and scores >= as_list(best))
         checkpoint.save_model(self.folder / "last.keras", self.model)

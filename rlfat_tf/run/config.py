@@ -24,7 +24,7 @@ from rlfat_tf.models import normalize
 from rlfat_tf.models.adapted.applications import trainable_of
 from rlfat_tf.run import epsilon_warmup, schedules
 from rlfat_tf.run.distribution import DISTRIBUTIONS
-from rlfat_tf.run.fields import check_type, method_option, option, regularizer_option
+from rlfat_tf.run.fields import check_type, expand_home, method_option, option, regularizer_option
 from rlfat_tf.run.guard import ACTIONS
 from rlfat_tf.run.ranges import check_ranges
 from rlfat_tf.run.training_attack import TRAINING_ATTACKS, check_attack
@@ -315,6 +315,7 @@ class TrainConfig:
     print_config: bool = option(False, "Print the configuration and exit.", identity=False)
 
     def __post_init__(self) -> None:
+        expand_home(self)
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
             check_type(field, value)
@@ -383,9 +384,8 @@ class TrainConfig:
         if not isinstance(values, dict):
             raise ValueError(f"Expected one JSON object of settings; received {text[:40]!r}...")
         names = [field.name for field in dataclasses.fields(cls)]
-        for name in values:
-            if name not in names:
-                raise unknown("configuration field", name, names)
+        for name in sorted(set(values) - set(names)):
+            raise unknown("configuration field", name, names)
         return cls(**values)
 
     def to_flags(self) -> str:

@@ -51,7 +51,8 @@ def load_for_training(
         config.dataset,
         data_dir=config.data_dir,
         download=config.download,
-        train_examples=config.train_examples and config.train_examples + following,
+        train_examples=config.train_examples,
+        following=following,
         test_examples=config.test_examples,
         image_size=config.image_size,
         skip_unreadable=config.skip_unreadable,
@@ -69,7 +70,6 @@ def load_for_training(
                 f"The data set has {len(validation)} validation images of its own, which are used: "
                 f"--validation_examples={following} sets no training images aside."
             )
-            train = train.take(slice(config.train_examples))
     elif following:
         train, validation = data.split_end(train, following)
         if following > len(train):
@@ -189,9 +189,11 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]
         said.append(f"there are new classes ({shortened(new)})")
     if lost:
         said.append(f"classes are gone ({shortened(lost)})")
-    for part, line in here["content"].items():
-        if there["content"].get(part, line) != line:
-            said.append(f"the {part} part had {there['content'][part]}, and has {line} now")
+    before, now = there["content"], here["content"]
+    for part in {**now, **before} if before else ():  # version 0.1 recorded no content
+        had, has = before.get(part, "nothing"), now.get(part, "nothing")
+        if had != has:
+            said.append(f"the {part} part had {had}, and has {has} now")
     if not said and there["class_names"] != here["class_names"]:
         said.append("the classes have another order")
     if not said and there["image_shape"] != here["image_shape"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,8 @@ from rlfat_tf.data.view import VIEWS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
 from rlfat_tf.models import zoo
-from rlfat_tf.run.fields import option
+from rlfat_tf.run.fields import expand_home, option
+from rlfat_tf.run.ranges import IN_31_BITS
 from rlfat_tf.run.workdir import read_config
 from rlfat_tf.storage import checkpoint
 
@@ -215,6 +217,7 @@ class EvalConfig:
     )
 
     def __post_init__(self) -> None:
+        expand_home(self)
         if (self.workdir is None) == (self.model_path is None):
             raise ValueError(
                 "Expected one of --workdir (the folder of a run) and --model_path (a .keras file "
@@ -255,7 +258,9 @@ class EvalConfig:
                 raise ValueError("Expected at least one number in --epsilon.")
             for epsilon in self.epsilon:  # of a run whose norm is not known yet, any length
                 check_epsilon(epsilon, self.norm or ("l2" if self.workdir else "linf"))
-        if any(exponent <= 0 for exponent in self.gamma):
+        if self.seed is not None and not IN_31_BITS.holds(self.seed):
+            raise ValueError(f"Expected --seed to be {IN_31_BITS.text}; received {self.seed}.")
+        if not all(0 < exponent < math.inf for exponent in self.gamma):
             raise ValueError(f"Expected exponents above 0 in --gamma; received {self.gamma}.")
         if (self.model_path or "").startswith(zoo.PREFIX):
             zoo.card_of(str(self.model_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from rlfat_tf.methods import METHODS, regularizers
@@ -51,6 +52,20 @@ def regularizer_option(flag: str) -> Any:
     return dataclasses.field(
         default=declared.default, metadata={**found, "help": text, "identity": True}
     )
+
+
+def expand_home(config: Any) -> None:
+    """Replaces a ``~`` at the beginning of paths, which no shell does behind ``--workdir=``.
+
+    Args:
+        config: A configuration, in which every text that begins with ``~``, or has a part between
+            commas that does, is a path or several.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, str) and "~" in value:
+            expanded = ",".join(map(os.path.expanduser, value.split(",")))
+            object.__setattr__(config, field.name, expanded)  # frozen for everyone else
 
 
 def check_type(field: dataclasses.Field[Any], value: Any) -> None:

@@ -25,8 +25,7 @@ def is_path(weights: str | None) -> bool:
 def source(config: TrainConfig) -> str:
     """Returns where the weights of a run are from: ``weights``, or the default of its network."""
     usual = "imagenet" if config.model.startswith(OF_KERAS) else "none"
-    given = config.weights or usual
-    return str(Path(given).expanduser()) if is_path(given) else given
+    return config.weights or usual
 
 
 def of_backbone(config: TrainConfig) -> str:

@@ -28,6 +28,7 @@ def _sgd(config: TrainConfig, rate: Any) -> Optimizer:
     return keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=config.nesterov)
 
 
+AVERAGING = ("MovingAverage", "SWA")  # of TensorFlow Addons
 OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
 
 
@@ -44,6 +45,18 @@ def check_optimizer(config: TrainConfig) -> None:
         known = [n for n in dir(library) if isinstance(getattr(library, n), type)]
         if name not in known:
             raise unknown("TensorFlow Addons optimizer", name, known)
+        if name in AVERAGING:
+            raise ValueError(
+                f"--optimizer={config.optimizer} keeps averages of the weights that nothing would "
+                "use. For averages that are validated and kept give --ema=0.999 and any optimizer."
+            )
+        try:
+            _tfa(getattr(library, name), config, config.learning_rate)
+        except TypeError as error:
+            raise ValueError(
+                f"--optimizer={config.optimizer} cannot be made of a learning rate alone "
+                f"({error}). Choose another, for instance tfa:LAMB."
+            ) from error
         if config.decay_exclude != "none" and decouples_weight_decay(config):
             raise ValueError(
                 f"--decay_exclude={config.decay_exclude} needs --optimizer=adamw, or one whose "
@@ -84,7 +97,7 @@ def begin(optimizer: Optimizer, model: Model, config: TrainConfig) -> None:
 
 def _tfa(kind: Any, config: TrainConfig, rate: Any) -> Optimizer:
     """TensorFlow Addons' optimizers: some wrap another, some want a weight decay."""
-    if kind.__name__ in ("Lookahead", "SWA", "MovingAverage"):
+    if kind.__name__ == "Lookahead":
         inner = keras.optimizers.legacy.Adam(rate, epsilon=ADAM_EPSILON)
         return kind(inner)
     if kind.__name__ in ("AdamW", "SGDW"):

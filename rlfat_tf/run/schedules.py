@@ -67,7 +67,8 @@ class Schedule:
         if self.name == "constant":
             return rate
         if self.name == "step":
-            bounds = [round(epoch * steps_per_epoch) for epoch in self.epochs]
+            # Keras's bounds are the last steps of a rate, where these are the first of the next.
+            bounds = [round(epoch * steps_per_epoch) - 1 for epoch in self.epochs]
             values = [rate * 0.1**i for i in range(len(bounds) + 1)]
             return keras.optimizers.schedules.PiecewiseConstantDecay(bounds, values)
         if self.name == "cosine":

@@ -34,7 +34,9 @@ def summarise(
             f"step {config.epsilon / 10:g}"
         ),
         "test_examples": 0,
-        "checkpoint": "last (no validation split)" if best is None else f"best, epoch {best + 1}",
+        "checkpoint": "last (no epoch was validated)"
+        if best is None
+        else f"best, epoch {best + 1}",
         "selected_by": None if best is None else robust.selected_by[0],
         **scores,
         "steps": progress["step"],

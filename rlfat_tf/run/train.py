@@ -30,7 +30,7 @@ from rlfat_tf.data.serving import image_of_bytes
 from rlfat_tf.data.view import View
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
-from rlfat_tf.methods.checks import NON_FINITE
+from rlfat_tf.methods.finite import NON_FINITE
 from rlfat_tf.run import builders, callbacks, dataset, helper, initial_weights, optimizers
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.console import EpochLines, show_header
@@ -156,8 +156,6 @@ def _run_until_told(
     over = progress["stopped"] or progress["step"] == total_steps
     trained = over and progress["step"] == summary.get("steps")
     if not trained:
-        if over and is_chief(strategy):
-            checkpoint.repair_best(workdir)
         if progress["step"]:
             print(
                 f"Resuming at step {progress['step']} of {total_steps} from {shared}.", flush=True
@@ -169,6 +167,8 @@ def _run_until_told(
             show_header(of_all, data_set, robust, **sizes)
         train_model(config, robust, (train, validation), progress, signals, total_steps)
         check_agreement(strategy, step=progress["step"])  # until the chief has written its files
+        if over and is_chief(strategy):  # after the epoch has ended, if its validation was stopped
+            checkpoint.repair_best(workdir)
     export = workdir / "export"
     card = functools.partial(model_card, config, perturbation=robust.perturbation)
     # Before the test, which takes long: whoever stops there has a model to use.
@@ -179,7 +179,7 @@ def _run_until_told(
             export,
             class_names=data_set.class_names,
             from_bytes=_from_bytes(config, data_set),
-            card=card(summarise(config, robust, progress)),
+            card=card(summary if trained else summarise(config, robust, progress)),
         )
     if not trained or summary["test_examples"] != len(data_set.test):
         of_all = dataclasses.replace(config, workdir=str(shared))

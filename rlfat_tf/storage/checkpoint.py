@@ -39,10 +39,16 @@ def save_state(
     """
     model.begin_average()  # else its values have no meaning
     with model.weights_of_training():
-        arrays: dict[str, Any] = {str(i): v.numpy() for i, v in enumerate(model.state)}
+        arrays: dict[str, Any] = {str(i): _storable(v) for i, v in enumerate(model.state)}
     arrays["progress"] = np.array(json.dumps(progress))
     with replacing(path, keep=previous(path) if keep_previous else None) as written:
         np.savez(written, **arrays)
+
+
+def _storable(variable: Any) -> Any:
+    """Returns the value of a variable in a type that NumPy's files have: bfloat16 is none."""
+    value = variable.numpy()
+    return value.astype(np.float32) if value.dtype.kind == "V" else value
 
 
 def previous(path: Path) -> Path:
@@ -114,7 +120,7 @@ def restore_state(path: Path, model: Model) -> dict[str, Any]:
         )
     with model.weights_of_training():
         for variable, value in zip(variables, stored):
-            variable.assign(value)
+            variable.assign(tf.cast(value, variable.dtype))
     keep_up(model)
     return progress
 
@@ -159,7 +165,7 @@ def model_path(workdir: str | os.PathLike[str], checkpoint: str = "best") -> Pat
     """
     if checkpoint not in CHECKPOINTS:
         raise unknown("checkpoint", checkpoint, CHECKPOINTS)
-    path = Path(workdir) / "checkpoints" / f"{checkpoint}.keras"
+    path = Path(workdir).expanduser() / "checkpoints" / f"{checkpoint}.keras"
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a checkpoint at {path}; there is none. Either {os.fspath(workdir)!r} is "
@@ -193,15 +199,16 @@ def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Model:
         ValueError: If the file is damaged, holds anything that is not known to compute and do
             nothing else, or does not fit this version of Keras.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     if (file / "saved_model.pb").is_file():
         raise FileNotFoundError(
             f"Expected the folder of a run or a .keras file; {path} is a SavedModel. Load it with "
             "tf.saved_model.load, or with rlfat_tf.evaluation.load_classifier to evaluate it. Its "
             "run, which can be trained on, is the folder above it."
         )
-    if file.is_dir():
-        file = model_path(path, checkpoint)
+    of_run = file.is_dir()
+    if of_run:
+        file = model_path(file, checkpoint)
     elif not file.is_file():
         raise FileNotFoundError(f"Expected the folder of a run or a .keras file; no {path} exists.")
     elif file.suffix not in (".keras", ".h5", ".hdf5"):  # what HDF5 is told is in archive.check
@@ -211,7 +218,7 @@ def load(path: str | os.PathLike[str], checkpoint: str = "best") -> Model:
     try:
         stored = archive.check(file)
     except Damaged as error:
-        others = [c for c in CHECKPOINTS if c != checkpoint and Path(path).is_dir()]
+        others = [c for c in CHECKPOINTS if c != checkpoint and of_run]
         hint = f" Load checkpoint={others[0]!r} instead." if others else ""
         raise Damaged(f"{error}{hint}") from error
     try:

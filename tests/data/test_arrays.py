@@ -48,7 +48,7 @@ def test_from_arrays_takes_lists_names_and_doubles():
         ({"train": images(6, np.float32)}, r"from 0 to 250. Did you mean to divide by 255\?"),
         ({"train": images(6, np.float32) / 125 - 1}, r"in \[0, 1\]; received values from -1 to 1"),
         ({"train": images(6, np.float64) * np.nan}, "finite pixel values; received NaN"),
-        ({"train": images(6, np.int64)}, "uint8 images, or floats .* received dtype int64"),
+        ({"train": images(6, np.int64)}, "uint8 images, or floats .* received int64"),
         ({"train": images(6)[..., 0]}, r"For one channel add an axis: images\[..., None\]"),
         ({"train": images(6).reshape(6, -1)}, r"received \(6, 48\)"),
         ({"train": images(0), "train_labels": labels(0)}, "at least one image"),

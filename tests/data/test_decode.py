@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -118,6 +119,29 @@ def test_sixteen_bits_become_eight(kind):
     content = stored(Image.fromarray(values), kind)
     expected = np.repeat((values >> 8)[..., None], 3, -1)
     np.testing.assert_array_equal(decode(content), expected)
+
+
+def tiff(values, bits, photometric):
+    """A TIFF of one strip, which Pillow does not write with 12 bits or white as zero."""
+    if bits == 12:
+        pairs = values.reshape(-1, 2).astype(int)
+        strip = b"".join(((a << 12) | b).to_bytes(3, "big") for a, b in pairs.tolist())
+    else:
+        strip = values.astype("<u2").tobytes()
+    height, width = values.shape
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1}
+    tags |= {278: height, 279: len(strip)}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + strip
+
+
+@pytest.mark.parametrize("bits, photometric", [(12, 1), (16, 1), (16, 0)])
+def test_the_upper_8_bits_of_a_grey_tiff(bits, photometric):
+    values = np.random.RandomState(1).randint(0, 2**bits, (6, 4)).astype(np.uint16)
+    expected = values >> (bits - 8) if photometric else 255 - (values >> (bits - 8))
+    found = decode(tiff(values, bits, photometric))
+    np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, -1))
 
 
 def test_cmyk():

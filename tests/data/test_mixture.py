@@ -111,6 +111,16 @@ def test_slices_of_two_workers_are_the_batch(files):
         assert (rows[~is_extra].min(1) == 0).all()
 
 
+def test_a_worker_whose_slice_has_no_real_image(files):
+    """A share of 0.7 of 8 images by 4 workers: two of them have extra ones alone."""
+    real = data.Arrays(images_of(REAL, 0), np.arange(REAL) % 4)
+    one = Stream(Mixture(real, data.open_several(files), 0.7), 8, 3, augment.parse("flip"), 0)
+    whole, *parts = (take(one.batches(0, *w), 2) for w in ((0, 1), *((n, 4) for n in range(4))))
+    for expected, *slices in zip(whole, *parts):
+        for all_rows, *some in zip(expected, *slices):
+            np.testing.assert_array_equal(all_rows, np.concatenate(some))
+
+
 def test_smoothed_labels(files):
     real = data.Arrays(images_of(REAL, 0), np.arange(REAL) % 4)
     extra = data.open_several(files).relabelled(np.arange(EXTRA) % 4)

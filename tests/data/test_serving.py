@@ -1,5 +1,7 @@
 """A served model sees in a file what training saw."""
 
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,3 +45,29 @@ def test_a_saved_model_takes_files(contents, tmp_path):
     expected = network(images.astype(np.float32) / 255).numpy()
     np.testing.assert_allclose(served["logits"], expected, atol=1e-5)
     assert served["label"].numpy().tolist() == expected.argmax(-1).tolist()
+
+
+def file_of(kind, mode="RGB", colours=None):
+    pixels = np.random.default_rng(1).integers(0, 256, (7, 7, 3)).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    image, stream = image.quantize(colours) if colours else image.convert(mode), io.BytesIO()
+    image.save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "PNG"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_files(kind, channels):
+    content = file_of(kind, "L")
+    found = tf.function(image_of_bytes(View(7), (7, 7, channels)))(content)
+    np.testing.assert_array_equal(found, decode(content)[..., :channels])
+
+
+def test_a_palette_of_colours():
+    of_bytes = tf.function(image_of_bytes(View(7), (7, 7, 3)))
+    png = file_of("PNG", colours=16)
+    np.testing.assert_array_equal(of_bytes(png), decode(png))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="palette of colours.*PNG or JPEG"):
+        of_bytes(file_of("BMP", colours=16))
+    rgb = file_of("BMP")
+    np.testing.assert_array_equal(of_bytes(rgb), decode(rgb))

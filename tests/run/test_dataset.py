@@ -246,7 +246,12 @@ def test_validation_images_of_ones_own_are_used_whatever_a_recipe_says(tmp_path)
     with pytest.warns(UserWarning, match="6 validation images of its own.*=20 sets no"):
         _, train_part, validation = dataset.load_for_training(chosen)
     assert (len(train_part), len(validation)) == (24, 6)
+    exactly = dataclasses.replace(chosen, train_examples=20)  # and 20 more are not needed
+    with pytest.warns(UserWarning, match="6 validation images of its own"):
+        assert list(map(len, dataset.load_for_training(exactly)[1:])) == [20, 6]
     shutil.rmtree(tree / "val")
+    with pytest.raises(ValueError, match="is 20 and validation_examples 20, but .* 24 examples"):
+        dataset.load_for_training(exactly)
     with pytest.warns(UserWarning, match="20 of 24 training images aside.*larger data set"):
         _, train_part, validation = dataset.load_for_training(chosen)
     assert (len(train_part), len(validation)) == (4, 20)
@@ -270,3 +275,14 @@ def test_numbers_of_classes_are_those_of_the_model(name, classes, known):
     arrays = data.Arrays(images, np.arange(3))
     numbered = data.DataSet(data.Arrays.none((2, 2, 3)), arrays, 3, ("0", "1", "2"))
     assert dataset._numbered(name, numbered, [f"class {i}" for i in range(classes)]) == known
+
+
+@pytest.mark.parametrize("first, then", [("train val test", "train test"), ("train", "train val")])
+def test_a_part_that_came_or_went_is_a_change(first, then):
+    record = {"class_names": ["a"], "image_shape": [2, 2, 3]}
+    there, here = (
+        {**record, "content": dict.fromkeys(parts.split(), "5 files")} for parts in (first, then)
+    )
+    (said,) = dataset._differences(there, here)
+    assert "the val part had" in said and "nothing" in said
+    assert not dataset._differences({**record, "content": {}}, here)  # of version 0.1

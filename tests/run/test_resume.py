@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import signal
 
 import numpy as np
@@ -53,6 +55,29 @@ def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatc
             train.run(run)
     assert train.run(run)["steps"] == 4
     check_same(trained.folder, tmp_path)
+
+
+@pytest.mark.current
+@pytest.mark.usefixtures("tested_at_once")
+def test_stopped_in_the_validation_of_the_only_epoch(trained, tmp_path, monkeypatch):
+    """There is no checkpoint yet; afterwards the export's card has the figures of the test."""
+    run = config(tmp_path, **{**RUN, "epochs": 1})
+    original = callbacks.Checkpoints.on_test_begin
+
+    def stop(self, logs=None):
+        signal.raise_signal(signal.SIGTERM)
+        original(self, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Checkpoints, "on_test_begin", stop)
+        with pytest.raises(signals.Interrupted):
+            train.run(run)
+    assert not (tmp_path / "checkpoints" / "last.keras").exists()
+    summary = train.run(run)
+    assert summary["steps"] == 2 and summary["checkpoint"] == "best, epoch 1"
+    train.run(dataclasses.replace(run, export=True))
+    card = json.loads((tmp_path / "export/assets.extra/model_card.json").read_text())
+    assert card["test_accuracy"] == summary["test_accuracy"] is not None
 
 
 @pytest.mark.current

@@ -65,7 +65,7 @@ def test_another_seed_gives_other_weights(trained, tmp_path):
 @pytest.mark.current
 def test_without_validation_the_best_is_the_last(tmp_path):
     summary = train.run(config(tmp_path, validation_fraction=0.0, train_steps=3, batch_size=56))
-    assert summary["checkpoint"] == "last (no validation split)"
+    assert summary["checkpoint"] == "last (no epoch was validated)"
     assert summary["steps"] == 3
     for one, other in zip(rlfat_tf.load(tmp_path).get_weights(), weights(tmp_path)):
         np.testing.assert_array_equal(one, other)
