@@ -32,11 +32,8 @@ def repeat(
     )
 
 
-def gradient_by(tape: tf.GradientTape, target: Tensor, points: Images) -> Tensor:
-    """Returns the gradient of what the logits led to by the points, of their shape, all finite.
-
-    An entry of NaN says nothing and counts as 0. An infinite one, as the square root has it at 0,
-    keeps its sign and is as great as the greatest finite entry of its example.
+def exact_gradient_by(tape: tf.GradientTape, target: Tensor, points: Images) -> Tensor:
+    """Returns the gradient of what the logits led to by the points, of their shape, as it is.
 
     Raises:
         ValueError: If there is none.
@@ -48,6 +45,19 @@ def gradient_by(tape: tf.GradientTape, target: Tensor, points: Images) -> Tensor
             "of differentiable TensorFlow operations (no predict(), no NumPy, no rounding); or "
             "use an attack without gradients: Square, SPSA, NAttack."
         )
+    return gradient
+
+
+def gradient_by(tape: tf.GradientTape, target: Tensor, points: Images) -> Tensor:
+    """Returns the gradient of what the logits led to by the points, of their shape, all finite.
+
+    An entry of NaN says nothing and counts as 0. An infinite one, as the square root has it at 0,
+    keeps its sign and is as great as the greatest finite entry of its example.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    gradient = exact_gradient_by(tape, target, points)
     all_finite = tf.reduce_all(tf.math.is_finite(gradient))
     return tf.cond(all_finite, lambda: gradient, lambda: _made_finite(gradient))
 

@@ -66,6 +66,8 @@ class Options(NamedTuple):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"Expected {name} of at least 1; received {value}.")
+        if self.following < 0:
+            raise ValueError(f"Expected following of at least 0; received {self.following}.")
 
     def for_parts(self, parts: Container[str]) -> Options:
         """Returns the options for a set of these parts: its own validation part is enough."""

@@ -84,6 +84,8 @@ class Rows(Stored):
 def _check_length(store: Any) -> None:
     """Refuses to read a mapped file that was cut off since: the system would end the process."""
     for array in store.arrays if isinstance(store, Joined) else [store]:
+        while isinstance(getattr(array, "base", None), np.memmap):
+            array = array.base  # a slice has the offset of the whole
         if not isinstance(array, np.memmap) or not os.path.exists(str(array.filename)):
             continue  # a file without a name stays mapped
         if os.path.getsize(str(array.filename)) < array.offset + array.nbytes:

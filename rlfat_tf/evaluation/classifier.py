@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from rlfat_tf.core import compat, losses
+from rlfat_tf.core import losses
 from rlfat_tf.core.checks import check_logits, logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.model_checks import check_ending, check_model, image_shape
@@ -106,16 +106,10 @@ def as_classifier(model: Model | Classifier | LogitsFn) -> Classifier:
         logits_fn = _logits_of(
             lambda images: model(images, training=False), f"The model {model.name!r}"
         )
-        small = "float16" in compat.compute_dtypes(network)
-        return Classifier(
-            without_underflow(logits_fn) if small else logits_fn,
-            model.name,
-            image_shape(network),
-            model,
-        )
+        return Classifier(logits_fn, model.name, image_shape(network), model)
     if hasattr(model, "signatures"):
-        logits_fn, shape = _signature(model)  # in what it computes within, it does not say
-        return Classifier(without_underflow(logits_fn), "SavedModel", shape, model)
+        logits_fn, shape = _signature(model)
+        return Classifier(logits_fn, "SavedModel", shape, model)
     if callable(model):
         name = getattr(model, "__name__", "function")
         return Classifier(_logits_of(model, f"The function {name!r}"), name)
@@ -129,14 +123,18 @@ def as_classifier(model: Model | Classifier | LogitsFn) -> Classifier:
 
 
 def _logits_of(function: Callable[[Images], Any], name: str) -> LogitsFn:
-    """Returns the function to the logits in what a classifier returns, which are checked."""
+    """Returns the function to the logits in what a classifier returns, which are checked.
+
+    Few classifiers say whether something in them computes in float16, so gradients are kept from
+    underflowing through all of them; where all is float32 that rounds nothing.
+    """
 
     def logits_fn(images: Images) -> Logits:
         logits = losses.as_float(logits_in(function(images)))
         check_logits(logits, name)
         return logits
 
-    return logits_fn
+    return without_underflow(logits_fn)
 
 
 def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> Classifier:

@@ -1,4 +1,4 @@
-"""Gradients through a classifier that computes in float16, where small ones become 0.
+"""Gradients through a classifier that may compute in float16, where small ones become 0.
 
 The cross entropy of a sure classifier has a gradient by the logits of 1e-9 and less, and the least
 that float16 knows is 6e-8. An attack would find nothing to follow, and the classifier look robust.

@@ -19,6 +19,7 @@ from rlfat_tf.attacks.base import Attack, predicted_class
 from rlfat_tf.core import random
 from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.evaluation.classifier import Classifier
+from rlfat_tf.evaluation.fitting import needs_gradients
 from rlfat_tf.evaluation.progress import AttackProgress, EvaluationProgress
 from rlfat_tf.evaluation.step import AttackStep
 from rlfat_tf.evaluation.watching import OnProgress, Standing
@@ -165,7 +166,7 @@ class AttackRunner:
             record = records[name]
         else:
             seconds = sum(part["seconds"] for part in records.values())
-            record = {"attack": repr(attack), "seconds": seconds, "components": records}
+            record = {**_facts(attack), "seconds": seconds, "components": records}
         if keep:
             self.kept[name] = kept
         return Outcome(robust, record, prediction, size)
@@ -241,9 +242,14 @@ class AttackRunner:
 def _record(attack: Attack, given: int, progress: AttackProgress) -> dict[str, Any]:
     """Returns what a report says of one attack on so many examples."""
     return {
-        "attack": repr(attack),
+        **_facts(attack),
         "examples": given,
         "broken": len(progress.broken),
         "median_l2": round(float(np.median(progress.l2)), 6) if progress.l2 else None,
         "seconds": progress.seconds,
     }
+
+
+def _facts(attack: Attack) -> dict[str, Any]:
+    """Returns what a report says of an attack before it has run."""
+    return {"attack": repr(attack), "needs_gradients": needs_gradients(attack)}

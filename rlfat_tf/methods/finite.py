@@ -12,6 +12,7 @@ from rlfat_tf.core.checks import guarded
 from rlfat_tf.core.types import Tensor
 
 NON_FINITE = "The loss is not finite:"
+NO_GRADIENTS = "The gradients of the loss are not finite"
 REMEDY = (
     "and no weight was changed by them. Look for a norm, a square root, a logarithm or a quotient "
     "that can be taken of 0, or lower the learning rate."

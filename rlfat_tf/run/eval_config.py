@@ -262,6 +262,8 @@ class EvalConfig:
             raise ValueError(f"Expected --seed to be {IN_31_BITS.text}; received {self.seed}.")
         if not all(0 < exponent < math.inf for exponent in self.gamma):
             raise ValueError(f"Expected exponents above 0 in --gamma; received {self.gamma}.")
+        if not all(map(math.isfinite, self.brightness)):
+            raise ValueError(f"Expected numbers in --brightness; received {self.brightness}.")
         if (self.model_path or "").startswith(zoo.PREFIX):
             zoo.card_of(str(self.model_path))
         elif self.model_path is not None and (self.dataset is None or self.epsilon is None):

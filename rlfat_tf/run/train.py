@@ -30,7 +30,7 @@ from rlfat_tf.data.serving import image_of_bytes
 from rlfat_tf.data.view import View
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
 from rlfat_tf.methods import AdversarialModel
-from rlfat_tf.methods.finite import NON_FINITE
+from rlfat_tf.methods.finite import NO_GRADIENTS, NON_FINITE
 from rlfat_tf.run import builders, callbacks, dataset, helper, initial_weights, optimizers
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.console import EpochLines, show_header
@@ -166,9 +166,9 @@ def _run_until_told(
             sizes = {"examples": (len(train), held_out), "steps": (steps_per_epoch, total_steps)}
             show_header(of_all, data_set, robust, **sizes)
         train_model(config, robust, (train, validation), progress, signals, total_steps)
-        check_agreement(strategy, step=progress["step"])  # until the chief has written its files
-        if over and is_chief(strategy):  # after the epoch has ended, if its validation was stopped
+        if is_chief(strategy):  # not before: an epoch whose validation was stopped writes its own
             checkpoint.repair_best(workdir)
+        check_agreement(strategy, step=progress["step"])  # until the chief has written its files
     export = workdir / "export"
     card = functools.partial(model_card, config, perturbation=robust.perturbation)
     # Before the test, which takes long: whoever stops there has a model to use.
@@ -371,9 +371,10 @@ def explain(error: Exception, config: TrainConfig) -> str:
         )
     if isinstance(error, tf.errors.InvalidArgumentError):
         raise error
-    if NON_FINITE in text:
+    if NON_FINITE in text or NO_GRADIENTS in text:
+        what = NON_FINITE if NON_FINITE in text else f"{NO_GRADIENTS}:"
         return (
-            f"{NON_FINITE} training stopped before the weights were changed by it. The backup and "
+            f"{what} training stopped before the weights were changed by it. The backup and "
             f"the checkpoints in {config.run_dir} are from before. Lower --learning_rate, or look "
             "at the last lines of metrics.csv."
         )

@@ -81,7 +81,7 @@ def export_saved_model(
         raise ValueError(
             f"Expected a name for each of the {classes} classes; received {len(names)}."
         )
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not _is_export(path))):
         raise ValueError(f"{path} exists and is not a SavedModel; choose another path.")
     shape = (None, *shape[1:])

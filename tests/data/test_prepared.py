@@ -7,7 +7,7 @@ import pytest
 
 from rlfat_tf import data
 from rlfat_tf.data.reading import Unreadable
-from rlfat_tf.data.rows import Rows, mapped
+from rlfat_tf.data.rows import Joined, Rows, mapped
 
 
 def stored(folder, names=None, encoding="utf-8"):
@@ -51,6 +51,8 @@ def test_every_image_counts():
         changed = images.copy()
         changed[place] = 1
         assert Rows(changed, labels).describe() != known
+    joined = Joined([images[:700], images[700:]])
+    assert Rows(joined, labels).describe() == known
 
 
 def test_a_mapped_file_that_becomes_shorter(tmp_path):
@@ -58,11 +60,15 @@ def test_a_mapped_file_that_becomes_shorter(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((100, 16, 16, 3), np.uint8))
     rows = Rows(mapped(path), np.zeros(100, int))
-    assert rows._gather(np.array([99])).shape == (1, 16, 16, 3)
+    joined = Rows(Joined([mapped(path), np.zeros((2, 16, 16, 3), np.uint8)]), np.zeros(102, int))
+    part = Rows(np.load(path, mmap_mode="r")[90:], np.zeros(10, int))  # the offset is the whole's
+    readers = (rows, 99), (joined, 101), (part, 9)
+    for reader, place in readers:
+        assert reader._gather(np.array([place])).shape == (1, 16, 16, 3)
     os.truncate(path, 5000)
-    with pytest.raises(Unreadable, match="x.npy' has become shorter"):
-        rows._gather(np.array([99]))
-    path.unlink()  # what is mapped stays
+    for reader, place in readers:
+        with pytest.raises(Unreadable, match="x.npy' has become shorter"):
+            reader._gather(np.array([place]))
 
 
 def test_rounding_is_told_from_another_range():

@@ -307,6 +307,9 @@ def test_records_that_are_damaged(homes, tmp_path):
         train.images[:]
     with pytest.raises(Unreadable, match="train.* is incomplete or damaged"):
         load(tmp_path, "tfds", memory="never")
+    file.unlink()
+    with pytest.raises(Unreadable, match="train.* cannot be read .No such file"):
+        train.images[:]
 
 
 def test_the_index_of_records_is_kept_until_they_change(homes, tmp_path, monkeypatch):
@@ -320,8 +323,8 @@ def test_the_index_of_records_is_kept_until_they_change(homes, tmp_path, monkeyp
     assert not scans
     (file,) = (tmp_path / "tfds").rglob("*train*")
     os.utime(file, (1, 1))
-    for kept in (tmp_path / "cache").iterdir():
-        kept.write_bytes(kept.read_bytes()[:50])
+    for kept, size in zip((tmp_path / "cache").iterdir(), (0, 50)):
+        kept.write_bytes(kept.read_bytes()[:size])
     np.testing.assert_array_equal(load(tmp_path, "tfds", **how).train.images[:], before)
     assert len(scans) == 2
 

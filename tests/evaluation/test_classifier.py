@@ -187,3 +187,65 @@ def test_gradients_that_float16_would_lose(in_graph):
     largest = np.abs(expected).max((1, 2, 3), keepdims=True)
     assert 0 < largest.min() < 6e-8  # the least that float16 knows
     np.testing.assert_allclose(found["mixed_float16"] / largest, expected / largest, atol=0.03)
+
+
+KERNEL = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+
+
+def sure(images, dtype):
+    """A classifier with a part in another precision, which it does not tell of."""
+    flat = tf.cast(tf.reshape(images, [-1, 60]), dtype)
+    return tf.cast(flat @ tf.cast(KERNEL, dtype), tf.float32) + np.float32([40, 0, 0])
+
+
+def classifier_of(form, dtype, folder):
+    if form == "function":
+        return as_classifier(lambda images: sure(images, dtype))
+    if form == "layer":
+        image = keras.Input(reference.SHAPE)
+        hidden = keras.layers.Lambda(lambda x: sure(x, dtype), output_shape=(3,))
+        return as_classifier(keras.Model(image, hidden(image)))
+    spec = tf.TensorSpec([None, *reference.SHAPE])
+    serve = tf.function(lambda images: sure(images, dtype), input_signature=[spec])
+    tf.saved_model.save(tf.Module(), str(folder / dtype.name), signatures=serve)
+    return load_classifier(folder / dtype.name)
+
+
+@pytest.mark.parametrize("form", ["function", "layer", "SavedModel"])
+def test_gradients_that_a_hidden_float16_would_lose(form, tmp_path):
+    labels, found = tf.zeros(4, tf.int32), {}
+    for dtype in (tf.float16, tf.float32):
+        logits_fn = classifier_of(form, dtype, tmp_path).logits_fn
+        found[dtype] = gradient_of(
+            logits_fn, lambda z: losses.cross_entropy(labels, z), tf.constant(IMAGES)
+        )[0].numpy()
+    largest = np.abs(found[tf.float32]).max((1, 2, 3), keepdims=True)
+    assert 0 < largest.min() < 6e-8
+    np.testing.assert_allclose(found[tf.float16] / largest, found[tf.float32] / largest, atol=0.03)
+
+
+def test_of_a_float32_network_nothing_changes(net):
+    def plain(images):
+        return 9.0 * net(images, training=False)
+
+    attack = rlfat_tf.attacks.LinfPGD(epsilon=0.1, steps=3)
+    found, expected = (
+        attack(logits_fn, IMAGES, LABELS, seed=0)
+        for logits_fn in (as_classifier(plain).logits_fn, plain)
+    )
+    np.testing.assert_array_equal(found, expected)
+    own, theirs = (
+        gradient_of(logits_fn, lambda z: losses.cross_entropy(LABELS, z), tf.constant(IMAGES))[0]
+        for logits_fn in (as_classifier(plain).logits_fn, plain)
+    )
+    np.testing.assert_array_equal(own, theirs)
+
+
+def test_logits_of_float64_have_gradients_too():
+    def logits_fn(images):
+        return tf.cast(tf.reshape(images, [-1, 60]), tf.float64) @ tf.cast(KERNEL, tf.float64)
+
+    found = gradient_of(as_classifier(logits_fn).logits_fn, lambda z: z[:, 0], tf.constant(IMAGES))[
+        0
+    ]
+    np.testing.assert_array_equal(found, np.tile(KERNEL[:, 0], 4).reshape(IMAGES.shape))

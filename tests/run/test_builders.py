@@ -45,5 +45,10 @@ def test_addons_optimizers_are_there_or_say_why_not(tmp_path):
         return
     assert train.run(chosen)["steps"] == 2
     assert train.run(config(tmp_path, optimizer="tfa:LAMB", epochs=2))["steps"] == 4
-    with pytest.raises(ValueError, match="Did you mean 'LAMB'"):
-        train.run(config(tmp_path / "typo", optimizer="tfa:LAM"))
+    for name, message in (
+        ("LAM", "Did you mean 'LAMB'"),
+        ("SWA", "averages of the weights that nothing would use.*--ema"),
+        ("COCOB", "cannot be made of a learning rate alone.*tfa:LAMB"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train.run(config(tmp_path / "refused", optimizer=f"tfa:{name}"))

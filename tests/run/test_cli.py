@@ -200,6 +200,9 @@ def test_eval_flags():
         EvalConfig(workdir="w", autoattack="custom", autoattack_parts="apgd_ce, squar")
     with pytest.raises(ValueError, match="--inference needs --norm=linf"):
         EvalConfig(workdir="w", norm="l2", epsilon=(0.5,), inference="all")
+    for wrong in ({"seed": -1}, {"gamma": (float("nan"),)}, {"brightness": (float("nan"),)}):
+        with pytest.raises(ValueError, match=f"--{[*wrong][0]}"):
+            EvalConfig(workdir="w", **wrong)
 
 
 @pytest.mark.parametrize("config, page", [(TrainConfig, "training"), (EvalConfig, "evaluation")])
@@ -261,3 +264,10 @@ def test_several_epsilons():
     for bad in ("--epsilon=x", "--epsilon=1/0", "--gamma=1,,y"):
         with pytest.raises((flags.Error, ValueError), match="expected a number"):
             cli.parse_eval(["eval.py", "--workdir=w", bad], values)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/her")
+    run = TrainConfig(workdir="~/run", extra_data="~/a.npz,/b.npz", dataset="folder:~/photos")
+    assert (run.workdir, run.extra_data) == ("/home/her/run", "/home/her/a.npz,/b.npz")
+    assert EvalConfig(workdir="~/run").workdir == "/home/her/run"

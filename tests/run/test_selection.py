@@ -32,8 +32,8 @@ def select(tmp_path, monkeypatch):
         )
         keeper.set_model(model)
         monkeypatch.setattr(keeper, "stop_if_asked", lambda: None)
-        for model.epoch, (clean, adversarial) in enumerate(epochs, len(epochs) if best else 0):
-            logs = {"val_accuracy": clean, "val_adv_accuracy": adversarial}
+        for model.epoch, scores in enumerate(epochs, len(epochs) if best else 0):
+            logs = dict(zip(("val_accuracy", "val_adv_accuracy", "val_loss"), scores))
             logs = {name: value for name, value in logs.items() if value is not None}
             keeper.on_epoch_end(model.epoch, logs)
         kept = (keeper.folder / "best.keras").read_text()
@@ -61,6 +61,11 @@ def test_of_equal_epochs_the_other_accuracy_decides_and_then_the_later_wins(sele
 def test_an_epoch_that_is_not_validated_does_not_compete(select):
     skipped = (None, None)
     assert select(METHODS["pgdat"], [skipped, (0.5, 0.4), skipped, (0.9, 0.3), skipped]) == 1
+
+
+def test_an_epoch_whose_loss_is_not_finite_does_not_compete(select):
+    broken = (0.9, 0.9, float("nan"))
+    assert select(METHODS["pgdat"], [broken, (0.5, 0.4, 1.2), broken, (0.5, 0.3, 0.9)]) == 1
 
 
 def test_the_best_of_a_backup_of_version_0_1_is_one_number(select):

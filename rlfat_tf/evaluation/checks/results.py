@@ -25,7 +25,7 @@ from rlfat_tf.evaluation.classifier import Classifier
 # are the small ones), but usual in the maximum norm; above: more than twice what the literature
 # goes to (3 to 5 on ImageNet). So the usual radius of one norm is found where the other is meant.
 USUAL_EPSILON = {"linf": (0.5 / 255, 0.5), "l2": (0.1, 10.0)}
-# By class or by name in the suite.
+# By class or by name in the suite: of reports that do not say what needs gradients.
 BLACK_BOX = ("square", "nattack", "spsa", "transfer")
 # Equally strong attacks break different examples: after APGD and FAB, Square still breaks a few
 # tenths of a per cent of a sound network's. One or two examples are chance at any size.
@@ -167,8 +167,8 @@ def check_results(curve: Sequence[Record]) -> list[Finding]:
     Args:
         curve: Of every epsilon ``{"epsilon": ..., "attacks": {name: record}}``, with
             ``robust_accuracy``, ``interval`` and ``examples`` in a record, ``bounded`` if it is
-            not, ``cumulative`` if it saw only what those before it had left, and ``broken``, or
-            that in its ``components``.
+            not, ``cumulative`` if it saw only what those before it had left, ``needs_gradients``,
+            and ``broken``, or that in its ``components``.
 
     Returns:
         Of every kind of contradiction the greatest one found.
@@ -262,6 +262,8 @@ def _is_black_box(name: str, record: Record) -> bool:
     parts = record.get("components")
     if parts:
         return all(_is_black_box(part, inner) for part, inner in parts.items())
+    if "needs_gradients" in record:
+        return not record["needs_gradients"]
     return _kind(name, record) in BLACK_BOX
 
 

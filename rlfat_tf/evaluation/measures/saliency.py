@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.passes import gradient_by
+from rlfat_tf.attacks.passes import exact_gradient_by
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.checks import check_layout, checked_images, checked_labels, in_words
+from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Array, Images, Labels, LogitsFn, Model, Tensor
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 
@@ -47,7 +48,8 @@ def smooth_grad(
         magnitude: Average the squares of the gradients instead.
 
     Returns:
-        float32, of the shape of the images.
+        float32, of the shape of the images. An entry is NaN or infinite, and there is a warning,
+        where a gradient is.
 
     Raises:
         ValueError: If there is no sample or the noise is negative, images are not in [0, 1], or
@@ -73,7 +75,7 @@ def smooth_grad(
             logits = logits_fn(points)
             known = checked_labels(chosen, logits.shape[-1])
             score = tf.gather(logits, known, axis=1, batch_dims=1)
-        return tf.cast(gradient_by(tape, score, points), tf.float32)
+        return tf.cast(exact_gradient_by(tape, score, points), tf.float32)
 
     def average(images: Images, chosen: Tensor) -> Tensor:
         shape = tf.shape(images)
@@ -94,7 +96,15 @@ def smooth_grad(
 
     compiled = tf.function(average, input_signature=signature).get_concrete_function()
     with in_words():
-        return compiled(images, classes)
+        maps = compiled(images, classes)
+    broken = int(np.sum(~np.isfinite(maps).all(axis=(1, 2, 3))))
+    if broken:
+        warn(
+            f"The gradient of the logit is NaN or infinite somewhere on {broken} of {len(images)} "
+            "images, whose salience maps have gaps there. Find the operation without a derivative "
+            "(sqrt, norm, division at 0; a branch of where)."
+        )
+    return maps
 
 
 def salience_picture(maps: Array) -> Array:
@@ -107,10 +117,19 @@ def salience_picture(maps: Array) -> Array:
         maps: [batch, height, width, channels], of :func:`smooth_grad`.
 
     Returns:
-        float32 NumPy array [batch, height, width] in [0, 1]; 0 where a map is flat.
+        float32 NumPy array [batch, height, width] in [0, 1]; 0 where a map is flat, and NaN where
+        it is not finite.
     """
     strength = np.abs(np.asarray(maps, np.float32)).sum(-1)
-    low = strength.min(axis=(1, 2), keepdims=True)
-    high = np.percentile(strength, PERCENTILE, axis=(1, 2), keepdims=True)
-    spread = np.where(high > low, high - low, 1.0)
-    return np.clip((strength - low) / spread, 0.0, 1.0).astype(np.float32)
+    return np.stack([_gray(one) for one in strength])
+
+
+def _gray(strength: Array) -> Array:
+    """Returns the picture of one map."""
+    known = strength[np.isfinite(strength)]
+    if not known.size:
+        return np.full_like(strength, np.nan)
+    low, high = known.min(), np.percentile(known, PERCENTILE)
+    spread = high - low if high > low else 1.0
+    gray = np.clip((strength - low) / spread, 0.0, 1.0)
+    return np.where(np.isfinite(strength), gray, np.nan).astype(np.float32)

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks.passes import gradient_by
+from rlfat_tf.attacks.passes import exact_gradient_by
 from rlfat_tf.core import losses, norms
 from rlfat_tf.core.checks import check_layout, checked_labels, in_words
-from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.errors import unknown, warn
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Model, Tensor
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.examples import as_arrays
@@ -71,7 +71,7 @@ def loss_sensitivity(
     transform: str,
     magnitudes: Sequence[float],
     batch_size: int = 128,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Measures the mean length of the loss's gradient at transformed images.
 
     (1/m) sum_i ||grad_z L(f(z), y_i)||_2 at z = T(x_i), with T the brightness shift (Eq. 11 of the
@@ -88,7 +88,8 @@ def loss_sensitivity(
         batch_size: Changes speed and memory, not the result.
 
     Returns:
-        For every magnitude, in the order given, ``{"magnitude": ..., "value": ...}``.
+        For every magnitude, in the order given, ``{"magnitude": ..., "value": ...}``. A value is
+        None, and there is a warning, where the gradient of an image is NaN or infinite.
 
     Raises:
         ValueError: If the transformation is unknown, a gamma is not above 0, there is no image,
@@ -99,7 +100,7 @@ def loss_sensitivity(
     lowest = 0.0 if transform == "gamma" else -math.inf
     if not all(lowest < magnitude < math.inf for magnitude in magnitudes):
         raise ValueError(
-            f"Expected finite magnitudes, of gamma above 0; received {list(magnitudes)}."
+            f"Expected finite magnitudes, gamma exponents above 0; received {list(magnitudes)}."
         )
     if batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
@@ -115,7 +116,9 @@ def loss_sensitivity(
             logits = logits_fn(seen)
             known = checked_labels(their_labels, logits.shape[-1])
             loss = losses.unsaturated_cross_entropy(known, logits)
-        return norms.length(gradient_by(tape, loss, seen))
+        gradient = exact_gradient_by(tape, loss, seen)
+        finite = tf.reduce_all(tf.math.is_finite(gradient), list(range(1, seen.shape.rank)))
+        return tf.where(finite, norms.length(gradient), math.nan)
 
     # The magnitude is a tensor, so that all of them share one graph.
     signature = [
@@ -126,9 +129,18 @@ def loss_sensitivity(
     compiled = tf.function(lengths, input_signature=signature).get_concrete_function()
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
-    def mean(magnitude: float) -> float:
+    def mean(magnitude: float) -> float | None:
         with in_words():
             parts = [compiled(images[b], labels[b], magnitude).numpy() for b in batches]
-        return float(np.concatenate(parts).mean(dtype=np.float64))
+        found = np.concatenate(parts)
+        broken = int(np.isnan(found).sum())
+        if broken:
+            warn(
+                f"The gradient of the loss is NaN or infinite on {broken} of {len(found)} images "
+                f"at {transform} {magnitude:g}, where the sensitivity has no value. Find the "
+                "operation without a derivative (sqrt, norm, division at 0; a branch of where)."
+            )
+            return None
+        return float(found.mean(dtype=np.float64))
 
     return [{"magnitude": float(m), "value": mean(m)} for m in magnitudes]

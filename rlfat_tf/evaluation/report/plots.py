@@ -153,7 +153,7 @@ def attack_bars(report: Report) -> Figure:
 
 
 def sensitivity_lines(
-    results: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]],
+    results: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
 ) -> Figure:
     """Draws loss sensitivity by the magnitude of each transformation, in a panel for each.
 
@@ -183,7 +183,8 @@ def sensitivity_lines(
         axes.set_xlabel(TRANSFORMS.get(transform, transform))
         axes.set_ylabel("loss sensitivity  $\\|\\nabla L\\|_2$")
     entries = [e for series in results.values() for found in series.values() for e in found]
-    panels[0].set_ylim(0, 1.06 * max(entry["value"] for entry in entries) or 1.0)
+    known = [entry["value"] for entry in entries if entry["value"] is not None]
+    panels[0].set_ylim(0, 1.06 * max(known, default=0.0) or 1.0)
     _legend(panels[0], list(lines.values()))
     return figure
 

@@ -86,6 +86,16 @@ CONTRADICTIONS = {
         "black-box",
         "At epsilon of its own b leaves 30.0% robust, the best attack with gradients, a, 50.0%",
     ),
+    "an attack of one's own": (
+        [
+            point(
+                pgd=result(0.5, attack=PGD, needs_gradients=True),
+                mine=result(0.3, attack="Mine(epsilon=0.1)", needs_gradients=False),
+            )
+        ],
+        "black-box",
+        "mine leaves 30.0% robust, the best attack with gradients, pgd, 50.0%",
+    ),
     "transfer on fewer examples": (
         [point(pgd=result(0.5), transfer=result(0.2, of=100))],
         "black-box",

@@ -106,3 +106,21 @@ def test_pictures():
         np.testing.assert_allclose(picture, expected, atol=1e-5)
         assert picture.min() == 0 and (picture == 1).sum() == 2
     assert not found[2].any()
+
+
+def test_gradients_that_are_no_numbers_are_gaps():
+    def root(images):  # whose derivative at 0 is infinite
+        return tf.reduce_sum(tf.sqrt(images), [2, 3])[:, :3]
+
+    images = np.full((2, 4, 5, 1), 0.25, np.float32)
+    images[0, 1, 2], images[0, 2, 2] = 0.0, 0.5
+    with pytest.warns(UserWarning, match="NaN or infinite somewhere on 1 of 2 images"):
+        found = smooth_grad(root, images, [1, 2], noise=0.0, samples=2).numpy()
+    expected = np.zeros_like(images)
+    expected[0, 1], expected[1, 2] = 1.0, 1.0
+    expected[0, 1, 2] = np.inf
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    picture = salience_picture(np.stack([found[0], np.full_like(found[0], np.nan)]))
+    assert np.isnan(picture[1]).all()
+    np.testing.assert_array_equal(picture[0, 1], [1, 1, np.nan, 1, 1])
+    assert not picture[0, [0, 2, 3]].any()

@@ -112,6 +112,9 @@ def test_one_graph_for_all_magnitudes_and_batches():
     [
         ({"transform": "brightnes"}, "Did you mean 'brightness'"),
         ({"magnitudes": [0.5, 0.0]}, "exponents above 0"),
+        ({"magnitudes": [0.5, np.nan]}, "Expected finite magnitudes"),
+        ({"transform": "brightness", "magnitudes": [np.inf]}, "Expected finite magnitudes"),
+        ({"batch_size": 0}, "a batch_size of at least 1; received 0"),
         ({"labels": LABELS[:3]}, "as many labels"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "at least one"),
     ],
@@ -126,3 +129,16 @@ def test_wrong_arguments(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         loss_sensitivity(logits_fn, **arguments)
+
+
+def test_gradients_that_are_no_numbers_have_no_value():
+    def root(images):  # whose derivative at 0 is infinite
+        return tf.reshape(tf.sqrt(images), [-1, 60]) @ tf.constant(WEIGHTS, tf.float32)
+
+    images = 0.1 + 0.8 * IMAGES
+    images[0, 0, 0] = 0.0
+    with pytest.warns(UserWarning, match=r"on 1 of 7 images at brightness 0, where"):
+        found = loss_sensitivity(
+            root, images, LABELS, transform="brightness", magnitudes=[0.0, 0.2], batch_size=3
+        )
+    assert found[0] == {"magnitude": 0.0, "value": None} and found[1]["value"] > 0

@@ -157,6 +157,15 @@ def test_sensitivity():
     assert labels_of(brightness.get_legend().get_texts()) == ["clean", "pgd"]
 
 
+def test_a_sensitivity_without_a_value_is_a_gap():
+    found = [{"magnitude": m, "value": v} for m, v in ((0.5, None), (2.0, 3.0))]
+    nothing = [{"magnitude": 0.5, "value": None}]
+    axes = plots.sensitivity_lines({"gamma": {"clean": found, "pgd": nothing}}).axes[0]
+    drawn = lines_by_name(axes)["clean"].get_ydata(orig=False)
+    np.testing.assert_array_equal(drawn, [np.nan, 3.0])
+    assert axes.get_ylim() == pytest.approx((0, 3.18))
+
+
 def test_shuffled_accuracy():
     accuracies = {"a": {"1": 0.9, "3": 0.5}, "b": {1: 0.8, 2: 0.7, 3: 0.6}}
     (axes,) = plots.shuffle_lines(accuracies, classes=4).axes
