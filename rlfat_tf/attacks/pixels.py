@@ -172,6 +172,7 @@ class EightBit(Wrapping):
 
         Raises:
             tf.errors.InvalidArgumentError: If the images are not of 8-bit pixels.
+            ValueError: If the size of the images is not known in the Euclidean norm.
         """
         off = off_grid(images)
         images = guarded(images, off <= SAME, [OFF_GRID, off])
@@ -179,8 +180,14 @@ class EightBit(Wrapping):
         norm = norm_of(attack) if hasattr(attack, "epsilon") else None
         epsilon = attack.epsilon if norm else math.inf
         if norm:
-            pixels = math.prod(images.shape[1:])
-            attack = attack.replace(epsilon=radius_on_grid(norm, epsilon, pixels))
+            pixels = images.shape[1:].num_elements()
+            if norm == "l2" and pixels is None:
+                raise ValueError(
+                    "Expected images of a known size for EightBit in the norm l2, whose radius "
+                    f"depends on it; received images of shape {images.shape}. Say their height and "
+                    "width in the signature of the function, or use tf.ensure_shape."
+                )
+            attack = attack.replace(epsilon=radius_on_grid(norm, epsilon, pixels or 0))
         look = tf.grad_pass_through(nearest)
         found = attack.run(lambda points: logits_fn(look(points)), images, labels, seed, unroll)
         inside = rounded_inside(images, found, norm, epsilon)

@@ -44,7 +44,7 @@ class MadeHere:
         seed: Of the corruptions.
 
     Raises:
-        ValueError: If images have neither 3 channels nor 1.
+        ValueError: If images have neither 3 channels nor 1, or the seed does not fit 31 bits.
     """
 
     def __init__(self, images: Images, labels: Labels, seed: int):
@@ -53,6 +53,8 @@ class MadeHere:
                 "Expected images of 3 channels or 1, which can be corrupted; received images of "
                 f"shape {images.shape[1:]}."
             )
+        if seed != int(seed) or not 0 <= seed < 2**31:
+            raise ValueError(f"Expected a seed from 0 to 2**31 - 1; received {seed}.")
         self._images, self._labels, self._seed = images, labels, seed
         self.kind = f"made here, strengths for {side_of(images.shape[1:])} pixels"
         self.description: dict[str, Any] = {"kind": self.kind, "seed": seed}

@@ -247,8 +247,12 @@ def run_plan(
         findings = checks.check_model(
             runner.classifier, runner.images, runner.labels, clean, epsilon=epsilon, norm=norm
         )
-        of_attacks = [found for _, some in as_given for found in checks.check_attacks(some)]
-        findings += dict.fromkeys(of_attacks)  # one that each radius has, once
+        findings += {  # of several radii at which an attack is found wanting, the first
+            (name, found.check): found
+            for _, attacks in reversed(as_given)
+            for name, attack in attacks.items()
+            for found in checks.check_attacks({name: attack})
+        }.values()
         _tell(findings)  # before the attacks, which may run for hours
     examples, records = attack_examples(runner, plan, limits or {}, cascade=cascade)
     curve = [

@@ -178,6 +178,27 @@ def test_an_attack_of_ones_own_without_a_norm_is_one_of_the_maximum_norm():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_images_of_any_size():
+    """In a graph that is made before their height and width are known."""
+
+    def bright(x):
+        means = tf.reduce_mean(x, [1, 2])
+        return tf.stack([means[:, 0], means[:, 1]], -1)
+
+    def made(attack):
+        signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None], tf.int32)]
+        return tf.function(lambda x, y: attack(bright, x, y), input_signature=signature)
+
+    attack = EightBit(attack=attacks.FGSM(epsilon=8.5 / 255))
+    labels = np.zeros(5, np.int32)
+    for images in (CLEAN, CLEAN[:, :1]):
+        found = made(attack)(images, labels)
+        np.testing.assert_allclose(found, attack(bright, images, labels), atol=1e-6)
+        assert np.abs(levels(found) - levels(images)).max() == 8
+    with pytest.raises(ValueError, match="Expected images of a known size for EightBit"):
+        made(EightBit(attack=attacks.L2PGD(epsilon=0.5))).get_concrete_function()
+
+
 def test_transfer_looks_at_its_source_through_the_rounding():
     source = Classifier(NET, "source")
     inside = attacks.Transfer(attack=EightBit(attack=attacks.FGSM(epsilon=0.03)), source=source)

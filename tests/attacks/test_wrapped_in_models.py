@@ -70,9 +70,9 @@ def test_refusals():
 
 
 def test_short_steps_of_every_radius_are_found():
-    with pytest.warns(UserWarning, match="together shorter than epsilon 0.3"):
+    with pytest.warns(UserWarning, match="together shorter than epsilon 0.2"):
         report = evaluate(
-            reference.keras_net(), (IMAGES, LABELS), attacks="pgd", epsilon=[0.02, 0.3],
+            reference.keras_net(), (IMAGES, LABELS), attacks="pgd", epsilon=[0.02, 0.2, 0.3],
             step_size=0.004, steps=10,
         )  # fmt: skip
     assert [found["check"] for found in report["warnings"]].count("short-steps") == 1

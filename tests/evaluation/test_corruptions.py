@@ -270,3 +270,9 @@ def test_what_is_shown(report):
 def test_flags_that_do_not_fit(flags, message):
     with pytest.raises(ValueError, match=message):
         EvalConfig(workdir="run", **flags)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 0.5])
+def test_a_wrong_seed_is_refused_before_anything_is_made(seed):
+    with pytest.raises(ValueError, match=r"a seed from 0 to 2\*\*31 - 1; received"):
+        evaluation.evaluate_corruptions(None, (PIXELS, LABELS), seed=seed)

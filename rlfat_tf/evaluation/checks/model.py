@@ -23,6 +23,7 @@ from rlfat_tf.methods.inference import InferenceTransform
 SUBSET = 48  # examples that the classifier is checked on
 OTHER_RANGES = {"[-1, 1]": lambda x: 2 * x - 1, "[0, 255]": lambda x: 255 * x}
 RANGE_GAIN = 0.2
+ALMOST_BLACK = 1.001 / 255  # the greatest pixel of images that were divided by 255 twice
 # Relative to the spread of the logits. Two runs of one graph differ by rounding at most; between
 # two places in a batch, kernels may add up in another order, which would show in bfloat16.
 SAME_PLACE, OTHER_PLACE = 1e-4, 3e-2
@@ -137,10 +138,15 @@ def _range(predict: LogitsFn, images: Images, labels: Labels, clean: Array) -> l
     name = max(there, key=lambda name: there[name])
     if there[name] - here < max(3, RANGE_GAIN * rows):
         return []
-    cause = f"it seems to have been trained on those. Put the scaling from [0, 1] to {name} inside "
-    cause += "of the model."
-    if float(tf.reduce_max(images)) < 2 / 255:
-        cause = "their greatest pixel is so small that they seem to be divided by 255 twice."
+    cause = (
+        f"it seems to have been trained on those. Put the scaling from [0, 1] to {name} inside of "
+        "the model."
+    )
+    if float(np.max(images)) <= ALMOST_BLACK:
+        cause = (
+            "no pixel is greater than 1 / 255, so they seem to have been divided by 255 twice. "
+            "Divide them once."
+        )
     return [
         finding(
             "another-range",

@@ -78,6 +78,13 @@ def test_a_model_that_scales_twice_is_found(standard):
     assert names == ["another-range"] and "scale images of 0 to 255 itself" in findings[0].message
 
 
+def test_images_that_were_divided_twice_are_told_from_a_model_of_another_range(standard):
+    dark = IMAGES / 255
+    names, findings = check(standard, dark)
+    assert names == ["another-range"]
+    assert "divided by 255 twice. Divide them once." in findings[0].message
+
+
 class Halved(keras.Model):
     """A user's own, which holds its network as ``model`` and shows it other images than it gets."""
 
