@@ -243,4 +243,5 @@ def test_keep_best_is_never_worse_than_last(net):
     wrong = [np.argmax(net(tf.constant(x)), -1) != LABELS for x in (last, best)]
     assert np.all(wrong[1] >= wrong[0])
     same = wrong[0] == wrong[1]
-    assert np.all(np.asarray(losses_of[1])[same] >= np.asarray(losses_of[0])[same] - 1e-6)
+    rounding = 1e-5  # the attack compares losses of another graph
+    assert np.all(np.asarray(losses_of[1])[same] >= np.asarray(losses_of[0])[same] - rounding)
