@@ -150,13 +150,14 @@ def load_classifier(path: str | os.PathLike[str], checkpoint: str = "best") -> C
         ValueError: If a SavedModel has no fitting signature, or no network of this name comes with
             the library.
     """
-    if os.fspath(path).startswith(zoo.PREFIX):
-        found = as_classifier(zoo.load_pretrained(os.fspath(path)))
+    path = os.path.expanduser(path)
+    if path.startswith(zoo.PREFIX):
+        found = as_classifier(zoo.load_pretrained(path))
     elif (Path(path) / "saved_model.pb").is_file():
-        found = as_classifier(tf.saved_model.load(os.fspath(path)))
+        found = as_classifier(tf.saved_model.load(path))
     else:
         found = as_classifier(checkpoints.load(path, checkpoint))
-    return dataclasses.replace(found, name=os.fspath(path))
+    return dataclasses.replace(found, name=path)
 
 
 def _signature(loaded: Any) -> tuple[LogitsFn, Any]:

@@ -240,19 +240,19 @@ def run_plan(
     clean = runner.clean()
     epsilon = plan[0][0]
     every = [attack for _, attacks in plan for attack in attacks.values()]
-    as_given = plan
+    findings_of_attacks = {  # of several radii at which an attack is found wanting, the first
+        (name, found.check): found
+        for _, attacks in reversed(plan)
+        for name, attack in attacks.items()
+        for found in checks.check_attacks({name: attack})
+    }
     plan, aimed = divided(plan)
     findings = []
     if checked:
         findings = checks.check_model(
             runner.classifier, runner.images, runner.labels, clean, epsilon=epsilon, norm=norm
         )
-        findings += {  # of several radii at which an attack is found wanting, the first
-            (name, found.check): found
-            for _, attacks in reversed(as_given)
-            for name, attack in attacks.items()
-            for found in checks.check_attacks({name: attack})
-        }.values()
+        findings += findings_of_attacks.values()
         _tell(findings)  # before the attacks, which may run for hours
     examples, records = attack_examples(runner, plan, limits or {}, cascade=cascade)
     curve = [

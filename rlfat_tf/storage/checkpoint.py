@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.core.compat import KERAS_VERSION, frugal_saving, keep_up, keras
+from rlfat_tf.core.compat import KERAS_VERSION, frugal_saving, keras, refresh_normalization
 from rlfat_tf.core.errors import unknown, warn
 from rlfat_tf.core.types import Model
 from rlfat_tf.storage import archive, weights
@@ -121,7 +121,7 @@ def restore_state(path: Path, model: Model) -> dict[str, Any]:
     with model.weights_of_training():
         for variable, value in zip(variables, stored):
             variable.assign(tf.cast(value, variable.dtype))
-    keep_up(model)
+    refresh_normalization(model)
     return progress
 
 

@@ -166,3 +166,13 @@ def test_no_attack_of_evaluation_stays_none(name, tmp_path):
     assert type(robust).from_config(robust.get_config()).eval_attack is None
     robust.save(tmp_path / "robust.keras")
     assert keras.models.load_model(tmp_path / "robust.keras").eval_attack is None
+
+
+@pytest.mark.parametrize("name", ["model.h5", "folder"])
+def test_save_refuses_what_nothing_loads_again(name, tmp_path):
+    robust = METHODS["pgdat"](reference.keras_net())
+    with pytest.raises(
+        ValueError, match="Expected a path that ends in .keras, which rlfat_tf.load"
+    ):
+        robust.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -96,10 +96,10 @@ def part_of(model: Model, layer: str | None = None) -> Model:
 def set_weights(layer: Layer, arrays: list[Any]) -> None:
     """Sets the weights of a layer or a model, and what its layers keep of them."""
     layer.set_weights(arrays)
-    keep_up(layer)
+    refresh_normalization(layer)
 
 
-def keep_up(layer: Layer) -> None:
+def refresh_normalization(layer: Layer) -> None:
     """Lets ``Normalization`` in a layer or a model see that its weights have been set.
 
     It computes with constants that it has made of them, and that nothing else makes anew.
