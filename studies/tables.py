@@ -93,7 +93,10 @@ def difference(found: Estimate) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a Markdown table."""
+    """Returns a Markdown table, and nothing where there are no rows."""
+    rows = list(rows)
+    if not rows:
+        return ""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -232,7 +235,7 @@ def differences(name: str, study: Study, finished: Finished) -> str:
         if all(map(finished.seeds, pair + other)):
             add_checkpoints(f"({minus(pair)}) minus ({minus(other)})", pair + other)
     header = ["difference", "checkpoint", *columns.heads.values(), "seeds"]
-    return table(header, rows) if rows else ""
+    return table(header, rows)
 
 
 def gaps(name: str, finished: Finished) -> str:
@@ -253,7 +256,9 @@ def local(taken: dict[Look, dict[str, Any]]) -> str:
     rows = []
     for look, found in taken.items():
         sensitivity = [
-            f"{point['value']:.2f}" for points in found["sensitivity"].values() for point in points
+            "-" if point["value"] is None else f"{point['value']:.2f}"
+            for points in found["sensitivity"].values()
+            for point in points
         ]
         shares = [f"{100 * share:.1f}" for share in found["shuffled"].values()]
         rows.append([label(look.run.of, look.study), *shares, *sensitivity])

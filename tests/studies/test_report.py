@@ -233,6 +233,15 @@ def test_results_without_marks_in_the_page_are_told(root):
         report.write(["f"], Folders(root / "results"), root)
 
 
+def test_a_look_without_a_value_and_a_table_without_rows():
+    points = [{"magnitude": 0.0, "value": 0.25}, {"magnitude": 0.3, "value": None}]
+    found = {"shuffled": {"1": 0.5}, "sensitivity": {"brightness": points}}
+    look = Look("d", "local", Run("a1", "pgdat", 0, {}, 1), 1)
+    *_, row = tables.local({look: found}).splitlines()
+    assert row == "| `pgdat` of a1 | 50.0 | 0.25 | - |"
+    assert tables.accuracies("d", report.Finished([], Folders(RESULTS))) == ""
+
+
 def test_corruptions_are_shown_by_their_kind():
     by = dict.fromkeys(BENCHMARK, 0.5) | {"fog": 0.3, "snow": 0.1, "jpeg_compression": 0.1}
     found = {"clean_accuracy": 0.6, "mean_accuracy": 0.43, "mean_interval": [0.4, 0.46]}
