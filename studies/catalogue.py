@@ -283,6 +283,8 @@ STUDIES: dict[str, Study] = {
             (("f", "pgdat-lsp_laplacian"), ("a1", "pgdat")),
             (("f", "pgdat-lsp_relative"), ("a1", "pgdat")),
         ),
+        drawn=(("a1", "pgdat"), ("f", "pgdat-lsp")),
+        lost=(("a1", "pgdat"), ("f", "pgdat-lsp")),
     ),
     "d": Study("What networks look at, and what disturbs them", (), tuple(d)),
     "e": Study(

@@ -88,7 +88,9 @@ def section(
         for recipe, seeds in finished.missing.items()
     ]
     untaken = Counter(look.kind for look in study.looks if look not in taken)
-    missing += [f"`{kind}` of {number} networks" for kind, number in untaken.items()]
+    missing += [
+        f"`{kind}` of {number} network{'s' * (number > 1)}" for kind, number in untaken.items()
+    ]
     if missing:
         parts.append(f"Not finished yet: {'; '.join(missing)}.")
     made = f"`python -m studies {name}`"
