@@ -9,7 +9,7 @@ parameter-free attacks", ICML 2020.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Callable
 
 from rlfat_tf.attacks.apgd import APGD, APGDT
@@ -45,6 +45,11 @@ COMPONENTS: dict[str, Make] = {
 
 
 def _check_names(attack: Attack, name: str, value: Sequence[str]) -> tuple[str, ...] | None:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(
+            "Expected the parts of AutoAttack as a tuple of names, ('apgd_ce', 'square'); received "
+            f"{value!r}."
+        )
     for part in value:
         if part not in COMPONENTS:
             raise unknown("part of AutoAttack", part, COMPONENTS)

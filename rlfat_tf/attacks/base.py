@@ -23,10 +23,14 @@ from rlfat_tf.attacks.packing import packed, unpacked
 from rlfat_tf.core import losses, norms, random
 from rlfat_tf.core.checks import (
     check_images_structure,
+    check_labels_structure,
+    check_logits,
     checked_images,
     guarded_by_labels,
     logits_in,
 )
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.model_checks import check_ending, check_model
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
 
 if TYPE_CHECKING:
@@ -147,11 +151,15 @@ class Attack(Declared):
         check_images_structure(images)
         images = tf.cast(images, tf.float32) if checked else checked_images(images)
         images = tf.stop_gradient(images)
+        if not checked:
+            self._check_call(logits_fn, images, labels)
         seed = random.as_seed(seed)
         classes: list[int | None] = []
 
         def logits_of(candidates: Images) -> Logits:
             logits = losses.as_float(logits_in(logits_fn(candidates)))
+            if logits.shape[-1] == 1:
+                check_logits(logits, "The classifier")
             classes.append(logits.shape[-1])
             return logits
 
@@ -165,6 +173,22 @@ class Attack(Declared):
         if known is None or losses.is_one_hot(labels):
             return adversarial
         return guarded_by_labels(adversarial, labels, known)
+
+    def _check_call(self, logits_fn: LogitsFn, images: Images, labels: Labels) -> None:
+        """Refuses what shapes and layers tell to be wrong."""
+        if isinstance(logits_fn, keras.Model):
+            check_model(logits_fn)
+            check_ending(logits_fn)
+        if not self.reads_labels:
+            return
+        labels = labels if hasattr(labels, "dtype") else tf.convert_to_tensor(labels)
+        check_labels_structure(labels)
+        number = tf.TensorShape(images.shape[:1])
+        if not number.is_compatible_with(tf.TensorShape(labels.shape)[:1]):
+            raise ValueError(
+                f"Expected a label for each of {images.shape[0]} images; received labels of shape "
+                f"{tuple(labels.shape)}."
+            )
 
     def run(
         self, logits_fn: LogitsFn, images: Images, labels: Labels, seed: random.Seed, unroll: bool

@@ -20,7 +20,7 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import argument
 from rlfat_tf.attacks.base import Attack, predicted_class
 from rlfat_tf.attacks.points import choose
-from rlfat_tf.attacks.wrapping import Wrapping, innermost
+from rlfat_tf.attacks.wrapping import Wrapping, attacks_in, innermost
 from rlfat_tf.core import losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown
@@ -74,7 +74,7 @@ def check_has_target(attack: Any) -> None:
     Raises:
         ValueError: If it is one.
     """
-    if isinstance(attack, Targeted) and attack.target is None:
+    if any(isinstance(each, Targeted) and each.target is None for each in attacks_in(attack)):
         raise ValueError(
             f"{attack!r} goes towards the labels, which are the true classes here: it would help "
             "the classifier. Give it a target, the number of a class, 'least_likely' or 'random'."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rlfat_tf.attacks.arguments import argument, fields_of
@@ -74,7 +75,12 @@ class Wrapping(Attack):
     def components(self) -> dict[str, Attack] | None:
         """The parts of the attack by name, each run as this runs the whole; None if it has none."""
         parts = getattr(self.attack, "components", None)
-        return parts and {name: self.replace(attack=part) for name, part in parts.items()}
+        return parts and {name: self._around(part) for name, part in parts.items()}
+
+    def _around(self, part: Attack) -> Attack:
+        if isinstance(part, Wrapping) and part.outermost:
+            return part.replace(attack=self._around(part.attack))
+        return self.replace(attack=part)
 
     def to_the_end(self) -> Self:
         """See :meth:`rlfat_tf.attacks.base.Attack.to_the_end`."""
@@ -100,6 +106,16 @@ class Wrapping(Attack):
         if changes:
             own["attack"] = own["attack"].replace(**changes)
         return type(self)(**own)
+
+
+def attacks_in(attack: Attack) -> Iterator[Attack]:
+    """Yields an attack and all that are run by it."""
+    yield attack
+    if isinstance(attack, Wrapping):
+        yield from attacks_in(attack.attack)
+    else:
+        for part in (getattr(attack, "components", None) or {}).values():
+            yield from attacks_in(part)
 
 
 def innermost(attack: Attack) -> Attack:

@@ -66,14 +66,31 @@ def as_seed(seed: SeedLike) -> Seed:
     """Makes a :class:`Seed` of an int, a pair of ints (or int tensor of shape [2]) or a Seed."""
     if isinstance(seed, Seed):
         return seed
-    value = tf.cast(tf.convert_to_tensor(seed), tf.int32)
-    if value.shape.rank == 0:
-        value = tf.stack([value, 0])
-    if value.shape.rank != 1 or value.shape[0] != 2:
-        raise ValueError(
-            f"A seed is an integer or a pair of integers; received shape {value.shape}."
-        )
-    return Seed(value)
+    value = tf.cast(_checked(seed), tf.int32)
+    return Seed(tf.stack([value, 0]) if value.shape.rank == 0 else value)
+
+
+def plain_seed(seed: Any) -> Any:
+    """Returns a seed as Python's int, or as a list of two: what files and reports can hold.
+
+    Args:
+        seed: An integer or a pair of them, also NumPy's or TensorFlow's.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    return _checked(seed).numpy().tolist()
+
+
+def _checked(seed: Any) -> Tensor:
+    """Returns an integer or a pair of integers as a tensor; refuses all else, fractions too."""
+    try:
+        value = tf.convert_to_tensor(seed)
+    except (TypeError, ValueError):  # it is no tensor
+        value = None
+    if value is None or not value.dtype.is_integer or value.shape not in ([], [2]):
+        raise ValueError(f"A seed is an integer or a pair of integers; received {seed!r}.")
+    return value
 
 
 def replica_seed(seed: int, *data: Tensor) -> Seed:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf import attacks
+from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation.evaluate import evaluate
 
 
+@keras.saving.register_keras_serializable("rlfat_tf", name="EvaluatingAutoAttack")
 class AutoAttack(attacks.AutoAttack):
     """:class:`rlfat_tf.attacks.AutoAttack`, which reads like the literature."""
 

@@ -53,7 +53,7 @@ class MadeHere:
                 "Expected images of 3 channels or 1, which can be corrupted; received images of "
                 f"shape {images.shape[1:]}."
             )
-        if seed != int(seed) or not 0 <= seed < 2**31:
+        if not isinstance(seed, int) or not 0 <= seed < 2**31:
             raise ValueError(f"Expected a seed from 0 to 2**31 - 1; received {seed}.")
         self._images, self._labels, self._seed = images, labels, seed
         self.kind = f"made here, strengths for {side_of(images.shape[1:])} pixels"

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rlfat_tf.attacks.base import predicted_class
+from rlfat_tf.core.random import plain_seed
 from rlfat_tf.core.types import Array, Report
 from rlfat_tf.data.corruptions import BENCHMARK, SEVERITIES, parse
 from rlfat_tf.evaluation.classifier import as_classifier
@@ -76,7 +77,7 @@ def evaluate_corruptions(
         TypeError: If the model or the data are of no kind that is known.
         ValueError: If a name or a severity is wrong, or something does not fit together.
     """
-    cells = parse(corruptions, severities)
+    seed, cells = plain_seed(seed), parse(corruptions, severities)
     examples: MadeHere | AuthorsFiles
     if isinstance(data, (str, os.PathLike)):
         examples = AuthorsFiles(data)

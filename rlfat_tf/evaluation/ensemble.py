@@ -45,7 +45,8 @@ def ensemble(models: Sequence[Any]) -> Classifier:
         if len({member.shape[-1] for member in logits}) > 1:
             counts = {c.name: member.shape[-1] for c, member in zip(classifiers, logits)}
             raise ValueError(f"Expected sources of the same classes; received {counts}.")
-        return tf.add_n(logits) / len(logits)
+        widest = max((member.dtype for member in logits), key=lambda dtype: dtype.size)
+        return tf.add_n([tf.cast(member, widest) for member in logits]) / len(logits)
 
     name = "mean of " + ", ".join(classifier.name for classifier in classifiers)
     known = None if shape.rank is None else shape

@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
+from rlfat_tf.attacks.arguments import check_count
 from rlfat_tf.attacks.base import Attack
-from rlfat_tf.attacks.pixels import OFF_GRID, SAME, is_on_grid, off_grid
+from rlfat_tf.attacks.pixels import is_on_grid
 from rlfat_tf.attacks.targeted import class_number
 from rlfat_tf.core.errors import warn
+from rlfat_tf.core.random import plain_seed
 from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.core.versions import VERSION, versions
 from rlfat_tf.evaluation.attacking import accuracy, attack_examples, under_attacks
@@ -30,7 +30,7 @@ from rlfat_tf.evaluation.checks import results as checks
 from rlfat_tf.evaluation.checks.findings import Finding
 from rlfat_tf.evaluation.classes import by_class
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
-from rlfat_tf.evaluation.examples import as_arrays, check_classes
+from rlfat_tf.evaluation.examples import as_arrays
 from rlfat_tf.evaluation.fitting import check_fits
 from rlfat_tf.evaluation.judged import network_facts
 from rlfat_tf.evaluation.plan import Plan, balls, make_plan
@@ -41,6 +41,7 @@ from rlfat_tf.evaluation.report.writing import write_report
 from rlfat_tf.evaluation.runner import AttackRunner
 from rlfat_tf.evaluation.targeted import attack_towards, divided
 from rlfat_tf.evaluation.watching import OnProgress
+from rlfat_tf.storage.files import check_folder
 
 SCHEMA = 2
 DIGESTED = 512  # images at once
@@ -91,8 +92,9 @@ def evaluate(
         TypeError: If the model, the data or the attacks are of no kind that is known.
         ValueError: If the data, the model and the attacks do not fit together.
     """
-    classifier = as_classifier(model)
+    classifier, seed = as_classifier(model), plain_seed(seed)
     images, labels = as_arrays(data)
+    class_names = None if class_names is None else [str(name) for name in class_names]
     if settings.get("targeted") is not None:
         settings["targeted"] = class_number(settings["targeted"], class_names or ())
     plan = make_plan(attacks, epsilon, norm, settings)
@@ -131,22 +133,13 @@ def make_runner(
     """Puts everything in place and refuses what cannot work.
 
     Raises:
-        ValueError: If images are out of range or not of the model's shape, labels are no classes of
-            the model, or an attack needs gradients that there are none of.
+        ValueError: See :func:`check_fits`; or if ``batch_size`` is no count or ``report_dir`` no
+            folder.
     """
-    if batch_size < 1:
-        raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
-    shape = tf.TensorShape(classifier.image_shape)
-    if not shape.is_compatible_with(images.shape[1:]):
-        raise ValueError(
-            f"{classifier.name} takes images of shape {shape}; received images of shape "
-            f"{images.shape[1:]}. Is it the data set of this model, and its image size?"
-        )
-    classes = int(classifier.logits_fn(tf.constant(images[:1])).shape[-1])
-    check_classes(labels, classes)
-    check_fits(plan, classifier, images[:1], classes)
-    if any(is_on_grid(attack) for _, attacks in plan for attack in attacks.values()):
-        _check_on_grid(images, batch_size)
+    batch_size = check_count(None, "batch_size", batch_size)
+    if report_dir is not None:
+        check_folder(Path(report_dir), "report_dir")
+    check_fits(plan, classifier, images, labels, batch_size)
     folder = None if report_dir is None else Path(report_dir) / "state"
     return AttackRunner(
         classifier,
@@ -158,14 +151,6 @@ def make_runner(
         keep=keep,
         on_progress=on_progress,
     )
-
-
-def _check_on_grid(images: Images, at_once: int) -> None:
-    """Refuses images between the levels of 8-bit pixels for attacks that return only such."""
-    starts = range(0, len(images), at_once)
-    off = max(float(off_grid(images[first : first + at_once])) for first in starts)
-    if off > SAME:
-        raise ValueError(f"{OFF_GRID} {off:.2g}.")
 
 
 def _progress(

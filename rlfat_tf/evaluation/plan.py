@@ -56,8 +56,9 @@ def _check_given(attacks: Any, epsilon: Any, settings: Mapping[str, Any]) -> Non
         raise unknown("setting of an evaluation:", name, known | {"attacks"})
     if isinstance(attacks, str):
         return
-    values: list[Any] = list(attacks.values()) if isinstance(attacks, Mapping) else [None]
-    if not all(isinstance(attack, Attack) for attack in values):
+    by_name: Mapping[Any, Any] = attacks if isinstance(attacks, Mapping) else {None: None}
+    values = list(by_name.values())
+    if not all(n and isinstance(n, str) and isinstance(a, Attack) for n, a in by_name.items()):
         raise TypeError(
             "Expected attacks as names joined by commas, 'pgd,autoattack', or as attack objects by "
             f"name, {{'mine': LinfPGD(...)}}; received {attacks!r}."

@@ -6,24 +6,28 @@ found["robust"]["a"]["b"]  # the accuracy of b on the examples that were made on
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.attacks import Attack
+from rlfat_tf.attacks import Attack, Targeted
+from rlfat_tf.attacks.arguments import check_count
 from rlfat_tf.attacks.base import check_within_ball, is_correct
-from rlfat_tf.attacks.targeted import check_has_target
 from rlfat_tf.attacks.transfer import warn_of_border
+from rlfat_tf.attacks.wrapping import attacks_in
 from rlfat_tf.core import random
 from rlfat_tf.core.errors import warn
+from rlfat_tf.core.random import plain_seed
 from rlfat_tf.core.types import Array, Images, Labels, Tensor
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
-from rlfat_tf.evaluation.ensemble import ensemble
-from rlfat_tf.evaluation.examples import as_arrays, check_classes
+from rlfat_tf.evaluation.examples import as_arrays
+from rlfat_tf.evaluation.fitting import check_fits
 from rlfat_tf.evaluation.paired import holm, mcnemar
+from rlfat_tf.evaluation.plan import Plan
 from rlfat_tf.evaluation.step import AttackStep
 
 CONVENTION = (
@@ -54,7 +58,7 @@ def transfer_matrix(
         models: By name, at least two of what :func:`evaluate` takes, for the same images and
             classes.
         data: As of :func:`evaluate`.
-        attack: The attack that each source is given.
+        attack: The attack that each source is given; none towards a class.
         batch_size: Changes speed and memory, not the result.
         seed: Of the attack, whose random draws belong to the examples.
 
@@ -64,23 +68,38 @@ def transfer_matrix(
         ``convention`` (what these mean) and ``warnings``, as in a report.
 
     Raises:
-        TypeError: If the attack or a model is none.
-        ValueError: If there are fewer than two models, or data and models do not fit together.
+        TypeError: If the attack or a model is none, or the models have no names.
+        ValueError: If there are fewer than two models, the attack goes towards a class, or data,
+            models and attack do not fit together.
     """
     if not isinstance(attack, Attack):
         raise TypeError(f"Expected an attack, such as LinfPGD(); received {attack!r}.")
-    if len(models) < 2 or batch_size < 1:
+    if any(isinstance(each, Targeted) for each in attacks_in(attack)):
         raise ValueError(
-            "Expected at least two models by name and a batch_size of at least 1; received "
-            f"{len(models)} and {batch_size}."
+            f"Expected an attack away from the label; received {attack!r}, whose failures are no "
+            "robustness: what misses its target may be misclassified all the same. Hand over the "
+            "attack within it."
         )
+    if not isinstance(models, Mapping) or not all(isinstance(name, str) for name in models):
+        raise TypeError(
+            f"Expected models by name, {{'mine': model, 'other': model}}; received {models!r}."
+        )
+    if len(models) < 2:
+        raise ValueError(f"Expected at least two models by name; received {len(models)}.")
+    batch_size, seed = check_count(None, "batch_size", batch_size), plain_seed(seed)
     check_within_ball(attack)
-    check_has_target(attack)
     warn_of_border(attack)
-    classifiers = {name: as_classifier(model) for name, model in models.items()}
+    classifiers = {
+        name: dataclasses.replace(as_classifier(model), name=name) for name, model in models.items()
+    }
     images, labels = as_arrays(data)
-    logits = ensemble(list(classifiers.values())).logits_fn(tf.constant(images[:1]))
-    check_classes(labels, int(logits.shape[-1]))
+    plan: Plan = [(None, {type(attack).__name__: attack})]
+    counts = {
+        name: check_fits(plan, classifier, images, labels, batch_size)
+        for name, classifier in classifiers.items()
+    }
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"Expected models of the same classes; received {counts}.")
     clean, robust = _evaluated(classifiers, images, labels, attack, batch_size, seed)
     warnings = _findings(list(classifiers), robust)
     for found in warnings:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rlfat_tf.attacks import Attack, Targeted, Transfer
-from rlfat_tf.attacks.base import check_attack
+from rlfat_tf.attacks.base import check_attack, check_within_ball
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
 from rlfat_tf.attacks.targeted import check_has_target
-from rlfat_tf.attacks.wrapping import Wrapping, innermost
+from rlfat_tf.attacks.wrapping import Wrapping, attacks_in, innermost
 
 DISTANCES = {"kl": "KL(p(x) || p(x'))", "lse": "||p(x') - p(x)||^2"}  # from the clean prediction
 
@@ -22,14 +22,31 @@ def check_of_model(attack: Any) -> None:
     """
     check_attack(attack)
     check_has_target(attack)
-    while isinstance(attack, Wrapping):
-        if isinstance(attack, Transfer):
-            raise ValueError(
-                f"Expected an attack that can be saved with the model; received {attack!r}, whose "
-                "source is another classifier. Evaluate by rlfat_tf.evaluation.evaluate(model, "
-                "data, attacks={'transfer': Transfer(...)})."
-            )
-        attack = attack.attack
+    if any(isinstance(each, Transfer) for each in attacks_in(attack)):
+        raise ValueError(
+            f"Expected an attack that can be saved with the model; received {attack!r}, whose "
+            "source is another classifier. Evaluate by rlfat_tf.evaluation.evaluate(model, "
+            "data, attacks={'transfer': Transfer(...)})."
+        )
+
+
+def check_of_evaluation(attack: Any) -> None:
+    """Refuses what cannot measure the robustness of the model that has it.
+
+    Raises:
+        TypeError: If it is no attack.
+        ValueError: If :func:`check_of_model` refuses it, its examples may leave the ball of
+            epsilon, or it goes towards a class.
+    """
+    check_of_model(attack)
+    check_within_ball(attack)
+    if any(isinstance(each, Targeted) for each in attacks_in(attack)):
+        raise ValueError(
+            f"Expected an attack after which an example that is still correctly classified is "
+            f"robust; received {attack!r}, which fails for every example that it does not move to "
+            "its target. Give the attack without Targeted, and evaluate towards a class by "
+            "rlfat_tf.evaluation.evaluate(model, data, targeted=...)."
+        )
 
 
 def completed(attack: Attack, loss: str, start: str) -> Attack:
@@ -78,18 +95,18 @@ def of_evaluation(attack: Any) -> Attack:
         made: Attack = PGD_IN_NORM[attack.norm](
             epsilon=attack.epsilon, eot=attack.eot, loss="ce", random_start="uniform"
         )
-        return _around(attack, made)
+        return around(attack, made)
     config = innermost(attack).get_config()
     defaults = {"loss": "ce", "random_start": "uniform"}
     same: Attack = attack.replace(**{k: v for k, v in defaults.items() if k in config})
     return same
 
 
-def _around(attack: Attack, inner: Attack) -> Attack:
+def around(attack: Attack, inner: Attack) -> Attack:
     """Puts another attack into the place of the one that is run in the end."""
     if not isinstance(attack, Wrapping):
         return inner
-    return attack.replace(attack=_around(attack.attack, inner))
+    return attack.replace(attack=around(attack.attack, inner))
 
 
 def has_one_step(attack: Any) -> bool:

@@ -19,7 +19,6 @@ import tensorflow as tf
 
 from rlfat_tf.attacks import Attack, LinfPGD
 from rlfat_tf.attacks.arguments import choice
-from rlfat_tf.attacks.base import check_within_ball
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Model, Tensor
@@ -180,8 +179,7 @@ class AdversarialModel(AdversarialSteps):
     @eval_attack.setter
     def eval_attack(self, attack: Attack | None) -> None:
         if attack is not None:
-            attack_defaults.check_of_model(attack)
-        check_within_ball(attack)
+            attack_defaults.check_of_evaluation(attack)
         self._eval_attack = attack
 
     @property

@@ -1,6 +1,7 @@
 """AutoAttack: its parts, their order, and that only survivors are attacked."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks
@@ -40,6 +41,12 @@ def test_other_versions():
     custom = AutoAttack(version="custom", attacks=["square", "apgd_ce"], budget=0.1).components
     assert list(custom) == ["square", "apgd_ce"]
     assert custom["square"].queries == 500 and custom["apgd_ce"].steps == 10
+
+
+@pytest.mark.parametrize("names", ["apgd_ce,square", "square", 3])
+def test_names_of_parts_come_one_by_one(names):
+    with pytest.raises(ValueError, match=f"a tuple of names, .* received {names!r}"):
+        AutoAttack(version="custom", attacks=names)
 
 
 def test_parts_see_only_what_is_left(monkeypatch):

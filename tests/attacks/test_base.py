@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks
+from rlfat_tf.core.compat import keras
 from tests import reference
 
 IMAGES, _, LABELS = reference.images_and_labels(8, seed=1)
@@ -47,3 +48,22 @@ def test_logits_in_a_dictionary(net):
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(ValueError, match=r"entry 'logits' .* received the entries \['a', 'b'\]"):
         attack(lambda x: {"a": net(x), "b": net(x)}, IMAGES, LABELS)
+
+
+def test_a_model_by_hand_that_returns_probabilities(net):
+    softmax = keras.Sequential([keras.Input(IMAGES.shape[1:]), net, keras.layers.Softmax()])
+    with pytest.raises(ValueError, match="ends in a softmax"):
+        PGD(softmax, IMAGES, LABELS)
+    one = keras.Sequential([keras.Input(IMAGES.shape[1:]), net, keras.layers.Dense(1)])
+    for classifier in (one, one.call):
+        with pytest.raises(ValueError, match="one output, but a logit for each class is needed"):
+            PGD(classifier, IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("labels", [LABELS[:1], LABELS[:5], list(LABELS[:5])])
+def test_a_label_for_each_image(net, labels):
+    with pytest.raises(ValueError, match=f"label for each of 8 images; .* shape .{len(labels)},"):
+        PGD(net, IMAGES, labels)
+    names = np.array(["cat"] * 8)
+    with pytest.raises(ValueError, match="numbers of the classes; received strings"):
+        PGD(net, IMAGES, names)

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from rlfat_tf import attacks
 from rlfat_tf.attacks.base import is_correct
-from rlfat_tf.attacks.targeted import class_number
+from rlfat_tf.attacks.ensemble import Ensemble
+from rlfat_tf.attacks.targeted import check_has_target, class_number
 from rlfat_tf.core import losses, random
 from tests.attacks.recording import run
 
@@ -216,3 +217,33 @@ def test_it_is_bounded_as_its_attack():
     assert (attack.norm, attack.epsilon, attack.eot, attack.components) == ("linf", 0.1, 3, None)
     assert attack.replace(epsilon=0.2, target=1) == targeted(attacks.MIM(epsilon=0.2, eot=3), 1)
     assert not hasattr(targeted(attacks.CWL2()), "epsilon")
+
+
+class Each(Ensemble):
+    """An attack of a user's own towards every other class."""
+
+    goals = (1, TARGET)
+
+    @property
+    def components(self):
+        pgd = attacks.LinfPGD(epsilon=self.epsilon, steps=5)
+        return {str(goal): targeted(pgd, goal) for goal in self.goals}
+
+
+def test_parts_towards_classes_within_another_attack():
+    epsilon = float(1.2 * distance(0, 1, 1).max())
+    around = attacks.EightBit(attack=Each(epsilon=epsilon))
+    assert [type(part) for part in around.components.values()] == [attacks.Targeted] * 2
+    assert [type(part.attack) for part in around.components.values()] == [attacks.EightBit] * 2
+    check_has_target(around)
+    found = run(Each(epsilon=epsilon), affine, IMAGES, LABELS)
+    assert np.all(np.argmax(affine(found), -1) != 0)
+
+
+def test_a_part_that_goes_to_the_true_class():
+    class Missing(Each):
+        goals = (None,)
+
+    for attack in (Missing(epsilon=0.1), attacks.EightBit(attack=Missing(epsilon=0.1))):
+        with pytest.raises(ValueError, match="goes towards the labels.*Give it a target"):
+            check_has_target(attack)

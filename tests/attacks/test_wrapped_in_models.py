@@ -7,25 +7,30 @@ import rlfat_tf
 from rlfat_tf.attacks import FGSMRS, EightBit, LinfPGD, Targeted, Transfer
 from rlfat_tf.attacks.wrapping import innermost
 from rlfat_tf.core.compat import keras
-from rlfat_tf.evaluation import as_classifier, evaluate, transfer_matrix
+from rlfat_tf.evaluation import AutoAttack, as_classifier, evaluate, transfer_matrix
 from rlfat_tf.methods.attack_defaults import of_evaluation
 from tests import reference
 
 IMAGES, _, LABELS = reference.images_and_labels(4, seed=1)
+PGD = LinfPGD(epsilon=0.1, steps=2, loss="ce", random_start="uniform")
 
 
 @pytest.mark.parametrize(
     "attack",
     [
-        EightBit(attack=LinfPGD(epsilon=0.1, steps=2)),
-        Targeted(attack=LinfPGD(epsilon=0.1, steps=2), target="random"),
-        Targeted(attack=EightBit(attack=LinfPGD(epsilon=0.1, steps=2)), target=1),
+        EightBit(attack=PGD),
+        Targeted(attack=PGD, target="random"),
+        Targeted(attack=EightBit(attack=PGD), target=1),
+        AutoAttack(epsilon=0.1),
+        EightBit(attack=AutoAttack(epsilon=0.1)),
     ],
 )
 def test_a_saved_model_keeps_them(attack, tmp_path):
-    robust = rlfat_tf.PGDAT(reference.keras_net(), attack=LinfPGD(steps=1), eval_attack=attack)
+    trains = "attack" if innermost(attack) == PGD else "eval_attack"
+    robust = rlfat_tf.PGDAT(reference.keras_net(), **{"attack": PGD, trains: attack})
     robust.save(tmp_path / "model.keras")
-    assert repr(rlfat_tf.load(tmp_path / "model.keras").eval_attack) == repr(attack)
+    loaded = getattr(rlfat_tf.load(tmp_path / "model.keras"), trains)
+    assert repr(loaded) == repr(attack) and type(innermost(loaded)) is type(innermost(attack))
     packed = keras.saving.serialize_keras_object(attack)
     assert repr(keras.saving.deserialize_keras_object(packed)) == repr(attack)
 

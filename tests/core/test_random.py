@@ -1,5 +1,8 @@
 """Randomness is a function of (seed, step) and of an example's place in the global batch."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -68,10 +71,31 @@ def test_moments_and_range():
     assert set(integers) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("bad", [(1, 2, 3), [[1, 2]]])
+@pytest.mark.parametrize("bad", [(1, 2, 3), [[1, 2]], 1.7, 2.0, (1, 2.5), "1", None, 2**70])
 def test_a_seed_is_a_number_or_a_pair(bad):
-    with pytest.raises(ValueError, match="A seed is an integer or a pair"):
-        random.as_seed(bad)
+    for made in (random.as_seed, random.plain_seed):
+        with pytest.raises(
+            ValueError, match=f"or a pair of integers; received {re.escape(repr(bad))}"
+        ):
+            made(bad)
+
+
+def test_seeds_of_numpy_and_tensorflow_are_those_of_python():
+    pair = np.array([1, 2], np.uint8)
+    for one in (np.int64(1), np.array(1), tf.constant(1, tf.int64), tf.Variable(1), 1):
+        assert json.dumps(random.plain_seed(one)) == "1"
+        np.testing.assert_array_equal(random.as_seed(one).value, [1, 0])
+    for both in (pair, tuple(pair), tf.constant([1, 2]), (tf.constant(1), 2)):
+        assert json.dumps(random.plain_seed(both)) == "[1, 2]"
+        np.testing.assert_array_equal(random.as_seed(both).value, [1, 2])
+
+    @tf.function
+    def folded(seed, step):
+        return random.as_seed(seed).fold(1).value, random.as_seed((seed, step)).value
+
+    one, both = folded(tf.constant(1), tf.constant(2, tf.int32))
+    np.testing.assert_array_equal(one, random.as_seed(1).fold(1).value)
+    np.testing.assert_array_equal(both, [1, 2])
 
 
 def test_outside_of_replicas_there_is_one_shard():

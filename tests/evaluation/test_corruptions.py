@@ -272,7 +272,14 @@ def test_flags_that_do_not_fit(flags, message):
         EvalConfig(workdir="run", **flags)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**31, 0.5])
+@pytest.mark.parametrize("seed", [-1, 2**31, (1, 2), 0.5])
 def test_a_wrong_seed_is_refused_before_anything_is_made(seed):
-    with pytest.raises(ValueError, match=r"a seed from 0 to 2\*\*31 - 1; received"):
+    with pytest.raises(ValueError, match=r"eed (from 0 to 2\*\*31 - 1|is an integer).*; received"):
         evaluation.evaluate_corruptions(None, (PIXELS, LABELS), seed=seed)
+
+
+def test_a_seed_of_numpy_is_that_of_python(tmp_path):
+    report = evaluation.evaluate_corruptions(
+        logits, (PIXELS, LABELS), corruptions="fog:1", seed=np.int64(3), report_dir=tmp_path
+    )
+    assert report["seed"] == 3 and type(report["seed"]) is int

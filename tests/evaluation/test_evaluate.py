@@ -105,6 +105,15 @@ def test_autoattack_reads_like_the_literature(tmp_path):
     assert again == report, "finished attacks are not run again, seconds included"
 
 
+def test_what_numpy_counts_and_names_is_as_pythons(tmp_path):
+    report = evaluation.evaluate(
+        NET, (IMAGES[:4], LABELS[:4]), attacks="", targeted="b", seed=np.int64(1),
+        class_names=np.array(["a", "b", "c"]), batch_size=4.0, report_dir=tmp_path, checked=False,
+    )  # fmt: skip
+    assert report["seed"] == 1 and type(report["seed"]) is int
+    assert {type(each["name"]) for each in report["classes"]} == {str}
+
+
 def test_every_norm_has_its_own_default_radius():
     pair = IMAGES[:4], LABELS[:4]
     for norm, epsilon in (("linf", 8 / 255), ("l2", 0.5)):
@@ -124,7 +133,14 @@ def test_every_norm_has_its_own_default_radius():
         ({"attacks": "transfer"}, "--source_model"),
         ({"epsilon": 8}, "Did you mean 8/255"),
         ({"epsilon": [0.1, 0.1]}, "several different ones"),
-        ({"batch_size": 0}, "batch_size of at least 1"),
+        ({"batch_size": 0}, "batch_size to be an integer of at least 1; received 0"),
+        ({"batch_size": None}, "batch_size to be a number; received None"),
+        ({"report_dir": __file__}, "report_dir to be a folder; .* is a file"),
+        ({"seed": 1.7}, "A seed is an integer .*; received 1.7"),
+        (
+            {"attacks": "autoattack", "version": "custom", "custom": "apgd_ce,square"},
+            "a tuple of names, .*; received 'apgd_ce,square'",
+        ),
         (
             {"data": (IMAGES * 255, LABELS)},
             r"Expected images in \[0, 1\] .divide 8-bit images by 255",
@@ -211,6 +227,9 @@ def test_a_dictionary_with_logits_is_a_classifier():
         ({"attacks": ["pgd"]}, r"'pgd,autoattack', or as attack objects .* received \['pgd'\]"),
         ({"attacks": WEAK}, r"attack objects by name.* received LinfPGD\(epsilon=0.03"),
         ({"attacks": {"pgd": "pgd"}}, "attack objects by name"),
+        ({"attacks": {1: WEAK}}, "attack objects by name, .* received {1: LinfPGD"),
+        ({"attacks": {"weak": WEAK, 1: WEAK}}, "attack objects by name"),
+        ({"attacks": {"": WEAK}}, "attack objects by name"),
         ({"data": data.from_arrays(IMAGES, LABELS, IMAGES, LABELS)}, "Pass data.test"),
         ({"data": IMAGES}, r"Expected \(images, labels\).*; received ndarray"),
     ],

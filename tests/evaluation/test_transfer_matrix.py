@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import attacks, evaluation
+from rlfat_tf.attacks.ensemble import Ensemble
 from rlfat_tf.attacks.pixels import EightBit
 from rlfat_tf.evaluation.classifier import Classifier
 from tests import reference
@@ -100,15 +101,60 @@ def test_what_does_not_fit_is_refused():
         evaluation.transfer_matrix({"a": linear("a")}, data, STEP)
     with pytest.raises(TypeError, match="Expected an attack"):
         evaluation.transfer_matrix({"a": linear("a"), "b": linear("b")}, data, "pgd")
-    more = Classifier(lambda images: tf.zeros([len(images), 3]), "three")
-    with pytest.raises(ValueError, match="same classes; received {'logits': 2, 'three': 3}"):
+    for models in ([linear("a"), linear("b")], {1: linear("a"), 2: linear("b")}):
+        with pytest.raises(TypeError, match=r"Expected models by name, .*; received [\[{]"):
+            evaluation.transfer_matrix(models, data, STEP)
+    more = Classifier(lambda images: tf.reshape(images, [len(images), -1])[:, :3], "three")
+    with pytest.raises(ValueError, match="same classes; received {'a': 2, 'b': 3}"):
         evaluation.transfer_matrix({"a": linear("a"), "b": more}, data, STEP)
+    with pytest.raises(ValueError, match="same classes; received {'logits': 2, 'three': 3}"):
+        evaluation.ensemble([linear("a"), more]).logits_fn(tf.constant(IMAGES[:1]))
     sizes = [Classifier(more.logits_fn, str(side), (side, side, 1)) for side in (8, 9)]
     with pytest.raises(ValueError, match=r"same images.*'8': '\(8, 8, 1\)', '9'"):
         evaluation.ensemble(sizes)
     with pytest.raises(ValueError, match="at least one classifier"):
         evaluation.ensemble([])
     assert evaluation.ensemble([more]) is more
+
+
+def blind(images):
+    return tf.stop_gradient(linear("b")(images))
+
+
+class Parts(Ensemble):
+    """FGSM, then the same towards the least likely class."""
+
+    components = {"away": STEP, "towards": attacks.Targeted(attack=STEP, target="least_likely")}
+
+
+@pytest.mark.parametrize(
+    "attack, changes, message",
+    [
+        (Parts.components["towards"], {}, "away from the label; .* failures are no robustness"),
+        (attacks.Targeted(attack=STEP), {}, "Hand over the attack within it"),
+        (Parts(), {}, "failures are no robustness"),
+        (EightBit(attack=STEP), {}, r"images of 8-bit pixels, n / 255, .* of a level: 0\.\d+\.$"),
+        (STEP, {"models": {"a": linear("a"), "b": blind}}, "b gives no gradient .* FGSM need"),
+        (STEP, {"batch_size": None}, "batch_size to be a number; received None"),
+        (STEP, {"seed": 0.5}, "A seed is an integer .* received 0.5"),
+    ],
+)
+def test_what_cannot_be_transferred_is_refused_before_any_work(attack, changes, message):
+    arguments = {"models": {"a": linear("a"), "b": linear("b")}, **changes}
+    with pytest.raises(ValueError, match=message):
+        evaluation.transfer_matrix(data=(IMAGES, LABELS), attack=attack, **arguments)
+
+
+def test_models_of_several_float_types_go_together(found):
+    def double(images):
+        return tf.cast(linear("b")(images), tf.float64)
+
+    both = evaluation.ensemble([linear("a"), double])
+    expected = (FLAT - 0.5) @ (WEIGHTS["a"] + WEIGHTS["b"]) / 2
+    assert both.logits_fn(IMAGES).dtype == tf.float64
+    np.testing.assert_allclose(both.logits_fn(IMAGES), expected, atol=1e-5)
+    models = {"a": linear("a"), "b": double}
+    assert evaluation.transfer_matrix(models, (IMAGES, LABELS), STEP) == found
 
 
 STOPPING = {

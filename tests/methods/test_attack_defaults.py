@@ -59,6 +59,15 @@ def test_scores_distance_has_none_at_the_image_either():
         completed(attack, "lse", "uniform")
 
 
+def test_what_cannot_measure_robustness():
+    """An example that has not reached a target may be misclassified all the same."""
+    targeted = attacks.Targeted(attack=attacks.LinfPGD(epsilon=0.1, steps=2), target=1)
+    robust = PGDAT(reference.keras_net(), attack=targeted)
+    assert robust.attack.target == 1 and robust.eval_attack.norm == "linf"
+    with pytest.raises(ValueError, match="still correctly classified is robust; .* its target"):
+        robust.eval_attack = targeted
+
+
 def test_the_norms_of_the_methods():
     attack = attacks.L2PGD(epsilon=0.5)
     know_linf_only = {ATLD, FeatureScattering, LocalGlobal}

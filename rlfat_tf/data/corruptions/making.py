@@ -65,6 +65,10 @@ def parse(text: str, severities: Sequence[int] = SEVERITIES) -> tuple[tuple[str,
     Raises:
         ValueError: If there is no such corruption or severity, or none is given.
     """
+    if np.ndim(severities) == 0:  # a number, or a text that would be read letter by letter
+        raise ValueError(
+            f"Expected several severities from 1 to 5, such as (1, 3); received {severities!r}."
+        )
     wanted = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, colon, severity = part.partition(":")

@@ -16,6 +16,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+from rlfat_tf.attacks.arguments import check_count
 from rlfat_tf.attacks.passes import exact_gradient_by
 from rlfat_tf.core import losses, norms
 from rlfat_tf.core.checks import check_layout, checked_labels, in_words
@@ -102,8 +103,7 @@ def loss_sensitivity(
         raise ValueError(
             f"Expected finite magnitudes, gamma exponents above 0; received {list(magnitudes)}."
         )
-    if batch_size < 1:
-        raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
+    batch_size = check_count(None, "batch_size", batch_size)
     images, labels = as_arrays((images, labels))
     logits_fn = as_classifier(model).logits_fn
 

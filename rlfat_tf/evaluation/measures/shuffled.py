@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rlfat_tf.attacks.arguments import check_count
 from rlfat_tf.attacks.base import is_correct
 from rlfat_tf.core import random
 from rlfat_tf.core.checks import checked_labels, in_words
@@ -72,8 +73,7 @@ def shuffled_accuracy(
         return tf.function(correct, input_signature=signature).get_concrete_function()
 
     numbers = np.arange(len(images), dtype=np.int32)
-    if batch_size < 1:
-        raise ValueError(f"Expected a batch_size of at least 1; received {batch_size}.")
+    batch_size = check_count(None, "batch_size", batch_size)
     batches = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
 
     def accuracy(count: int) -> float:

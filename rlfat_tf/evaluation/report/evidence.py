@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rlfat_tf.attacks.base import predicted_class
 from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Images, Report
 from rlfat_tf.evaluation.classifier import Classifier, check_alike
@@ -180,8 +181,10 @@ def _kept(runner: AttackRunner, report: dict[str, Any]) -> tuple[str, Any] | Non
 def _examples(runner: AttackRunner, adversarial: Images, class_names: Sequence[str]) -> Any:
     """Draws examples that the attack broke first, then some that it did not."""
     count = len(adversarial)
-    clean = np.argmax(runner.logits(runner.images[:count]), -1)
-    attacked = np.argmax(runner.logits(adversarial), -1)
+    clean, attacked = (
+        predicted_class(runner.logits(images)).numpy()
+        for images in (runner.images[:count], adversarial)
+    )
     labels = runner.labels[:count]
     broken = (clean == labels) & (attacked != labels)
     rows = np.argsort(~broken, kind="stable")[: SHOWN - 2]

@@ -200,7 +200,8 @@ def _prediction(axes: Axes, predicted: int, label: int, class_names: Sequence[st
     right = predicted == label
     mark = "\u2713" if right else "\u2717"
     colour = RIGHT if right else WRONG
-    axes.set_title(f"{shortened(class_names[predicted])} {mark}", fontsize=9, color=colour, pad=3)
+    said = class_names[predicted] if predicted >= 0 else "no class"  # of logits that are NaN
+    axes.set_title(f"{shortened(said)} {mark}", fontsize=9, color=colour, pad=3)
 
 
 def _blocks(axes: Axes, blocks: transforms.Blocks, axis: str, size: int, shuffled: bool) -> None:

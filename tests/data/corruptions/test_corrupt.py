@@ -90,6 +90,13 @@ def test_what_is_no_corruption(text, message):
         parse(text)
 
 
+@pytest.mark.parametrize("severities", [3, "12", None])
+def test_severities_are_several(severities):
+    with pytest.raises(ValueError, match=f"such as .1, 3.; received {severities!r}"):
+        parse("fog", severities)
+    assert parse("fog", np.array([2, 1])) == (("fog", 1), ("fog", 2))
+
+
 def test_what_cannot_be_corrupted(images):
     with pytest.raises(TypeError, match="Expected uint8 images of 0 to 255; received float64"):
         corrupt(images / 255, "fog", 1)

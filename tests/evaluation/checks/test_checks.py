@@ -12,6 +12,7 @@ from rlfat_tf import attacks, data
 from rlfat_tf.core import norms
 from rlfat_tf.core.compat import keras
 from rlfat_tf.evaluation.checks import results as checks
+from rlfat_tf.evaluation.checks.model import _correct
 from rlfat_tf.evaluation.classifier import as_classifier
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -83,6 +84,21 @@ def test_images_that_were_divided_twice_are_told_from_a_model_of_another_range(s
     names, findings = check(standard, dark)
     assert names == ["another-range"]
     assert "divided by 255 twice. Divide them once." in findings[0].message
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, ValueError])
+def test_a_model_that_refuses_other_ranges_by_python_has_no_image_right_there(standard, error):
+    def look(images):
+        if images.max() > 1:
+            raise error("pixels in [0, 1], please")
+        return images
+
+    @tf.function
+    def logits(images):
+        seen = tf.numpy_function(look, [images], tf.float32)
+        return standard(tf.ensure_shape(seen, images.shape))
+
+    assert _correct(logits, IMAGES, LABELS) > 0 == _correct(logits, IMAGES * 255, LABELS)
 
 
 class Halved(keras.Model):

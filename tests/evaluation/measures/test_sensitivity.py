@@ -114,7 +114,7 @@ def test_one_graph_for_all_magnitudes_and_batches():
         ({"magnitudes": [0.5, 0.0]}, "exponents above 0"),
         ({"magnitudes": [0.5, np.nan]}, "Expected finite magnitudes"),
         ({"transform": "brightness", "magnitudes": [np.inf]}, "Expected finite magnitudes"),
-        ({"batch_size": 0}, "a batch_size of at least 1; received 0"),
+        ({"batch_size": None}, "batch_size to be a number; received None"),
         ({"labels": LABELS[:3]}, "as many labels"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "at least one"),
     ],

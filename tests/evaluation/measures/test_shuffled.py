@@ -107,7 +107,7 @@ def test_traced_once_for_each_number_of_blocks():
     [
         ({"blocks": (1, 6)}, "num_blocks <= 5"),
         ({"blocks": (0,)}, "received 0"),
-        ({"batch_size": 0}, "a batch_size of at least 1; received 0"),
+        ({"batch_size": None}, "batch_size to be a number; received None"),
         ({"block_shuffle": "pixel"}, "Unknown block shuffle 'pixel'"),
         ({"labels": LABELS[:3]}, "as many labels"),
     ],

@@ -198,7 +198,7 @@ def test_adversarial_grid():
     delta = np.zeros_like(IMAGES)
     delta[0, 0, 0], delta[1, 2, 1] = 0.1, -0.05
     figure = pictures.adversarial_grid(
-        IMAGES, IMAGES + delta, [0, 1, 2], [0, 1, 0], [1, 1, 2], NAMES
+        IMAGES, IMAGES + delta, [0, 1, 2], [0, 1, 0], [1, 1, -1], NAMES
     )
     panels = np.reshape(figure.axes, (3, 3))
     assert [axes.get_ylabel() for axes in panels[:, 0]] == [
@@ -213,7 +213,8 @@ def test_adversarial_grid():
         np.testing.assert_array_equal(shown(panels[2, column]), (IMAGES + delta)[column])
     heads = [labels_of(axes.texts) for axes in panels[0]]
     assert heads == [["cat"], ["dog"], ["a class with \u2026"]]
-    for row, expected in ((0, ["cat \u2713", "dog \u2713", "cat \u2717"]), (2, ["dog \u2717"])):
+    no_class = ["dog \u2717", "dog \u2713", "no class \u2717"]
+    for row, expected in ((0, ["cat \u2713", "dog \u2713", "cat \u2717"]), (2, no_class)):
         for axes, title in zip(panels[row], expected):
             assert axes.get_title() == title
             right = title.endswith("\u2713")
