@@ -63,11 +63,15 @@ def _class_names(folder: Path, classes: int) -> list[str]:
     file = folder / CLASS_NAMES
     if not file.is_file():
         return [*map(str, range(classes))]
-    text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    try:
+        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected {str(file)!r} to be a text file in UTF-8: {error}.") from None
     names = [line.strip() for line in text.rstrip().splitlines()]
-    if "" in names or len(set(names)) < len(names) or len(names) < classes:
+    if "" in names or len(names) < classes:
         raise ValueError(
-            f"Expected in {str(file)!r} a name of its own for each of at least {classes} classes, "
-            f"one a line; received {len(names)} lines with {len(set(names) - {''})} names."
+            f"Expected in {str(file)!r} a name for each of at least {classes} classes, one a line; "
+            f"received {len(names)} lines, {names.count('')} of them empty."
         )
-    return names
+    # A list of common names may have one twice, as that of ImageNet has "crane".
+    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]

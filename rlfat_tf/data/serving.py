@@ -44,10 +44,12 @@ def _other_than_jpeg(content: Tensor, channels: int) -> Tensor:
     kind = tf.strings.substr(content, 0, 2)
     if channels != 1:
         image = tf.io.decode_image(content, channels, expand_animations=False)
-    else:  # of these two TensorFlow makes three equal channels only, or what the file has
+    else:  # of these two TensorFlow makes three channels only, or what the file has
         image = tf.cond(
             (kind == "BM") | (kind == "GI"),
-            lambda: tf.io.decode_image(content, 3, expand_animations=False)[..., :1],
+            lambda: tf.image.rgb_to_grayscale(
+                tf.io.decode_image(content, 3, expand_animations=False)
+            ),
             lambda: tf.io.decode_image(content, 1, expand_animations=False),
         )
     plain = tf.cond(kind == "BM", lambda: _is_without_colours(content), lambda: True)

@@ -63,6 +63,14 @@ def test_grey_files(kind, channels):
     np.testing.assert_array_equal(found, decode(content)[..., :channels])
 
 
+@pytest.mark.parametrize("kind", ["BMP", "GIF"])
+def test_colours_for_a_network_of_grey_images(kind):
+    content = file_of(kind)
+    found = tf.function(image_of_bytes(View(7), (7, 7, 1)))(content)
+    luminance = decode(content) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(found[..., 0], luminance, atol=1)
+
+
 def test_a_palette_of_colours():
     of_bytes = tf.function(image_of_bytes(View(7), (7, 7, 3)))
     png = file_of("PNG", colours=16)
