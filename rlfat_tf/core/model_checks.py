@@ -7,6 +7,7 @@ three images, which also tells of models that say nothing (subclassed ones, func
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +22,11 @@ from rlfat_tf.core.types import Images, Layer, Logits, Model, Tensor
 # 0.015; a network for images in [0, 1] has 1 to 5.
 NARROW = 0.05
 SCALING_PAGE = "docs/methods.md"
-PASSING = ("Dropout", "Flatten", "Identity", "Reshape")  # in inference
+# What returns the numbers that it gets, in inference; by its kind, see `_kind`.
+PASSING = (
+    "cast", "copy", "dropout", "expanddims", "flatten", "identity", "reshape", "squeeze",
+    "stopgradient",
+)  # fmt: skip
 BOUNDING = ("sigmoid", "hard_sigmoid", "tanh")
 
 
@@ -156,16 +161,15 @@ def _deciding_layer(model: Model) -> Any:
         last = compat.last_layer(model)
         return _deciding_layer(last) if isinstance(last, compat.keras.Model) else last
     layer, inputs = compat.produced_by(logits_in(outputs))
-    while len(inputs) == 1 and _only_passes(layer):
+    while len(inputs) == 1 and only_passes(layer):
         layer, inputs = compat.produced_by(inputs[0])
     return _deciding_layer(layer) if isinstance(layer, compat.keras.Model) else layer
 
 
-def _only_passes(layer: Layer) -> bool:
-    """Tells whether a layer returns the numbers that it gets."""
-    return type(layer).__name__ in PASSING or (
-        type(layer).__name__ == "Activation" and layer.activation.__name__ == "linear"
-    )
+def only_passes(layer: Layer) -> bool:
+    """Tells whether a layer, or an operation that Keras keeps as one, returns what it gets."""
+    kind = _kind(layer)
+    return kind in PASSING or (kind == "activation" and _is("linear", layer))
 
 
 def is_softmax(layer: Layer) -> bool:
@@ -176,14 +180,15 @@ def is_softmax(layer: Layer) -> bool:
 def _is(name: str, layer: Layer) -> bool:
     """Tells whether a layer, or an operation that Keras keeps as one, ends in this function."""
     activation = getattr(layer, "activation", None)
-    # Keras 2 names the layer that it makes of a function after it: "tf.nn.softmax_1".
+    return _kind(layer) == name.replace("_", "") or getattr(activation, "__name__", "") == name
+
+
+def _kind(layer: Layer) -> str:
+    """Returns what a layer does, in lower case and one word: "dense", "softmax", "expanddims"."""
     kind = type(layer).__name__
-    function = getattr(layer, "name", "").split(".")[-1] if "OpLambda" in kind else ""
-    return (
-        kind.lower() == name.replace("_", "")
-        or getattr(activation, "__name__", "") == name
-        or function.startswith(name)
-    )
+    if kind == "TFOpLambda":  # Keras 2 makes it of a function, and names it: "tf.nn.softmax_1"
+        kind = re.sub(r"_\d+$", "", layer.name.split(".")[-1])
+    return kind.lower().replace("_", "")
 
 
 def _black_and_white(shape: tuple[int, ...]) -> Images:

@@ -163,6 +163,7 @@ class ATLD(AdversarialModel):
         )
         variables = self.discriminator.trainable_variables
         examples = global_batch_size(natural[:, 0])
+        step = tf.convert_to_tensor(compat.batches_seen(self.optimizer)) - 1  # it has counted this
         for _ in range(self.discriminator_steps):
             with tf.GradientTape() as tape:
                 loss = tf.zeros([], natural.dtype)
@@ -174,8 +175,7 @@ class ATLD(AdversarialModel):
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync
                 loss += 2e-4 * tf.cast(decay, loss.dtype) / replicas
             gradients = tape.gradient(loss, variables)
-            update = compat.updates_made(self.discriminator_optimizer)
-            gradients = finite_gradients(gradients, update, of="the discriminator")
+            gradients = finite_gradients(gradients, step, of="the discriminator")
             self.discriminator_optimizer.apply_gradients(zip(gradients, variables))
 
     @property

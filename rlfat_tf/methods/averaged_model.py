@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +18,7 @@ import tensorflow as tf
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Logs, Tensor
 from rlfat_tf.methods.average import Average, RunningAverage
-from rlfat_tf.methods.checks import check_backups
+from rlfat_tf.methods.checks import check_backups, check_checkpoints, check_path
 from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
 
 
@@ -119,6 +119,7 @@ class AveragedModel(WrappedClassifier):
         """Trains as ``keras.Model.fit`` does; what it validates and leaves are the averages."""
         given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
         check_backups(self, given.get("callbacks"))
+        check_checkpoints(given.get("callbacks"))
         self._means.decide_modes(given.get("callbacks"))
         if self._average is None:
             return super().fit(x, y, *args, **kwargs)
@@ -153,19 +154,18 @@ class AveragedModel(WrappedClassifier):
         Raises:
             ValueError: If the file is not to be called ``.keras``: no other kind is loaded again.
         """
-        if Path(filepath).suffix != ".keras":
-            raise ValueError(
-                f"Expected a path that ends in .keras, which rlfat_tf.load reads; received "
-                f"{str(filepath)!r}. For serving there is export(folder), and the classifier alone "
-                "is .model."
-            )
+        check_path(filepath)
         with self._showing(averages=True):
-            return super().save(filepath, *args, **kwargs)
+            return super().save(os.path.expanduser(filepath), *args, **kwargs)
 
-    def save_weights(self, *args: Any, **kwargs: Any) -> Any:
+    def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
         """Saves as ``keras.Model.save_weights`` does, within an epoch too: the averages."""
         with self._showing(averages=True):
-            return super().save_weights(*args, **kwargs)
+            return super().save_weights(os.path.expanduser(filepath), *args, **kwargs)
+
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        """Loads as ``keras.Model.load_weights`` does what :meth:`save_weights` has saved."""
+        return super().load_weights(os.path.expanduser(filepath), *args, **kwargs)
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """Writes a SavedModel, within an epoch too of the averages; see the base class."""

@@ -8,7 +8,7 @@ from rlfat_tf.core.checks import in_words
 from rlfat_tf.core.model import Model
 from rlfat_tf.core.model_checks import symbolic_logits
 from rlfat_tf.methods import first_batch
-from rlfat_tf.methods.checks import check_trainable
+from rlfat_tf.methods.checks import check_on_replicas, check_trainable
 
 
 class CheckedModel(Model):
@@ -36,7 +36,7 @@ class CheckedModel(Model):
         if validation is not None:
             several = validation if isinstance(validation, (tuple, list)) else (validation,)
             self._look_at(*several[:2], read=self.test_function is None)
-        check_trainable(self.model)
+        self._check_training()
         with in_words():
             return super().fit(x, y, *args, **kwargs)
 
@@ -54,7 +54,7 @@ class CheckedModel(Model):
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch as ``keras.Model.train_on_batch`` does; raises as :meth:`fit`."""
         self._look_at(x, y)
-        check_trainable(self.model)
+        self._check_training()
         with in_words():
             return super().train_on_batch(x, y, *args, **kwargs)
 
@@ -68,6 +68,11 @@ class CheckedModel(Model):
         """Returns the logits of one batch; warns of images not in [0, 1]."""
         first_batch.look_before_predicting(self.model, x)
         return super().predict_on_batch(x)
+
+    def _check_training(self) -> None:
+        """Refuses a classifier or an optimizer by which nothing can be trained."""
+        check_trainable(self.model)
+        check_on_replicas(self, getattr(self, "optimizer", None))  # not checked in a loaded model
 
     def _look_at(self, x: Any, y: Any = None, *, read: bool = True) -> None:
         """Checks the first examples, and once the classifier, by running it on their shape."""

@@ -5,6 +5,8 @@ What examples and logits must be is in :mod:`rlfat_tf.core.checks`.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -79,9 +81,8 @@ def check_backups(model: Model, callbacks: Any) -> None:
     Raises:
         ValueError: If what such a backup restores would not go on as it was.
     """
-    listed = getattr(callbacks, "callbacks", callbacks)
-    listed = listed if isinstance(listed, (list, tuple)) else [listed]
-    if not any(isinstance(each, compat.keras.callbacks.BackupAndRestore) for each in listed):
+    kind = compat.keras.callbacks.BackupAndRestore
+    if not any(isinstance(each, kind) for each in _listed(callbacks)):
         return
     if model.optimizer is None:
         return
@@ -97,6 +98,37 @@ def check_backups(model: Model, callbacks: Any) -> None:
         "what the method keeps of its classes): training would go on from another state without a "
         "word. Train by the command, whose backups hold everything, or without that."
     )
+
+
+def check_checkpoints(callbacks: Any) -> None:
+    """Refuses Keras's checkpoints of whole models in files that would be refused after an epoch.
+
+    Raises:
+        ValueError: If that is so.
+    """
+    for each in _listed(callbacks):
+        if isinstance(each, compat.keras.callbacks.ModelCheckpoint) and not each.save_weights_only:
+            check_path(each.filepath)
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Refuses to save a method in another file than ``.keras``: no other kind is loaded again.
+
+    Raises:
+        ValueError: If it ends otherwise.
+    """
+    if Path(path).suffix != ".keras":
+        raise ValueError(
+            f"Expected a path that ends in .keras, which rlfat_tf.load reads; received "
+            f"{str(path)!r}. For serving there is export(folder), and the classifier alone is "
+            ".model."
+        )
+
+
+def _listed(callbacks: Any) -> Any:
+    """Returns the callbacks that fit is given, one, several or Keras's own list of them."""
+    listed = getattr(callbacks, "callbacks", callbacks)
+    return listed if isinstance(listed, (list, tuple)) else [listed]
 
 
 def check_trainable(model: Model) -> None:
@@ -118,8 +150,7 @@ def check_compile(model: Model, optimizer: Optimizer, **others: Any) -> None:
 
     Raises:
         ValueError: If there is a loss or a weight of it (the method has its own), a metric with the
-            name of what the method logs itself, or an optimizer that adapts a scale of the loss or
-            cannot work under the model's strategy.
+            name of what the method logs itself, or an optimizer that adapts a scale of the loss.
     """
     for name in ("loss", "loss_weights"):
         if others.get(name) is not None:
@@ -140,10 +171,18 @@ def check_compile(model: Model, optimizer: Optimizer, **others: Any) -> None:
             "compile() received an optimizer that scales the loss. That is for float16, in which "
             "attacks underflow; bfloat16 and float32 need none. Pass the inner optimizer."
         )
+
+
+def check_on_replicas(model: Model, optimizer: Optimizer) -> None:
+    """Refuses an optimizer that cannot work under the model's strategy.
+
+    Raises:
+        ValueError: If that is so.
+    """
     strategy = model.distribute_strategy
     for name, why in compat.impossible_on_replicas(optimizer, strategy).items():
         raise ValueError(
-            f"compile() received an optimizer with {name}={getattr(optimizer, name)}, which Keras "
-            f"3 cannot heed under this {type(strategy).__name__}: {why}. Leave it out, or train on "
-            "one device."
+            f"The optimizer of {model.name!r} has {name}={getattr(optimizer, name)}, which Keras 3 "
+            f"cannot heed under this {type(strategy).__name__}: {why}. Compile with one that has "
+            "none, or train on one device."
         )

@@ -12,7 +12,7 @@ from rlfat_tf.core.checks import guarded
 from rlfat_tf.core.types import Tensor
 
 NON_FINITE = "The loss is not finite:"
-NO_GRADIENTS = "The gradients of the loss are not finite"
+NO_GRADIENTS = r"The gradients of .+ are not finite"  # a pattern: of the loss, or of another part
 REMEDY = (
     "and no weight was changed by them. Look for a norm, a square root, a logarithm or a quotient "
     "that can be taken of 0, or lower the learning rate."
@@ -32,7 +32,7 @@ def finite_gradients(gradients: list[Any], step: Tensor, of: str = "the loss") -
 
     Args:
         gradients: Tensors, ``tf.IndexedSlices`` or None.
-        step: Of the optimizer, for the message.
+        step: Of training, for the message.
         of: What they are of, for the message.
     """
     step = tf.convert_to_tensor(step)

@@ -15,7 +15,15 @@ from rlfat_tf.storage.saved_model import export_saved_model
 
 
 class WrappedClassifier(CheckedModel):
-    """What a method has of the classifier ``.model`` around which it is."""
+    """What a method has of the classifier ``.model`` around which it is.
+
+    Attributes:
+        is_its_classifier: That ``.model`` computes the same, by which :func:`rlfat_tf.adapt` tells
+            a method from whatever else has such an attribute.
+    """
+
+    is_its_classifier = True
+    _is_being_loaded = False
 
     def build(self, input_shape: Shape = None) -> None:
         """Builds the classifier, if it is not built yet."""
@@ -55,6 +63,8 @@ class WrappedClassifier(CheckedModel):
                 method logs itself, or an optimizer that scales the loss for float16.
         """
         checks.check_compile(self, optimizer, loss=loss, metrics=metrics, **kwargs)
+        if not self._is_being_loaded:
+            checks.check_on_replicas(self, optimizer)
         kwargs.setdefault("jit_compile", False)
         kwargs["metrics"] = metrics
         with self.distribute_strategy.scope():
@@ -63,8 +73,16 @@ class WrappedClassifier(CheckedModel):
         super().compile(optimizer=optimizer, loss=None, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model as it was compiled when it was saved."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        """Compiles a loaded model as it was compiled when it was saved.
+
+        An optimizer that cannot work under the strategy is refused when training begins, and not
+        here: a model that is loaded need not be trained.
+        """
+        self._is_being_loaded = True
+        try:
+            self.compile(**keras.saving.deserialize_keras_object(config))
+        finally:
+            self._is_being_loaded = False
         compat.build_optimizer(self.optimizer, self.trainable_variables)
 
     def export(self, filepath: Any, **kwargs: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rlfat_tf.attacks import FGSM, PGD, Attack
+from rlfat_tf.attacks.wrapping import innermost
 from rlfat_tf.core import compat, random
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.errors import unknown, warn
@@ -26,6 +27,7 @@ from rlfat_tf.core.types import Logs, Model
 from rlfat_tf.data import Source, evaluation_batches
 from rlfat_tf.evaluation.accuracy import evaluator
 from rlfat_tf.methods import AdversarialModel
+from rlfat_tf.methods.attack_defaults import around
 from rlfat_tf.run import distribution
 from rlfat_tf.storage import checkpoint
 from rlfat_tf.storage.reading import Damaged, as_written
@@ -42,7 +44,7 @@ NOTHING_SEEN: dict[str, Any] = {
 
 def is_one_step(attack: Attack | None) -> bool:
     """Tells whether an attack ascends the loss in one step, as those do that can be overfitted."""
-    return getattr(attack, "steps", None) == 1
+    return attack is not None and getattr(innermost(attack), "steps", None) == 1
 
 
 class OverfittingGuard(keras.callbacks.Callback):
@@ -301,11 +303,15 @@ def check_rollback(attack: Attack | None) -> None:
 
 
 def careful(attack: Any) -> Attack:
-    """Returns the attack of the epoch after a rollback: two steps of half the radius."""
-    return PGD(
+    """Returns the attack of the epoch after a rollback: two steps of half the radius.
+
+    What runs the attack of training, such as ``EightBit``, runs this one too.
+    """
+    two_steps = PGD(
         norm=attack.norm,
         epsilon=attack.epsilon,
         steps=2,
         step_size=attack.epsilon / 2,
-        loss=attack.get_config().get("loss"),
+        loss=innermost(attack).get_config().get("loss"),
     )
+    return around(attack, two_steps)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -371,11 +372,12 @@ def explain(error: Exception, config: TrainConfig) -> str:
         )
     if isinstance(error, tf.errors.InvalidArgumentError):
         raise error
-    if NON_FINITE in text or NO_GRADIENTS in text:
-        what = NON_FINITE if NON_FINITE in text else f"{NO_GRADIENTS}:"
+    before = f"The backup and the checkpoints in {config.run_dir} are from before."
+    if NON_FINITE in text:
         return (
-            f"{what} training stopped before the weights were changed by it. The backup and "
-            f"the checkpoints in {config.run_dir} are from before. Lower --learning_rate, or look "
-            "at the last lines of metrics.csv."
+            f"{NON_FINITE} training stopped before the weights were changed by it. {before} Lower "
+            "--learning_rate, or look at the last lines of metrics.csv."
         )
+    if re.search(NO_GRADIENTS, text):
+        return f"{text} {before} How training went is told by the last lines of metrics.csv."
     return text

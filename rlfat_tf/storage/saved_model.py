@@ -169,7 +169,7 @@ def write_card(path: str | os.PathLike[str], card: Report) -> None:
     Raises:
         ValueError: If the card cannot be written as JSON.
     """
-    write_text(Path(path) / "assets.extra" / MODEL_CARD, _to_json(card))
+    write_text(Path(path).expanduser() / "assets.extra" / MODEL_CARD, _to_json(card))
 
 
 def _to_json(card: Report) -> str:

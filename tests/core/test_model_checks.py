@@ -1,11 +1,13 @@
 """What a Keras model must be to be attacked, whether or not its layers can be read."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from rlfat_tf.core import model_checks
-from rlfat_tf.core.compat import keras
+from rlfat_tf.core.compat import KERAS_3, keras
 
 layers = keras.layers
 SHAPE = (8, 8, 3)
@@ -61,6 +63,37 @@ def test_an_ending_behind_layers_that_only_pass_numbers_on(name):
         with pytest.raises(ValueError, match=name):
             model_checks.check_ending(model)
     model_checks.check_ending(as_in_16_bits(logits))
+
+
+PASSING = {
+    "cast": lambda x: keras.ops.cast(x, "float32") if KERAS_3 else tf.cast(x, tf.float64),
+    "reshape": lambda x: (keras.ops.reshape if KERAS_3 else tf.reshape)(x, (-1, 3)),
+    "squeeze": lambda x: (
+        keras.ops.squeeze(keras.ops.expand_dims(x, 1), 1)
+        if KERAS_3
+        else tf.squeeze(tf.expand_dims(x, 1), 1)
+    ),
+    "copy": lambda x: keras.ops.copy(x) if KERAS_3 else tf.identity(x),
+    "stop": lambda x: (keras.ops if KERAS_3 else tf).stop_gradient(x),
+}
+
+
+@pytest.mark.parametrize("operation", PASSING.values(), ids=PASSING)
+def test_an_ending_behind_operations_that_only_pass_numbers_on(operation):
+    image = keras.Input(SHAPE)
+    for name in ("sigmoid", "softmax", "tanh"):
+        bounded = layers.Dense(3, name)(layers.Flatten()(image))
+        for end in (operation(bounded), operation(operation(bounded))):  # Keras numbers the second
+            with pytest.raises(ValueError, match=f"ends in a {name}"):
+                model_checks.check_ending(keras.Model(image, end))
+    model_checks.check_ending(keras.Model(image, operation(logits(image))))
+
+
+@pytest.mark.parametrize(
+    "activation", [layers.LeakyReLU(), functools.partial(keras.activations.elu, alpha=0.5)]
+)
+def test_an_ending_without_a_name(activation):
+    model_checks.check_ending(functional(lambda x: layers.Activation(activation)(logits(x))))
 
 
 class Own(keras.Model):

@@ -15,6 +15,7 @@ import tensorflow as tf
 from rlfat_tf import METHODS, attacks
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import KERAS_3, keras
+from rlfat_tf.storage import checkpoint
 from tests import reference
 
 IMAGES, _, LABELS = reference.images_and_labels(12, seed=3)
@@ -291,6 +292,24 @@ def test_clipping_on_replicas(strategy2, name):
     assert float(weight.numpy()) == pytest.approx(0.9)
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         a_model(True, {"optimizer": keras.optimizers.SGD(1.0, **{name: 0.05})})
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 can do all of it, and load nothing in a scope")
+def test_what_keras_cannot_do_on_replicas_is_loaded_there_and_not_trained(strategy2, tmp_path):
+    settings = {"clipnorm": 0.05, "gradient_accumulation_steps": 2}
+    model = a_model(True, {"optimizer": keras.optimizers.SGD(0.1, **settings, **EMA)})
+    compat.build_optimizer(model.optimizer, model.trainable_variables)
+    model.optimizer._iterations.assign(2)
+    model.save(tmp_path / "model.keras")
+    with strategy2.scope():
+        loaded = checkpoint.load(tmp_path / "model.keras")
+    assert loaded.optimizer._iterations.numpy() == 2
+    np.testing.assert_allclose(loaded(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-6)
+    for train in (loaded.fit, loaded.train_on_batch):
+        with pytest.raises(ValueError, match="clipnorm=0.05, which Keras 3 cannot .* one device"):
+            train(IMAGES, LABELS)
+    with pytest.raises(ValueError, match="clipnorm=0.05, which Keras 3"):
+        loaded.compile(optimizer=loaded.optimizer)
 
 
 @pytest.mark.parametrize("steps", [None, 4])

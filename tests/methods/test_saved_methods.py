@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from rlfat_tf import METHODS, attacks
 from rlfat_tf.core.compat import keras, optimizer_variables
+from rlfat_tf.methods.checks import check_checkpoints
+from rlfat_tf.storage.saved_model import MODEL_CARD, write_card
 from tests import reference
 
 IMAGES, _, LABELS = reference.images_and_labels()
@@ -176,3 +178,31 @@ def test_save_refuses_what_nothing_loads_again(name, tmp_path):
     ):
         robust.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_nothing_loads_again_is_refused_before_training(tmp_path):
+    robust = METHODS["pgdat"](reference.keras_net())
+    robust.compile(optimizer="sgd")
+    kind = keras.callbacks.ModelCheckpoint
+    before = robust.get_weights()
+    with pytest.raises(ValueError, match=r"ends in .keras, .* received '.*m-\{epoch\}.h5'"):
+        robust.fit(IMAGES, LABELS, callbacks=[kind(f"{tmp_path}/m-{{epoch}}.h5")], verbose=0)
+    for old, new in zip(before, robust.get_weights()):
+        np.testing.assert_array_equal(old, new)
+    check_checkpoints([kind("{epoch}.keras")])
+    check_checkpoints(kind("{epoch}.weights.h5", save_weights_only=True))
+    check_checkpoints(None)
+
+
+def test_paths_below_the_home_folder(tmp_path, monkeypatch):
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    robust, other = (METHODS["pgdat"](reference.keras_net(seed=seed)) for seed in (1, 2))
+    robust.save("~/robust.keras")
+    robust.save_weights("~/robust.weights.h5")
+    assert (tmp_path / "robust.keras").is_file() and (tmp_path / "robust.weights.h5").is_file()
+    other.load_weights("~/robust.weights.h5")
+    for ours, theirs in zip(robust.get_weights(), other.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    write_card("~/export", {"name": "robust"})
+    assert (tmp_path / "export" / "assets.extra" / MODEL_CARD).is_file()

@@ -35,8 +35,23 @@ def function_last():
     return keras.Model(inner.inputs, softmax(inner.outputs[0]))
 
 
+def behind(*ends):
+    """A network whose softmax is in its last layer, and what follows that layer."""
+    model = net()
+    outputs = model.outputs[0]
+    for end in ends:
+        outputs = end(outputs)
+    return keras.Model(model.inputs, outputs)
+
+
+CAST, RESHAPE = (keras.ops.cast, keras.ops.reshape) if KERAS_3 else (tf.cast, tf.reshape)
 ENDS = {
     "dense": net,
+    "cast": lambda: behind(lambda x: CAST(x, "float64"), layers.Reshape((3,)), layers.Identity()),
+    "shaped": lambda: behind(lambda x: RESHAPE(x, (-1, 3))),
+    "function, cast": lambda: keras.Model(
+        (softmax := function_last()).inputs, CAST(softmax.outputs[0], "float64")
+    ),
     "on a backbone": lambda: keras.Sequential(
         [
             keras.Input(SHAPE),
@@ -176,6 +191,20 @@ def test_the_mean_over_the_maps_of_a_convolution_may_be_logits():
     np.testing.assert_allclose(rlfat_tf.adapt(linear, input="unit")(IMAGES), linear(IMAGES))
 
 
+def test_a_new_head_knows_the_order_of_the_axes():
+    maps = pooled(None).layers[1]
+    model = keras.Model(maps.input, maps.output)
+    old = keras.backend.image_data_format()
+    keras.backend.set_image_data_format("channels_first")
+    try:
+        adapted = rlfat_tf.adapt(model, input="unit", classes=5)
+    finally:
+        keras.backend.set_image_data_format(old)
+    kernel, bias = adapted.layers[-1].get_weights()
+    expected = np.asarray(model(IMAGES)).mean((1, 2)) @ kernel + bias
+    np.testing.assert_allclose(adapted(IMAGES), expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("head", [True, False])
 def test_a_new_head_keeps_the_features(head):
     model = net(head=head)
@@ -235,6 +264,17 @@ class Own(keras.Model):
         return inputs
 
 
+class OfParts(keras.Model):
+    """Its attribute is a part of it only."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.head = net(activation=None), layers.Dense(3)
+
+    def call(self, inputs):
+        return self.head(self.model(inputs))
+
+
 def two_inputs():
     inputs = [keras.Input(SHAPE), keras.Input((4,))]
     both = layers.Concatenate()([layers.Flatten()(inputs[0]), inputs[1]])
@@ -249,6 +289,7 @@ def two_outputs():
 REFUSED = {
     "no model": (lambda: "vgg16", {}, "Expected a Keras model; received str"),
     "subclassed": (lambda: Own(), {}, "layers cannot be seen.*models.Pixels"),
+    "of parts": (OfParts, {}, "'of_parts.*layers cannot be seen.*models.Pixels"),
     "unbuilt": (
         lambda: keras.Sequential([layers.Flatten()]),
         {},

@@ -11,7 +11,7 @@ import pytest
 from rlfat_tf import PGDAT, Average, OverfittingGuard, Standard, attacks, data, models
 from rlfat_tf.core.compat import keras
 from rlfat_tf.run import builders, train
-from rlfat_tf.run.guard import _ball
+from rlfat_tf.run.guard import _ball, careful, check_rollback, is_one_step
 from rlfat_tf.run.signals import Interrupted
 from tests import reference
 from tests.runs import check_same, check_weights, config, metrics
@@ -215,6 +215,16 @@ def test_the_ball_of_the_probe_is_that_of_training():
     assert _ball(like_atld) == {"norm": "linf", "epsilon": 0.2}
     with pytest.raises(ValueError, match="expected one with a norm and an epsilon"):
         _ball(SimpleNamespace(attack=object(), eval_attack=None))
+
+
+def test_an_attack_of_one_step_may_be_run_by_another():
+    inner = attacks.FGSMRS(epsilon=EPSILON, loss="margin")
+    assert is_one_step(attacks.EightBit(attack=inner)) and not is_one_step(None)
+    check_rollback(attacks.EightBit(attack=inner))
+    assert not is_one_step(attacks.EightBit(attack=attacks.LinfPGD(epsilon=EPSILON, steps=2)))
+    two_steps = attacks.PGD(epsilon=EPSILON, steps=2, step_size=EPSILON / 2, loss="margin")
+    assert careful(inner) == two_steps
+    assert careful(attacks.EightBit(attack=inner)) == attacks.EightBit(attack=two_steps)
 
 
 @pytest.mark.parametrize(

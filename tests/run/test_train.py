@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import rlfat_tf
 from rlfat_tf import data
+from rlfat_tf.methods.finite import finite_gradients
 from rlfat_tf.run import train
 from tests.runs import TRAINED, check_weights, config, metrics, weights
 
@@ -111,6 +112,16 @@ def test_too_little_memory_is_told(tmp_path):
     told = train.explain(error, config(tmp_path))
     assert told.startswith("There is not enough memory.") and "--batch_size" in told
     assert told.endswith("TensorFlow says: OOM when allocating")
+
+
+@pytest.mark.parametrize("of", ["the loss", "the discriminator"])
+def test_what_to_do_about_gradients_that_are_not_finite_is_told(tmp_path, of):
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        finite_gradients([tf.constant(np.nan)], 12, of=of)
+    told = train.explain(ValueError(error.value.message), config(tmp_path))
+    assert told.startswith(f"The gradients of {of} are not finite at step 12 and no weight")
+    assert "a square root, a logarithm or a quotient" in told and "the learning rate" in told
+    assert f"The backup and the checkpoints in {tmp_path} are from before." in told
 
 
 def test_what_to_do_about_a_damaged_file_is_told(tmp_path):

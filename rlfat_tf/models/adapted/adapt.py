@@ -88,9 +88,8 @@ def adapt(
             by other means than a softmax at the end, or an argument is wrong.
     """
     _check_arguments(logits, classes, trainable, bn_momentum)
-    inner = getattr(model, "model", None)  # of a method around a classifier, as a run saves it
-    if isinstance(inner, keras.Model) and not copies.is_functional(model):
-        model = inner
+    if getattr(model, "is_its_classifier", False):  # a method, as a run saves it
+        model = model.model
     shape = _image_shape(model, image_size)
     if logits == "log_softmax" and classes is not None:
         raise ValueError("Expected one of classes and logits='log_softmax'; received both.")
@@ -114,7 +113,8 @@ def adapt(
     _check(model, keras.Model(images, outputs), parts.activation, scaling)
     head = list(parts.head)
     if classes is not None:
-        outputs = common.logits(_row(features), classes, scale=1 / 3)
+        with compat.channels_last():
+            outputs = common.logits(_row(features), classes, scale=1 / 3)
         head = [compat.produced_by(outputs)[0]]
     elif logits == "log_softmax":
         outputs = LogOfProbabilities(dtype=common.outer_dtype(), name="log")(outputs)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 from rlfat_tf.core import compat
 from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.model_checks import is_softmax
+from rlfat_tf.core.model_checks import is_softmax, only_passes
 from rlfat_tf.core.types import Layer, Model, Tensor
 
 # From a layer with weights and its configuration to the configuration of its copy.
@@ -47,8 +47,9 @@ def split(model: Model, change: Change = None) -> Parts:
     """
     end, activation = logits_in(compat.symbolic_outputs(model)), "linear"
     layer, inputs = compat.produced_by(end)
-    while _only_activates(layer) and len(inputs) == 1:
-        end, activation = inputs[0], "softmax"
+    while len(inputs) == 1 and (_only_activates(layer) or _changes_nothing(layer, inputs[0], end)):
+        activation = "softmax" if _only_activates(layer) else activation
+        end = inputs[0]
         layer, inputs = compat.produced_by(end)
     if is_functional(layer):
         inner = split(layer, change)
@@ -129,8 +130,9 @@ def ends_in_features(model: Model) -> bool:
 def _head(end: Tensor) -> list[tuple[Layer, Tensor]]:
     """Returns the layers that make logits of features, each with what it is called on.
 
-    The first of them has a kernel; those that follow it only reshape. A convolution counts where
-    its maps are one pixel and become a row, as in MobileNet.
+    The first of them has a kernel; those that follow it only reshape, and what does not even do
+    that is left out. A convolution counts where its maps are one pixel and become a row, as in
+    MobileNet.
     """
     chain: list[tuple[Layer, Tensor]] = []
     reshaped = False
@@ -139,6 +141,9 @@ def _head(end: Tensor) -> list[tuple[Layer, Tensor]]:
         kind, activation = type(layer).__name__, _activation(layer)
         if len(inputs) != 1 or activation not in ENDS:
             return []
+        if _changes_nothing(layer, inputs[0], end):
+            end = inputs[0]
+            continue
         chain.insert(0, (layer, inputs[0]))
         softmax = activation == "softmax" and layer.weights
         one_pixel = kind == "Conv2D" and reshaped and tuple(end.shape[1:3]) == (1, 1)
@@ -157,7 +162,19 @@ def _describes_itself(model: Model) -> bool:
 
 
 def _activation(layer: Any) -> str:
-    return getattr(getattr(layer, "activation", None), "__name__", "linear")
+    """Returns the name of a layer's activation; "" of a layer or a partial, which have none."""
+    activation = getattr(layer, "activation", None)
+    return "linear" if activation is None else getattr(activation, "__name__", "")
+
+
+def _changes_nothing(layer: Layer, given: Tensor, returned: Tensor) -> bool:
+    """Tells whether an operation, or an Identity, returns what it gets, perhaps in another dtype.
+
+    Layers that only reshape, drop out in training, or tell a dtype are kept instead.
+    """
+    kept = ("Activation", "Dropout", "Flatten", "Reshape")
+    is_kept = type(layer).__name__ in kept and isinstance(layer, keras.layers.Layer)
+    return only_passes(layer) and not is_kept and tuple(given.shape) == tuple(returned.shape)
 
 
 def _only_activates(layer: Any) -> bool:
