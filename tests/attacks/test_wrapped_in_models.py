@@ -55,11 +55,12 @@ def test_refusals():
     for refused in (
         lambda: rlfat_tf.PGDAT(net, attack=aimless),
         lambda: rlfat_tf.Standard(net, eval_attack=aimless),
-        lambda: transfer_matrix({"a": net, "b": net}, (IMAGES, LABELS), attack=aimless),
         lambda: evaluate(net, (IMAGES, LABELS), attacks={"t": aimless}),
     ):
         with pytest.raises(ValueError, match="goes towards the labels, which are the true classes"):
             refused()
+    with pytest.raises(ValueError, match="an attack away from the label; .*target=None"):
+        transfer_matrix({"a": net, "b": net}, (IMAGES, LABELS), attack=aimless)
     transfer = Transfer(attack=LinfPGD(steps=1), source=as_classifier(net))
     for name in ("attack", "eval_attack"):
         with pytest.raises(ValueError, match="that can be saved with the model"):

@@ -101,6 +101,7 @@ def test_the_example_is_one_step_that_makes_it_easier_to_tell():
 
 def test_the_discriminator_takes_its_own_steps():
     robust, net = make(discriminator_steps=2, discriminator_learning_rate=0.05)
+    robust.compile(optimizer="sgd")
     result, _ = outcome(robust)
     weights = [np.asarray(w, np.float64) for w in robust.discriminator.get_weights()]
     latents = np.concatenate([net.forward(IMAGES)[0], net.forward(ADVERSARIAL)[0]])
