@@ -101,9 +101,12 @@ def section(
 
 
 def _by_epoch(name: str, study: Study, finished: Finished) -> Any:
-    """Draws robust accuracy on the validation images by epoch, where two recipes are there."""
+    """Draws robust accuracy on the validation images by epoch.
+
+    Two recipes must be there, and one of them be the study's own: others' are shown elsewhere.
+    """
     found = [recipe for recipe in study.drawn if recipe in finished.by_recipe]
-    if len(found) < 2:
+    if len(found) < 2 or all(recipe[0] != name for recipe in found):
         return None
     lines = {
         _with_seeds(tables.label(recipe, name).replace("`", ""), finished.seeds(recipe)): [

@@ -72,7 +72,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         ValueError: If something does not fit together.
     """
     config = config.completed()
-    check_folder(config.folder, "report_dir")
+    check_folder(config.folder, "--report_dir")
     other = None if config.against is None else read_evaluated(config.against)
     classifier = load_classifier(config.path, config.checkpoint)
     named = (config.compare or "").split(",") if config.pictures else []

@@ -50,7 +50,7 @@ def lock_workdir(workdir: Path, config: TrainConfig) -> Iterator[None]:
     Raises:
         ValueError: If another process holds it, or it belongs to another run.
     """
-    check_folder(workdir, "workdir")
+    check_folder(workdir, "--workdir")
     with locks.holding(workdir):
         check_workdir(workdir, config)
         for folder in (workdir, workdir / "checkpoints"):

@@ -60,22 +60,22 @@ def write_text(path: Path, text: str) -> None:
         written.write_text(text, encoding="utf-8")
 
 
-def check_folder(folder: Path, flag: str) -> None:
+def check_folder(folder: Path, name: str) -> None:
     """Refuses a folder in which nothing can be written, before any work; makes none.
 
     Args:
         folder: The folder, which need not exist.
-        flag: The flag that named it, for the message.
+        name: The argument or the flag that named it, for the message.
 
     Raises:
         ValueError: If it, or the nearest folder above it that exists, is a file or not writable.
     """
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
-        raise ValueError(f"Expected --{flag} to be a folder; {there} is a file.")
+        raise ValueError(f"Expected {name} to be a folder; {there} is a file.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(
-            f"Expected --{flag} to be a folder that can be written to; {there} cannot. Choose "
+            f"Expected {name} to be a folder that can be written to; {there} cannot. Choose "
             "another, or change its permissions."
         )
 

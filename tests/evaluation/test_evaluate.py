@@ -135,7 +135,7 @@ def test_every_norm_has_its_own_default_radius():
         ({"epsilon": [0.1, 0.1]}, "several different ones"),
         ({"batch_size": 0}, "batch_size to be an integer of at least 1; received 0"),
         ({"batch_size": None}, "batch_size to be a number; received None"),
-        ({"report_dir": __file__}, "report_dir to be a folder; .* is a file"),
+        ({"report_dir": __file__}, "Expected report_dir to be a folder; .* is a file"),
         ({"seed": 1.7}, "A seed is an integer .*; received 1.7"),
         (
             {"attacks": "autoattack", "version": "custom", "custom": "apgd_ce,square"},

@@ -89,10 +89,10 @@ def test_a_folder_is_looked_at_before_any_work(tmp_path, monkeypatch, below):
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(ValueError, match="Expected --report_dir to be a folder; .*file is a file"):
-        files.check_folder(file / below, "report_dir")
+        files.check_folder(file / below, "--report_dir")
     monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(ValueError, match="can be written to; .* cannot. Choose another"):
-        files.check_folder(tmp_path / below, "report_dir")
+        files.check_folder(tmp_path / below, "--report_dir")
     monkeypatch.undo()
-    files.check_folder(tmp_path / below, "report_dir")
+    files.check_folder(tmp_path / below, "--report_dir")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -104,6 +104,12 @@ def test_the_readme_has_a_short_table_where_nothing_is_drawn_by_epoch():
     ]
 
 
+def test_a_study_without_a_run_of_its_own_draws_no_curves():
+    found = report.Finished(STUDY.runs, Folders(RESULTS))
+    assert report._by_epoch("x", STUDY, found) is not None
+    assert report._by_epoch("y", STUDY, found) is None
+
+
 def test_pictures_are_drawn_at_the_width_of_a_phone_with_text_of_a_readable_size(root):
     report.write(["x"], Folders(RESULTS), root)
     for path in (root / "docs" / "figures").iterdir():
