@@ -21,16 +21,10 @@ from rlfat_tf.attacks.arguments import choice, count, fields_of, radius
 from rlfat_tf.attacks.declared import Declared
 from rlfat_tf.attacks.packing import packed, unpacked
 from rlfat_tf.core import losses, norms, random
-from rlfat_tf.core.checks import (
-    check_images_structure,
-    check_labels_structure,
-    check_logits,
-    checked_images,
-    guarded_by_labels,
-    logits_in,
-)
+from rlfat_tf.core.checks import check_logits, checked_images, guarded_by_labels, logits_in
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.model_checks import check_ending, check_model
+from rlfat_tf.core.structure import check_images_structure, check_labels_structure
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
 
 if TYPE_CHECKING:

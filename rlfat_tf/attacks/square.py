@@ -17,8 +17,8 @@ from rlfat_tf.attacks.base import Bounded, Search, attack_remaining, is_correct
 from rlfat_tf.attacks.points import comparable, keep_better
 from rlfat_tf.attacks.windows import propose_l2, propose_linf, stripes, tiles
 from rlfat_tf.core import losses, random
-from rlfat_tf.core.checks import check_layout
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.structure import check_layout
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 # After how many of 10,000 queries the share of changed pixels is halved.

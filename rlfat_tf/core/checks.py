@@ -1,8 +1,7 @@
-"""What examples and logits must be: one set of checks and sentences for training and evaluation.
+"""What the values of examples and logits must be: one set of checks for training and evaluation.
 
-:func:`check_structure` looks at shapes and dtypes only, so that the specification of a data set is
-enough. The other checks run eagerly or as operations of a graph, where they stop whoever reads what
-they return; XLA drops those of values.
+They run eagerly or as operations of a graph, where they stop whoever reads what they return; XLA
+drops those of values. What shapes and dtypes must be is in :mod:`rlfat_tf.core.structure`.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core import losses
+from rlfat_tf.core.structure import check_images_structure, check_labels_structure
 from rlfat_tf.core.types import Images, Labels, Logits, Tensor
 
 OUT_OF_RANGE = (
@@ -26,11 +25,6 @@ NOT_A_NUMBER = (
     "Expected images in [0, 1]; received pixels that are NaN. Find them with numpy.isnan(images): "
     "often an image was divided by its own standard deviation or maximum, which was 0."
 )
-NOT_FLOAT = (
-    "Expected float images in [0, 1]; received {}. Divide 8-bit images by 255: "
-    "tf.cast(images, tf.float32) / 255."
-)
-AS_ARRAY = "one array of {0}; received a list of numbers. Write numpy.asarray({0})."
 SOFT = (
     "Expected one class for every example, which this method needs: integers or one-hot rows; "
     "received soft label rows, whose greatest entry may be as small as"
@@ -99,127 +93,6 @@ def in_words() -> Iterator[None]:
 
 
 # Examples.
-
-
-def check_structure(batch: Any) -> None:
-    """Refuses what is no batch of images and labels, by shapes and dtypes alone.
-
-    Args:
-        batch: (images, labels) or (images, labels, weights) of arrays, tensors or their
-            specifications, for instance the ``element_spec`` of a data set.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
-    if isinstance(batch, Mapping):
-        raise ValueError(
-            "Expected batches of (images, labels); received dictionaries with the entries "
-            f"{sorted(map(str, batch))}. Load the data set with as_supervised=True, or map it: "
-            "dataset.map(lambda example: (example['image'], example['label']))."
-        )
-    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or batch[1] is None:
-        raise ValueError("Expected batches of (images, labels); received images only.")
-    check_images_structure(batch[0])
-    check_labels_structure(batch[1])
-    images, labels = batch[0].shape, batch[1].shape
-    if len(images) == 3 and len(labels) == 0:
-        raise ValueError(
-            f"Expected batches of images; received single ones, of shape {tuple(images)}. Batch "
-            "the data set: dataset.batch(128)."
-        )
-
-
-def check_images_structure(images: Any) -> None:
-    """Refuses what is no batch of float images; see :func:`check_structure`."""
-    if is_nested_numbers(images):
-        raise ValueError(f"Expected {AS_ARRAY.format('images')}")
-    if isinstance(images, (Mapping, tuple, list)):
-        entries = sorted(map(str, images)) if isinstance(images, Mapping) else len(images)
-        raise ValueError(
-            "Expected one batch of images, the input of the classifier; received "
-            f"{type(images).__name__} of several inputs ({entries}). An attack moves one image: "
-            "fix the other inputs inside of a model that takes images only."
-        )
-    if not _is_float(images):
-        raise ValueError(NOT_FLOAT.format(_dtype(images)))
-    if tf.TensorShape(images.shape).rank is None:
-        raise ValueError(
-            "Expected images of a known shape; received images without one, as tf.numpy_function "
-            "and tf.py_function leave them. State it in the map: "
-            "images = tf.ensure_shape(images, [height, width, channels])."
-        )
-
-
-def is_nested_numbers(values: Any) -> bool:
-    """Tells whether this is a list, or lists in it, of numbers, as JSON holds an array."""
-    while isinstance(values, (list, tuple)) and values:
-        values = values[0]
-        if isinstance(values, (int, float)):
-            return True
-    return False
-
-
-def check_layout(images: Any) -> None:
-    """Refuses images of which the shape does not tell height, width and channels, in that order.
-
-    Args:
-        images: An array, a tensor or a specification.
-
-    Raises:
-        ValueError: If they are not [batch, height, width, channels], or if they look like
-            [batch, channels, height, width]: 1 or 3 rows and more than 4 channels.
-    """
-    shape = tuple(images.shape)
-    expected = "Expected images of shape [batch, height, width, channels]; received"
-    if len(shape) == 4 and (shape[1] not in (1, 3) or (shape[3] or 0) <= 4):
-        return
-    if len(shape) == 4:
-        raise ValueError(
-            f"{expected} {shape}, which looks like [batch, channels, height, width]. Move the "
-            "channels to the end, numpy.transpose(images, [0, 2, 3, 1]), and wrap the network: "
-            "lambda x: model(tf.transpose(x, [0, 3, 1, 2]))."
-        )
-    hints = {
-        2: "Pass the images whole, and flatten them inside of the model: "
-        "lambda x: model(tf.reshape(x, [tf.shape(x)[0], -1])).",
-        3: "For one channel add an axis: images[..., None]. A network that takes images without "
-        "it: lambda x: model(x[..., 0]).",
-    }
-    raise ValueError(f"{expected} {shape}. {hints.get(len(shape), '')}".rstrip())
-
-
-def check_labels_structure(labels: Any) -> None:
-    """Refuses what are no class numbers or label vectors; see :func:`check_structure`."""
-    if is_nested_numbers(labels):
-        raise ValueError(f"Expected {AS_ARRAY.format('labels')}")
-    if not hasattr(labels, "dtype"):
-        raise ValueError(
-            "Expected one tensor of labels, the numbers of the classes; received "
-            f"{type(labels).__name__}. A classifier has one output: leave other targets out."
-        )
-    if _dtype(labels).startswith(("str", "<U", "|S", "object", "bytes")):
-        names = labels.ravel().tolist() if isinstance(labels, np.ndarray) else []
-        example = f", for instance {names[0]!r}" if names else ""
-        raise ValueError(
-            f"Expected labels that are the numbers of the classes; received strings{example}. "
-            "Number the names: names, labels = numpy.unique(labels, return_inverse=True); in a "
-            "tf.data.Dataset with keras.layers.StringLookup(vocabulary=names, "
-            "num_oov_indices=0)."
-        )
-    rank = tf.TensorShape(labels.shape).rank
-    if rank is None:
-        raise ValueError(
-            "Expected labels of a known shape; received labels without one, as tf.numpy_function "
-            "and tf.py_function leave them. State it in the map: "
-            "label = tf.ensure_shape(label, []). Keras forgets the shape, too, when one model is "
-            "given labels of several layouts, such as [batch] and [batch, 1]: keep to one of them, "
-            "or compile the model again in between."
-        )
-    if rank > 2:
-        raise ValueError(
-            "Expected labels of shape [batch] (integers) or [batch, classes] (one-hot); received "
-            f"shape {tuple(labels.shape)}."
-        )
 
 
 def checked_images(images: Images) -> Images:
@@ -294,15 +167,6 @@ def _checked_rows(rows: Labels) -> Labels:
     message = "Expected label rows that are not negative and sum to 1; received entries from"
     data = [message, lowest, "and sums from", tf.reduce_min(sums), "to", tf.reduce_max(sums)]
     return guarded(rows, fine, data)
-
-
-def _dtype(values: Any) -> str:
-    dtype = getattr(values, "dtype", type(values).__name__)
-    return str(getattr(dtype, "name", dtype))
-
-
-def _is_float(values: Any) -> bool:
-    return _dtype(values).startswith(("float", "bfloat"))
 
 
 # Logits.

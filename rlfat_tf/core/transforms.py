@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from rlfat_tf.core import random
-from rlfat_tf.core.checks import check_layout
 from rlfat_tf.core.compat import ONLY_FIRST_REPLICA, keras
 from rlfat_tf.core.errors import unknown
+from rlfat_tf.core.structure import check_layout
 from rlfat_tf.core.types import Images, Shape, Tensor
 
 BLOCK_SHUFFLES = ("batch", "image", "equal")
@@ -119,6 +119,25 @@ def shuffle_blocks(images: Images, rows: Blocks, columns: Blocks) -> Images:
     return images
 
 
+def check_images(images: Any) -> None:
+    """Refuses images that cannot be cut: it takes a known height and width.
+
+    Args:
+        images: A tensor, an array or a specification.
+
+    Raises:
+        ValueError: If they are not [batch, height, width, channels] with both known.
+    """
+    check_layout(images)
+    if None in tuple(images.shape)[1:3]:
+        raise ValueError(
+            "Expected images of a known height and width, as Random Block Shuffle needs; received "
+            f"shape {tuple(images.shape)}. Resize them in the map, tf.image.resize(image, [height, "
+            "width]); if all have one size already, state it: "
+            "tf.ensure_shape(image, [height, width, channels])."
+        )
+
+
 def random_block_shuffle(
     images: Images, num_blocks: int = 2, *, mode: str = "batch", seed: random.SeedLike
 ) -> Images:
@@ -137,12 +156,7 @@ def random_block_shuffle(
         ValueError: If the images have no static height and width, or ``num_blocks`` exceeds them.
     """
     images = tf.convert_to_tensor(images)
-    check_layout(images)
-    if None in images.shape[1:3]:
-        raise ValueError(
-            "Expected images of shape [batch, height, width, channels] with height and width "
-            f"known; received {images.shape}."
-        )
+    check_images(images)
     if num_blocks == 1:
         return images
     seed = random.as_seed(seed)

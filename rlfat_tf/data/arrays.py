@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from rlfat_tf.core.checks import check_layout
+from rlfat_tf.core.structure import check_layout
 from rlfat_tf.data.reading import READ_BATCH
 from rlfat_tf.data.source import Reader, Source
 

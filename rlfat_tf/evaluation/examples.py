@@ -9,13 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core import losses
-from rlfat_tf.core.checks import (
-    check_layout,
-    check_structure,
-    checked_images,
-    checked_labels,
-    in_words,
-)
+from rlfat_tf.core.checks import checked_images, checked_labels, in_words
+from rlfat_tf.core.structure import check_layout, check_structure
 from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.data import Arrays, DataSet, Pixels, Source
 

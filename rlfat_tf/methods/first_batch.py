@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rlfat_tf.core import checks, compat, losses
+from rlfat_tf.core import checks, compat, losses, structure
 from rlfat_tf.core.errors import warn
 from rlfat_tf.core.model_checks import image_shape, try_out
 from rlfat_tf.core.types import Model
 
 EXAMPLES = 128  # of arrays, that are looked at
 MUCH_ABOVE_ONE = 1.5
+EMPTY = (
+    "Expected at least one example; received none. Is it the right folder, split or filter of the "
+    "data set?"
+)
 
 
 def first_batch(x: Any, y: Any = None, *, read: bool = True) -> Any:
@@ -42,7 +46,7 @@ def first_batch(x: Any, y: Any = None, *, read: bool = True) -> Any:
     images = _some(x)
     if images is None or y is None:
         return images
-    names = isinstance(y, (list, range)) and not checks.is_nested_numbers(y)
+    names = isinstance(y, (list, range)) and not structure.is_nested_numbers(y)
     return images, _some(np.asarray(y) if names else y)
 
 
@@ -80,14 +84,19 @@ def check_examples(
     Raises:
         ValueError: If there are no images and labels, or their form or values are wrong.
     """
-    if isinstance(x, tf.data.Dataset):
-        checks.check_structure(x.element_spec)
+    is_data_set = isinstance(x, tf.data.Dataset)
+    if is_data_set:
+        structure.check_structure(x.element_spec)
     batch = first_batch(x, y, read=read)
     known = image_shape(model)
+    if batch is None and (isinstance(x, compat.keras.utils.Sequence) or (is_data_set and read)):
+        raise ValueError(EMPTY)
     if batch is None:
         return None if known is None or None in known else known  # type: ignore[return-value]
-    checks.check_structure(batch)
+    structure.check_structure(batch)
     images, labels = batch[:2]
+    if images.shape[0] == 0:
+        raise ValueError(EMPTY)
     if not tf.TensorShape(known).is_compatible_with(images.shape[1:]):
         raise ValueError(
             f"{model.name!r} takes images of shape {known}; received images of shape "
@@ -97,6 +106,20 @@ def check_examples(
         checks.checked_images(images)
         checks.checked_labels(labels, num_classes, soft=soft)
     return tuple(images.shape[1:])
+
+
+def specification(model: Model, x: Any, shape: tuple[int, ...]) -> tf.TensorSpec:
+    """Returns what a compiled step knows of its images.
+
+    Args:
+        model: The classifier.
+        x: See :func:`first_batch`.
+        shape: That of an image of the first batch.
+    """
+    known = tf.TensorShape(shape)
+    if isinstance(x, tf.data.Dataset):
+        known = x.element_spec[0].shape[1:].merge_with(image_shape(model))
+    return tf.TensorSpec([None, *known], tf.float32)
 
 
 def check_by_trial(model: Model, shape: tuple[int, ...]) -> int:
@@ -127,8 +150,8 @@ def look_before_predicting(model: Model, x: Any) -> None:
         ValueError: If it is a list of numbers, or one image instead of a batch.
     """
     images = first_batch(x)
-    if checks.is_nested_numbers(images):
-        raise ValueError(f"predict expects {checks.AS_ARRAY.format('images')}")
+    if structure.is_nested_numbers(images):
+        raise ValueError(f"predict expects {structure.AS_ARRAY.format('images')}")
     images = images[0] if isinstance(images, (tuple, list)) and len(images) else images
     if not hasattr(images, "dtype"):
         return

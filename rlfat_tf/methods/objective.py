@@ -7,6 +7,7 @@ from typing import Callable, NamedTuple
 import tensorflow as tf
 
 from rlfat_tf.core import random
+from rlfat_tf.core.structure import check_weights_structure
 from rlfat_tf.core.types import Images, Labels, Logits, Tensor
 
 
@@ -55,9 +56,14 @@ class Objective(NamedTuple):
 
 
 def weighted(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Multiplies per-example values with their sample weights, if there are any."""
+    """Multiplies per-example values with their sample weights, if there are any.
+
+    Raises:
+        ValueError: If there is not one weight for every example.
+    """
     if weights is None:
         return values
+    check_weights_structure(weights)
     return values * tf.cast(tf.reshape(weights, [-1]), values.dtype)
 
 

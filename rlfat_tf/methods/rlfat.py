@@ -15,6 +15,8 @@ shuffled.
 
 from __future__ import annotations
 
+import tensorflow as tf
+
 from rlfat_tf.attacks.arguments import choice, count, number
 from rlfat_tf.core import losses, random, transforms
 from rlfat_tf.core.compat import keras
@@ -34,6 +36,10 @@ class BlockShuffled(AdversarialModel):
         "How Random Block Shuffle draws: batch once for the whole batch, image for every image, "
         "equal once and with blocks of equal length.",
     )
+
+    def check_specification(self, images: tf.TensorSpec) -> None:
+        """Refuses images that cannot be cut into blocks."""
+        transforms.check_images(images)
 
     def shuffle(self, images: Images, seed: random.SeedLike) -> Images:
         """Random Block Shuffle with the draw of the seed."""

@@ -15,6 +15,7 @@ import tensorflow as tf
 from rlfat_tf.core import compat, losses, random
 from rlfat_tf.core.checks import checked_images, checked_labels, checked_logits
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.model_checks import image_shape
 from rlfat_tf.core.types import Images, Labels, Logits, Tensor
 from rlfat_tf.methods.averaged_model import AveragedModel
 from rlfat_tf.methods.batch_norm import attack_forward
@@ -126,7 +127,9 @@ class AdversarialSteps(AveragedModel):
     def _checked(self, images: Images, labels: Labels) -> tuple[Images, Labels]:
         """Images and labels of a batch, checked here once for all that a step computes of them."""
         labels = checked_labels(labels, self.num_classes, soft=self.takes_soft_labels)
-        return checked_images(images), labels
+        images = checked_images(images)
+        shape = image_shape(self.model)  # known where generators and decoders leave none
+        return images if shape is None else tf.ensure_shape(images, [None, *shape]), labels
 
     def _penalty(self, dtype: Any) -> Tensor:
         """Weight decay and the classifier's own regularisers, one number for the whole batch."""

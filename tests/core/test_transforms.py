@@ -236,6 +236,8 @@ def test_the_layer_in_a_saved_model(tmp_path: pathlib.Path):
     np.testing.assert_array_equal(loaded(IMAGES, training=True), model(IMAGES, training=True))
 
 
-def test_images_with_channels_in_front_are_refused_with_the_wrapper():
+def test_images_that_cannot_be_cut():
     with pytest.raises(ValueError, match=r"lambda x: model\(tf.transpose\(x, \[0, 3, 1, 2\]\)\)"):
-        transforms.random_block_shuffle(np.zeros([2, 3, 8, 8], np.float32), 2, seed=0)
+        transforms.random_block_shuffle(np.zeros([2, 4, 8, 8], np.float32), 2, seed=0)
+    with pytest.raises(ValueError, match="known height and width.*Resize them.*ensure_shape"):
+        transforms.check_images(tf.TensorSpec([None, 8, None, 3]))

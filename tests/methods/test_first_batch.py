@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlfat_tf import PGDAT, attacks
+from rlfat_tf import PGDAT, RLFATP, attacks
 from rlfat_tf.core.compat import keras
 from tests import reference
 
@@ -68,6 +68,7 @@ WRONG = {
     "a list of images": ((IMAGES.tolist(), LABELS), r"list of numbers. Write numpy.asarray.images"),
     "a list of labels": ((IMAGES, LABELS.tolist()), r"list of numbers. Write numpy.asarray.labels"),
     "no labels": ((IMAGES,), "received images only"),
+    "no examples": ((IMAGES[:0], LABELS[:0]), "at least one example; received none"),
     "no shape": (
         (
             batches(IMAGES, LABELS).map(
@@ -89,6 +90,63 @@ def test_what_no_step_could_use(untraced, data, message):
             call(*data)
         assert "\n" not in str(error.value)
     assert untraced.train_function is None and untraced.test_function is None
+
+
+@pytest.mark.parametrize("data", [batches(IMAGES, LABELS).take(0), batches(IMAGES, LABELS).skip(9)])
+def test_an_empty_data_set(untraced, data):
+    with pytest.raises(ValueError, match="at least one example; received none"):
+        untraced.fit(data)
+    assert untraced.train_function is None
+
+
+def test_weights_of_classes_in_the_place_of_those_of_examples(untraced):
+    weights = np.ones((len(IMAGES), 3))
+    message = r"one sample weight for every example.*received shape \(.*, 3\)"
+    for call in (untraced.fit, untraced.evaluate, untraced.train_on_batch, untraced.test_on_batch):
+        with pytest.raises(ValueError, match=message):
+            call(IMAGES, LABELS, sample_weight=weights)
+    with pytest.raises(ValueError, match=message):
+        untraced.fit(batches(IMAGES, LABELS, weights))
+    with pytest.raises(ValueError, match=message):
+        untraced.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS, weights))
+    assert untraced.train_function is None
+
+
+def unknown_shapes():
+    """A data set that does not tell the height and width of its images."""
+    signature = (tf.TensorSpec([None, None, None, None]), tf.TensorSpec([None], tf.int64))
+    return tf.data.Dataset.from_generator(
+        lambda: iter([(IMAGES[:4], LABELS[:4])]), output_signature=signature
+    )
+
+
+def test_the_classifier_tells_the_shape_that_a_data_set_does_not():
+    found = []
+    for data in ((unknown_shapes(),), (IMAGES[:4], LABELS[:4])):
+        keras.utils.set_random_seed(1)
+        robust = RLFATP(reference.keras_net(seed=3), attack=attacks.FGSM(epsilon=0.1))
+        robust.compile(optimizer=keras.optimizers.SGD(0.1))
+        found.append(robust.fit(*data, batch_size=None, verbose=0, shuffle=False).history["loss"])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_images_that_a_method_cannot_shuffle_are_refused_before_it_is_traced():
+    any_size = keras.Sequential(
+        [keras.Input((None, None, IMAGES.shape[-1])), layers.GlobalAveragePooling2D()]
+    )
+    any_size.add(layers.Dense(3))
+    front = keras.Sequential([keras.Input((4, 8, 8)), layers.Flatten(), layers.Dense(3)])
+    flat = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
+    for model, data, message in (
+        (any_size, (unknown_shapes(),), "known height and width"),
+        (front, (np.zeros((2, 4, 8, 8), np.float32), np.zeros(2)), r"Permute\(\(3, 1, 2\)\)"),
+        (flat, (np.zeros((2, 8), np.float32), np.zeros(2)), r"layers.Flatten\(\), model"),
+    ):
+        robust = RLFATP(model, attack=attacks.FGSM(epsilon=0.1))
+        robust.compile(optimizer="sgd")
+        with pytest.raises(ValueError, match=message):
+            robust.fit(*data)
+        assert robust.train_function is None
 
 
 def test_validation_data_are_looked_at_before_training(untraced):

@@ -286,6 +286,11 @@ def two_outputs():
     return keras.Model(model.inputs, [model.outputs[0], model.layers[-2].output])
 
 
+def front():
+    flat = [layers.Permute((2, 3, 1)), layers.Flatten(), layers.Dense(3)]
+    return keras.Sequential([keras.Input((3, 8, 8)), *flat])
+
+
 REFUSED = {
     "no model": (lambda: "vgg16", {}, "Expected a Keras model; received str"),
     "subclassed": (lambda: Own(), {}, "layers cannot be seen.*models.Pixels"),
@@ -302,7 +307,10 @@ REFUSED = {
     "another size": (net, {"image_size": 8}, r"takes images of 6x6 pixels; received image_size=8"),
     "trainable": (net, {"trainable": "last:0"}, "Unknown trainable 'last:0'"),
     "too many": (net, {"trainable": "last:9"}, "n of at most 2.*received 9"),
+    "a size and channels": (net, {"image_size": (6, 6, 3)}, r"pixels a side or \(height, width\)"),
+    "channels in front": (front, {"input": "torch"}, r"\[channels, height, width\].*Permute"),
     "one class": (net, {"classes": 1}, "at least 2; received 1"),
+    "classes": (net, {"classes": 5.0}, "integer of at least 2; received 5.0"),
     "logits": (net, {"logits": "softmax"}, "Did you mean 'log_softmax'"),
     "momentum": (net, {"bn_momentum": 1.0}, r"bn_momentum in \[0, 1\)"),
     "at random": (lambda: net(layers.Lambda(noise)), {"input": "tf"}, "draw at random"),

@@ -56,10 +56,12 @@ def sharpness(images: Tensor, amounts: Tensor) -> Tensor:
 
 def autocontrast(images: Tensor, amounts: Tensor) -> Tensor:
     """Stretches every channel to the full range; the amounts are not read."""
-    values = _values(images)
+    values = tf.cast(_values(images), tf.float64)
     lowest = tf.reduce_min(values, axis=[1, 2], keepdims=True)
     span = tf.reduce_max(values, axis=[1, 2], keepdims=True) - lowest
-    stretched = (values - lowest) * 255 / tf.where(span > 0, span, 1.0)
+    # In Pillow's order and precision: a product just below an integer is cut off to the one before.
+    scale = 255 / tf.where(span > 0, span, 1.0)
+    stretched = values * scale + -lowest * scale
     return _images(tf.where(span > 0, stretched, values), images.dtype)
 
 

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from rlfat_tf.attacks.passes import exact_gradient_by
 from rlfat_tf.core import losses, random
-from rlfat_tf.core.checks import check_layout, checked_images, checked_labels, in_words
+from rlfat_tf.core.checks import checked_images, checked_labels, in_words
 from rlfat_tf.core.errors import warn
+from rlfat_tf.core.structure import check_layout
 from rlfat_tf.core.types import Array, Images, Labels, LogitsFn, Model, Tensor
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 

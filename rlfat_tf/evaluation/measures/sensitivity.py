@@ -19,8 +19,9 @@ import tensorflow as tf
 from rlfat_tf.attacks.arguments import check_count
 from rlfat_tf.attacks.passes import exact_gradient_by
 from rlfat_tf.core import losses, norms
-from rlfat_tf.core.checks import check_layout, checked_labels, in_words
+from rlfat_tf.core.checks import checked_labels, in_words
 from rlfat_tf.core.errors import unknown, warn
+from rlfat_tf.core.structure import check_layout
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Model, Tensor
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
 from rlfat_tf.evaluation.examples import as_arrays

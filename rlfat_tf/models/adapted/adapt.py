@@ -95,10 +95,18 @@ def adapt(
         raise ValueError("Expected one of classes and logits='log_softmax'; received both.")
     scaling = find(model, input, shape)
     numbers = (scaling.scale, scaling.offset, scaling.std)
+    channels = max(map(np.size, numbers))
+    if shape[0] == channels != shape[2]:
+        raise ValueError(
+            f"{model.name!r} seems to take images [channels, height, width]: its input is {shape}, "
+            f"and its scaling is of {channels} channels. Put keras.layers.Permute((3, 1, 2)) in "
+            "front of it: keras.Sequential([keras.Input((height, width, channels)), "
+            "keras.layers.Permute((3, 1, 2)), model])."
+        )
     if any(np.shape(part) not in ((), shape[-1:]) for part in numbers):
         raise ValueError(
             f"{model.name!r} takes images of {shape[-1]} channel(s), which does not fit its input "
-            f"of {max(map(np.size, numbers))}: scale {scaling.scale}, offset {scaling.offset}."
+            f"of {channels}: scale {scaling.scale}, offset {scaling.offset}."
         )
     change = _of_batch_norm(bn_momentum)
     if logits == "log_softmax":
@@ -177,8 +185,8 @@ def _check_arguments(
 ) -> None:
     if logits not in LOGITS:
         raise unknown("logits", logits, LOGITS)
-    if classes is not None and classes < 2:
-        raise ValueError(f"Expected classes of at least 2; received {classes}.")
+    if classes is not None and not (isinstance(classes, (int, np.integer)) and classes > 1):
+        raise ValueError(f"Expected classes to be an integer of at least 2; received {classes!r}.")
     if trainable is not None:
         last_layers(trainable)
     if bn_momentum is not None and not 0 <= bn_momentum < 1:
@@ -217,7 +225,11 @@ def _image_shape(model: Model, image_size: int | tuple[int, int] | None) -> tupl
             "image_size=224)."
         )
     sides = shape[:2] if size is None else tuple(size)
-    if len(sides) != 2 or any(s not in (None, side) for s, side in zip(shape, sides)):
+    if len(sides) != 2:
+        raise ValueError(
+            f"Expected image_size to be pixels a side or (height, width); received {image_size!r}."
+        )
+    if any(s not in (None, side) for s, side in zip(shape, sides)):
         raise ValueError(
             f"{model.name!r} takes images of {shape[0]}x{shape[1]} pixels; received "
             f"image_size={image_size}. Build it for another size: input_shape=(height, width, 3)."

@@ -60,6 +60,16 @@ def test_eight_bits(name):
     assert not operation.apply(some[:0], amounts[:0]).shape[0]
 
 
+def test_autocontrast_of_every_darkest_and_brightest_level():
+    """Pillow cuts a product off that may lie just below a whole number."""
+    levels = np.arange(256)
+    pairs = [(low, high) for low in range(0, 256, 3) for high in range(low, 256)]
+    some = np.stack([np.clip(levels, *pair).reshape(16, 16, 1) for pair in pairs]).astype(np.uint8)
+    found = colour.autocontrast(tf.constant(some), tf.zeros(len(some))).numpy()
+    expected = [by_pillow("autocontrast", image[..., 0], 0)[..., None] for image in some]
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_floats_are_the_same_but_for_rounding(name):
     some, operation = images(), OPERATIONS[name]
