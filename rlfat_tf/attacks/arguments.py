@@ -147,6 +147,12 @@ def start_kind(default: str | None, help: str) -> Any:
 
     def check(attack: Any, name: str, value: Any) -> str:
         known = norms.get(attack.norm).starts
+        having = [other for other, norm in norms.NORMS.items() if value in norm.starts]
+        if having and value not in known:
+            raise ValueError(
+                f"The {name} {value!r} is for the norm {' and '.join(having)}; the norm "
+                f"{attack.norm} has {', '.join(known)}."
+            )
         if value not in known:
             raise unknown(f"{name} in the norm {attack.norm!r}", value, known)
         return str(value)

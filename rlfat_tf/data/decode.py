@@ -6,13 +6,14 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from rlfat_tf.data.reading import Unreadable
 
 # Whatever a file is called, its content decides. Pillow reads more formats, some by starting other
 # programs, which is nothing for files that come from anywhere.
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+PNG_BIT_DEPTH, GREY_STEP = 24, {2: 85, 4: 17}  # place in a file; one grey to the next, in 8 bits
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # of the tags of TIFF
 SUFFIXES = (
     *(".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jfif", ".jpg", ".pbm"),
@@ -25,7 +26,8 @@ def decode(content: bytes, background: str = "white") -> np.ndarray:
 
     The image is turned upright by its EXIF orientation. Transparent pixels lie on a background. Of
     an animation it is the first frame; of more than 8 bits a channel it is the upper 8. Palettes
-    and CMYK become RGB; colour profiles are not applied.
+    and CMYK become RGB; colour profiles are not applied. A transparent colour of an RGB image with
+    16 bits a channel is drawn as any other: Pillow has lost the bits that tell it.
 
     Args:
         content: The bytes of the file.
@@ -45,7 +47,8 @@ def decode(content: bytes, background: str = "white") -> np.ndarray:
             if image.mode.startswith("I;16") or (
                 image.mode == "I" and image.format in ("PNG", "PPM")
             ):
-                return _grey_of_many_bits(image)
+                return _grey_of_many_bits(image, background)
+            _scale_transparent_grey(image, content)
             return _pixels(_upright(image), background)
     except UnidentifiedImageError:
         raise Unreadable(f"it is no image in one of the formats {', '.join(FORMATS)}") from None
@@ -62,12 +65,23 @@ def _upright(image: Any) -> Any:
         return image
 
 
-def _grey_of_many_bits(image: Any) -> np.ndarray:
+def _scale_transparent_grey(image: Any, content: bytes) -> None:
+    """Brings the transparent grey of a PNG to 8 bits, as Pillow has done with the pixels alone."""
+    grey = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "L" and isinstance(grey, int):
+        image.info["transparency"] = grey * GREY_STEP.get(content[PNG_BIT_DEPTH], 1)
+
+
+def _grey_of_many_bits(image: Any, background: str) -> np.ndarray:
     """Returns the upper 8 bits of each pixel: Pillow would clip at 255 instead."""
     tags = getattr(image, "tag_v2", {})  # of a TIFF, which may have 12 bits a pixel
     (bits,) = tags.get(BITS_PER_SAMPLE, (16,))
-    grey = (np.asarray(_upright(image)) >> (bits - 8)).astype(np.uint8)
+    values = np.asarray(_upright(image))
+    grey = (values >> (bits - 8)).astype(np.uint8)
     grey = 255 - grey if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else grey
+    if "transparency" in image.info:  # of a PNG: one grey, which its lower bits tell from others
+        behind = ImageColor.getcolor(background, "L")
+        grey = np.where(values == image.info["transparency"], behind, grey).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
 

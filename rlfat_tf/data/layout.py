@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from rlfat_tf.data.decode import SUFFIXES
 from rlfat_tf.data.listing import File, Listing, make_file, split
+from rlfat_tf.data.names import check_told_apart
 from rlfat_tf.data.tree import Tree, scan
 
 # Names of parts, in lower case: as the whole name, or else as a word of it (Final_Training,
@@ -31,7 +32,8 @@ def list_folder(path: str) -> Listing:
         FileNotFoundError: If the folder or a part of it does not exist.
         NotADirectoryError: If it is a file.
         ValueError: If there are no images, a class has none, the test or the validation part has
-            classes that the training part lacks, or it cannot be told which folder is which.
+            classes that the training part lacks, names of classes have control characters or
+            differ in blanks alone, or it cannot be told which folder is which.
     """
     tree = _unwrap(_scanned(path))
     found = _find_parts(tree)
@@ -40,6 +42,7 @@ def list_folder(path: str) -> Listing:
     folders = {part: _unwrap(folder, into_parts=True) for part, folder in found.items()}
     parts = {part: _files(_classes(folder, part)) for part, folder in folders.items()}
     class_names = _class_names(parts["train"])
+    check_told_apart((f.class_name for files in parts.values() for f in files), tree.path)
     for part, files in parts.items():
         foreign = sorted({file.class_name for file in files} - set(class_names))
         if foreign:
@@ -76,6 +79,7 @@ def list_test_folder(path: str) -> Listing:
     tree = _scanned(path)
     classes = _classes(tree, "test")
     files = tuple(sorted(_files(classes), key=lambda file: file.key))
+    check_told_apart(_class_names(files), tree.path)
     unused = [folder for folder in tree.folders if folder not in classes]
     left_out = _left_out((tree,), classes, unused)
     return Listing(tree.path, _class_names(files), {"test": files}, False, left_out)
@@ -96,9 +100,14 @@ def _scanned(path: str) -> Tree:
 def _flat(tree: Tree) -> Listing:
     classes = _classes(tree, "train")
     unused = [folder for folder in tree.folders if folder not in classes]
+    of_class: dict[str, list[File]] = collections.defaultdict(list)
+    for file in _files(classes):  # once: there may be thousands of classes
+        of_class[file.class_name].append(file)
+    class_names = tuple(sorted(of_class))
+    check_told_apart(class_names, tree.path)
     parts: dict[str, list[File]] = {"train": [], "test": []}
-    for class_name in _class_names(_files(classes)):
-        train, test = split([f for f in _files(classes) if f.class_name == class_name])
+    for class_name in class_names:
+        train, test = split(of_class[class_name])
         parts["train"] += train
         parts["test"] += test
     if not parts["test"]:
@@ -108,7 +117,7 @@ def _flat(tree: Tree) -> Listing:
         )
     ordered = {part: tuple(sorted(files, key=lambda f: f.key)) for part, files in parts.items()}
     left_out = _left_out((tree,), classes, unused)
-    return Listing(tree.path, _class_names(_files(classes)), ordered, True, left_out)
+    return Listing(tree.path, class_names, ordered, True, left_out)
 
 
 def part_of(name: str) -> str | None:

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from rlfat_tf.data.names import check_on_one_line
+
 TEST_SHARE = 0.2
 
 
@@ -61,7 +63,8 @@ def make_file(folder: str, class_name: str, name: str, size: int) -> File:
         size: In bytes.
 
     Raises:
-        ValueError: If the name of the class is no text: reports and exported models hold it.
+        ValueError: If the name of the class is no text or has control characters: reports and
+            exported models hold it, one a line.
     """
     try:
         class_name.encode("utf-8")
@@ -70,6 +73,7 @@ def make_file(folder: str, class_name: str, name: str, size: int) -> File:
             f"Expected class folders whose names are UTF-8; received {_encoded(class_name)!r} in "
             f"{_encoded(os.path.dirname(folder))!r}. Rename this folder."
         ) from None
+    check_on_one_line(class_name, os.path.dirname(folder))
     composed = [unicodedata.normalize("NFC", text) for text in (class_name, name)]
     key = hashlib.sha256(_encoded("/".join(composed))).digest()
     return File(os.path.join(folder, name), composed[0], composed[1], size, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class Mixture:
     Attributes:
         real: The training examples.
         extra: Further examples, of the same image shape and the same classes; None for no others.
-        share: Of a batch that is extra, in [0, 1); of B examples ``round(share * B)``.
+        share: Of a batch that is extra, in [0, 1); of B examples ``round(share * B)``, which is at
+            least one unless the share is 0.
         label_smoothing: s in the labels of extra examples, (1 - s) y + s / K; in [0, 1).
 
     Raises:
@@ -66,9 +68,17 @@ class Mixture:
         """Returns which places of a batch are extra, bool [batch_size].
 
         Raises:
-            ValueError: If there would be no real example, or more extra ones than there are.
+            ValueError: If there would be no real example, more extra ones than there are, or none
+                though the share is above 0.
         """
         extra = 0 if self.extra is None else round(self.share * batch_size)
+        if self.extra is not None and self.share and not extra:
+            raise ValueError(
+                f"Of a batch of {batch_size}, a share of {self.share} extra examples is less than "
+                f"half an example, and rounds to none. Use an --extra_share above "
+                f"{0.5 / batch_size:.4g}, or a --batch_size of at least "
+                f"{math.floor(0.5 / self.share) + 1}."
+            )
         if extra == batch_size:
             raise ValueError(
                 f"Of a batch of {batch_size}, a share of {self.share} extra examples leaves no "

@@ -14,6 +14,7 @@ from rlfat_tf.data.rows import Rows, mapped
 from rlfat_tf.data.source import Source
 
 CLASS_NAMES = "class_names.txt"
+WRITTEN = "x_train=..., y_train=..., x_test=..., y_test=..."
 
 
 def load(path: str, options: Options) -> DataSet:
@@ -54,8 +55,8 @@ def load(path: str, options: Options) -> DataSet:
 
 def _array(root: Path, name: str) -> Array:
     if root.is_dir():
-        return mapped(root / f"{name}.npy")
-    return mapped(root, name)
+        return mapped(root / f"{name}.npy", written=f"numpy.save('{name}.npy', array)")
+    return mapped(root, name, f"numpy.savez({root.stem + '.npz'!r}, {WRITTEN})")
 
 
 def _class_names(folder: Path, classes: int) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib import format as npy
 
+from rlfat_tf.core.structure import check_layout
 from rlfat_tf.core.types import Array, Tensor
 from rlfat_tf.data.content import BUDGET
 from rlfat_tf.data.reading import READ_BATCH, Unreadable
@@ -22,6 +23,7 @@ from rlfat_tf.data.source import Stored
 from rlfat_tf.data.view import View
 
 AS_STORED = View()
+ZIP_PREFIX = b"PK"
 IMAGES, LABELS = "image", "label"  # of the releases of generated images
 LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip archive: the lengths of a name and of extra data
 
@@ -35,7 +37,8 @@ class Rows(Stored):
         look: What becomes of the images; by default they stay as they are.
 
     Raises:
-        ValueError: If the images are of another type or the labels not as many.
+        ValueError: If the images are of another type, have the channels first, or the labels are
+            not as many.
     """
 
     def __init__(self, images: Array, labels: Array, look: View = AS_STORED):
@@ -46,6 +49,7 @@ class Rows(Stored):
                 f"{images.dtype} {list(images.shape)}. Floats in [0, 1] become such by "
                 "(255 * images).round().astype(numpy.uint8)."
             )
+        check_layout(images)
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"Expected an integer label for each of the {len(images)} images; received "
@@ -151,12 +155,16 @@ def open_rows(path: str | os.PathLike[str], labels: str | os.PathLike[str] | Non
     return Rows(mapped(path), np.array(mapped(labels or beside)))
 
 
-def mapped(path: str | os.PathLike[str], member: str | None = None) -> Array:
+def mapped(
+    path: str | os.PathLike[str], member: str | None = None, written: str | None = None
+) -> Array:
     """Maps an array on disk into memory, read-only; nothing of it is read.
 
     Args:
         path: An ``.npy`` file, or an ``.npz`` file as ``numpy.savez`` writes it.
         member: The name of the array in an ``.npz`` file.
+        written: The call of NumPy that writes the file as its reader expects it, for messages; by
+            default that for files of generated images.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -165,10 +173,11 @@ def mapped(path: str | os.PathLike[str], member: str | None = None) -> Array:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file of NumPy arrays; there is no {str(path)!r}.")
+    written = written or f"numpy.savez({path.stem + '.npz'!r}, image=images, label=labels)"
     with open(path, "rb") as file:
-        begin = 0 if member is None else _begin_of(path, file, member)
+        begin = 0 if member is None else _begin_of(path, file, member, written)
         file.seek(begin)
-        shape, dtype = _header(path, file)
+        shape, dtype = _header(path, file, written)
         offset = file.tell()
     needed = offset + math.prod(shape) * dtype.itemsize
     if path.stat().st_size < needed:
@@ -181,19 +190,19 @@ def mapped(path: str | os.PathLike[str], member: str | None = None) -> Array:
     return np.memmap(path, dtype, "r", offset, shape)
 
 
-def _begin_of(path: Path, file: BinaryIO, member: str) -> int:
+def _begin_of(path: Path, file: BinaryIO, member: str, written: str) -> int:
     """Returns where an array that is stored in a zip archive begins."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             found = archive.getinfo(f"{member}.npy") if f"{member}.npy" in names else None
-    except zipfile.BadZipFile as error:
-        raise Unreadable(f"{str(path)!r} is no .npz file ({error}). {_convert(path)}") from None
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter of a damaged version
+        raise _no_arrays(path, file, f"no .npz file ({error})", written) from None
     if found is None:
-        held = ", ".join(name.removesuffix(".npy") for name in names)
+        held = ", ".join(name.removesuffix(".npy") for name in names) or "none"
         raise ValueError(
             f"Expected the array {member!r} in {str(path)!r}; it has {held}. Write it anew: "
-            "numpy.savez(path, image=images, label=labels)."
+            f"{written}."
         )
     if found.compress_type != zipfile.ZIP_STORED:
         raise ValueError(
@@ -201,33 +210,48 @@ def _begin_of(path: Path, file: BinaryIO, member: str) -> int:
             'anew: found = numpy.load(path); numpy.savez("stored.npz", **found).'
         )
     file.seek(found.header_offset)
-    lengths: Sequence[int] = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+    header = file.read(LOCAL_HEADER.size)
+    if len(header) < LOCAL_HEADER.size:
+        said = f"no .npz file (there is nothing where {member!r} should be)"
+        raise _no_arrays(path, file, said, written)
+    lengths: Sequence[int] = LOCAL_HEADER.unpack(header)
     return found.header_offset + LOCAL_HEADER.size + sum(lengths)
 
 
-def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], Any]:
+def _header(path: Path, file: BinaryIO, written: str) -> tuple[tuple[int, ...], Any]:
     """Reads what is before the numbers of an array: its shape and its type."""
     try:
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, in_columns, dtype = read(file)
     except ValueError as error:
-        raise Unreadable(
-            f"{str(path)!r} is no array of NumPy ({error}). {_convert(path)}"
-        ) from None
+        raise _no_arrays(path, file, f"no array of NumPy ({error})", written) from None
     if dtype.hasobject:
-        raise Unreadable(f"{str(path)!r} holds pickled objects. {_convert(path)}")
+        raise Unreadable(f"{str(path)!r} holds pickled objects. {_convert(written)}")
     if in_columns and len(shape) > 1:
         raise ValueError(
-            f"{str(path)!r} is stored column by column. Write it anew: "
-            "numpy.save(path, numpy.ascontiguousarray(array))."
+            f"{str(path)!r} is stored column by column. Write it anew, with "
+            f"numpy.ascontiguousarray(array) in place of each array: {written}."
         )
     return shape, dtype
 
 
-def _convert(path: Path) -> str:
+def _no_arrays(path: Path, file: BinaryIO, said: str, written: str) -> Unreadable:
+    """Returns the error for a file that cannot be read: empty, damaged, or perhaps a pickle."""
+    file.seek(0)
+    begin = file.read(len(npy.MAGIC_PREFIX))
+    if not begin:
+        fault = "is empty. Fetch it again, or write it anew"
+    elif begin.startswith((ZIP_PREFIX, npy.MAGIC_PREFIX)):
+        fault = f"is damaged or of another kind than expected: it is {said}. Fetch it again, or "
+        fault += "write it anew"
+    else:
+        return Unreadable(f"{str(path)!r} is {said}. {_convert(written)}")
+    return Unreadable(f"{str(path)!r} {fault}: {written}.")
+
+
+def _convert(written: str) -> str:
     return (
         "This library never opens a pickle, which can run any program. If you trust the file, open "
-        f"it yourself and write numpy.savez({path.stem + '.npz'!r}, image=images, label=labels): "
-        "uint8 [N, H, W, C] and integers [N]."
+        f"it yourself and write {written}: images uint8 [N, H, W, C], labels integers [N]."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any, Callable
 
@@ -22,6 +23,8 @@ from rlfat_tf.evaluation.float16 import without_underflow
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.models import zoo
 from rlfat_tf.storage import checkpoint as checkpoints
+
+ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # colours, in messages of Keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +72,18 @@ def check_alike(what: str, other: Any, image: Images, classes: int) -> None:
         ValueError: If it takes other images or tells other classes apart.
     """
     shape = list(image.shape[1:])
+    taken = tf.TensorShape(getattr(other, "image_shape", None))
+    if not taken.is_compatible_with(shape):
+        raise ValueError(
+            f"Expected {what} that takes images of shape {shape}, as the evaluated classifier "
+            f"does; {other.name} takes images of shape {taken}."
+        )
     try:
         logits = losses.as_float(logits_in(other.logits_fn(tf.convert_to_tensor(image))))
     except (LookupError, TypeError, ValueError, tf.errors.OpError) as error:
         raise ValueError(
             f"Expected {what} that takes images of shape {shape}, as the evaluated classifier "
-            f"does; {other.name} does not ({str(error)[:200]})."
+            f"does; {other.name} does not ({ESCAPES.sub('', str(error))[:200]})."
         ) from error
     if logits.shape[-1] != classes:
         raise ValueError(

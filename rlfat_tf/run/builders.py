@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rlfat_tf import data, models
@@ -44,6 +45,7 @@ def build_model(
         initial: The weights of its layers to begin with, in place of random ones.
     """
     warn_of_ignored_flags(config)
+    check_blocks(config, data_set.image_shape)
     precision = "mixed_bfloat16" if config.mixed_precision == "bfloat16" else "float32"
     with compat.dtype_policy(precision):
         network = models.build(
@@ -79,6 +81,23 @@ def check_model(config: TrainConfig) -> None:
         if pretrained["weights"] not in initial_weights.NAMES:
             with open(pretrained["weights"], "rb") as file:
                 weights.check(file)
+
+
+def check_blocks(config: TrainConfig, image_shape: Sequence[Any]) -> None:
+    """Refuses to cut images into more blocks than they have rows or columns.
+
+    Raises:
+        ValueError: If the method shuffles blocks, and there are more of them.
+    """
+    height, width = image_shape[:2]
+    if "num_blocks" not in flags_of(METHODS[config.method]) or None in (height, width):
+        return
+    most = min(height, width)
+    if config.num_blocks > most:
+        raise ValueError(
+            f"Expected --num_blocks to be at most {most}, since the images have {height} x {width} "
+            f"pixels and no block is thinner than one; received {config.num_blocks}."
+        )
 
 
 def _of_pretrained(config: TrainConfig) -> dict[str, str]:
@@ -168,11 +187,20 @@ def warn_of_ignored_flags(config: TrainConfig) -> None:
         unused.append("helper_model")
     if issubclass(method, Standard) and config.guard != "off":
         unused.append("guard")
+    if config.optimizer != "sgd":
+        unused += ["momentum", "nesterov"]
     default = TrainConfig()
     given = [f"--{flag}" for flag in unused if getattr(config, flag) != getattr(default, flag)]
     if given:
         warn(
             f"This run makes no use of {', '.join(given)}: --method={config.method}, "
-            f"--attack={config.attack} or --model={config.model} does not take them, or what they "
-            "belong to is off (--ema, --awp, --regularizer, --extra_data)."
+            f"--attack={config.attack}, --optimizer={config.optimizer} or --model={config.model} "
+            "does not take them, or what they belong to is off (--ema, --awp, --regularizer, "
+            "--extra_data)."
+        )
+    others = config.batch_size - 1
+    if "lsp" in regularizers.names_in(config.regularizer) and config.lsp_neighbors > others:
+        warn(
+            f"--lsp_neighbors={config.lsp_neighbors} is more than the {others} other images of a "
+            f"batch (--batch_size={config.batch_size}): {others} neighbours are taken."
         )

@@ -73,6 +73,31 @@ class FractionParser(flags.ArgumentParser):  # type: ignore[type-arg]
         return "number"
 
 
+class SwitchParser(flags.BooleanParser):
+    """Parses true or false, and says what came in its place in a sentence.
+
+    Args:
+        name: Of the flag.
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def parse(self, argument: Any) -> bool:
+        """Returns the value.
+
+        Raises:
+            flags.IllegalFlagValueError: If it is none.
+        """
+        try:
+            return bool(super().parse(argument))
+        except (TypeError, ValueError):
+            raise flags.IllegalFlagValueError(
+                f"Expected --{self.name} to be true or false; received {argument!r}."
+            ) from None
+
+
 class IntegerParser(flags.ArgumentParser):  # type: ignore[type-arg]
     """Parses an integer."""
 
@@ -145,7 +170,9 @@ def define_flags(config: type, values: flags.FlagValues) -> None:
         if field.metadata["choices"]:  # not an enum flag, whose error names no nearest choice
             text += f" One of: {', '.join(field.metadata['choices'])}."
         if kind is bool:
-            flags.DEFINE_bool(name, default, text, flag_values=values)
+            switch = flags.BooleanFlag(name, default, text)  # --name and --noname
+            switch.parser = SwitchParser(name)
+            flags.DEFINE_flag(switch, values)
         elif kind is int:
             plain: flags.ArgumentSerializer[int] = flags.ArgumentSerializer()
             flags.DEFINE(IntegerParser(), name, default, text, values, plain)

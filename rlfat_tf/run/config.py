@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from typing import Any
 
 from rlfat_tf.core.errors import unknown
@@ -15,6 +14,7 @@ from rlfat_tf.core.norms import NORMS, STARTS
 from rlfat_tf.data.augment import AUGMENTATIONS
 from rlfat_tf.data.content import without_place
 from rlfat_tf.data.memory import MEMORY
+from rlfat_tf.data.names import check_list, folder_name
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.data.view import VIEWS, View
 from rlfat_tf.methods import METHODS, regularizers
@@ -336,6 +336,7 @@ class TrainConfig:
                 f"received {self.validation_every} and {self.epochs}."
             )
         View(self.image_size, self.view).check()
+        check_list("--extra_data", self.extra_data)
         check_attack(self)
         regularizers.names_in(self.regularizer)
         schedules.parse(self.lr_schedule)
@@ -346,7 +347,7 @@ class TrainConfig:
     def run_dir(self) -> str:
         """The folder of the run."""
         name = self.recipe or f"{self.dataset}_{self.method}"
-        return self.workdir or f"runs/{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}"
+        return self.workdir or f"runs/{folder_name(name)}"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -359,8 +360,7 @@ class TrainConfig:
             for field in dataclasses.fields(self)
             if field.metadata["identity"]
         }
-        fields["dataset"] = without_place(self.dataset)
-        fields["extra_data"] = self.extra_data is not None
+        fields.update(dataset=without_place(self.dataset), extra_data=self.extra_data is not None)
         warms_up_to_the_end = self.epsilon_warmup == epsilon_warmup.FULL
         if schedules.parse(self.lr_schedule).depends_on_the_end or warms_up_to_the_end:
             fields.update(epochs=self.epochs, train_steps=self.train_steps)

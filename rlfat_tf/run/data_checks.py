@@ -12,6 +12,7 @@ from rlfat_tf.methods import METHODS
 
 IMBALANCE = 20  # images of the largest class for one of the smallest, above which a run warns
 SHOWN = 5
+LOOKED_AT = 64  # first images, whose pixels are looked at
 
 
 def warn_of_flip(dataset: str, augment: str) -> None:
@@ -21,6 +22,37 @@ def warn_of_flip(dataset: str, augment: str) -> None:
             f"--augment={augment} mirrors images left to right, which changes the meaning of text "
             "and of signs that point to one side. If the images show such things, use "
             "--augment=none or --augment=cutout."
+        )
+
+
+def check_extra_share(extra_data: str | None, extra_share: float) -> None:
+    """Refuses extra data of which no batch has any.
+
+    Raises:
+        ValueError: If there is extra data and its share is 0.
+    """
+    if extra_data is not None and not extra_share:
+        raise ValueError(
+            "Expected --extra_share above 0 beside --extra_data; received 0, with which no extra "
+            "image would be used. Give a share such as 0.7; or leave --extra_data out, and take no "
+            "recipe that has it."
+        )
+
+
+def warn_of_dark(source: data.Source, part: str) -> None:
+    """Warns of 8-bit images that look as if their pixels were in [0, 1].
+
+    Args:
+        source: Images, of which the first are looked at.
+        part: What they are, for the message: "training", for instance.
+    """
+    images = source.at(np.arange(min(LOOKED_AT, len(source))))
+    if images.dtype == np.uint8 and images.size and images.max() <= 1:
+        warn(
+            f"The greatest pixel of the first {len(images)} {part} images is {images.max()}, but "
+            "8-bit images go from 0 to 255: these are nearly black. Make 8-bit images of floats in "
+            "[0, 1] by (255 * images).round().astype(numpy.uint8), and of masks of 0 and 1 by "
+            "255 * images."
         )
 
 

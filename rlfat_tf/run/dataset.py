@@ -21,7 +21,14 @@ from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles
 from rlfat_tf.models import zoo
 from rlfat_tf.run import class_names
 from rlfat_tf.run.config import TrainConfig
-from rlfat_tf.run.data_checks import check_classes, shortened, warn_of_classes, warn_of_flip
+from rlfat_tf.run.data_checks import (
+    check_classes,
+    check_extra_share,
+    shortened,
+    warn_of_classes,
+    warn_of_dark,
+    warn_of_flip,
+)
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.workdir import read_config
 from rlfat_tf.storage.files import write_text
@@ -45,6 +52,7 @@ def load_for_training(
         validation part, where it has one; else with ``validation_examples`` the ones that follow
         the training examples, or a random part of them. None if both options are 0.
     """
+    check_extra_share(config.extra_data, config.extra_share)
     following = config.validation_examples or 0
     memory = _memory(config)
     data_set = data.load(
@@ -83,6 +91,7 @@ def load_for_training(
     check_classes(train, data_set.class_names)
     warn_of_classes(data_set)
     warn_of_flip(config.dataset, config.augment)
+    warn_of_dark(train, "training")
     data_set = dataclasses.replace(data_set, train=train)
     if config.extra_data is None:
         return data_set, train, validation
@@ -90,6 +99,7 @@ def load_for_training(
     extra = data.open_several(config.extra_data.split(","), look)
     examples = data.Mixture(train, extra, config.extra_share, config.extra_label_smoothing)
     examples.check_classes(data_set.num_classes)
+    warn_of_dark(extra, "extra")
     content = {**data_set.content, "extra": extra.describe()}
     return dataclasses.replace(data_set, content=content), examples, validation
 
@@ -229,6 +239,7 @@ def load_for_evaluation(
         cache_dir=config.cache_dir,
     )
     print(where_it_is(data_set), flush=True)
+    warn_of_dark(data_set.test, "test")
     data_set = _classes_of_model(config, data_set, config.dataset)
     record = None if config.workdir is None else read_record(Path(config.workdir))
     if record is not None and without_place(str(config.dataset)) == without_place(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,14 @@ from rlfat_tf.core.errors import unknown
 from rlfat_tf.core.norms import NORMS
 from rlfat_tf.data.corruptions import BENCHMARK, parse
 from rlfat_tf.data.memory import MEMORY
+from rlfat_tf.data.names import folder_name
 from rlfat_tf.data.reading import BACKGROUNDS
 from rlfat_tf.data.subset import SUBSETS
 from rlfat_tf.data.view import VIEWS
 from rlfat_tf.evaluation import suite
 from rlfat_tf.methods.inference import BACKWARDS, FORMS
 from rlfat_tf.models import zoo
+from rlfat_tf.run.eval_flags import check_attacks, check_checkpoint
 from rlfat_tf.run.fields import expand_home, option
 from rlfat_tf.run.ranges import IN_31_BITS
 from rlfat_tf.run.workdir import read_config
@@ -229,7 +230,7 @@ class EvalConfig:
                 raise unknown(f"value of --{field.name}:", value, choices)
             if field.metadata.get("check") and value is not None:
                 field.metadata["check"](self, f"--{field.name}", value)
-        suite.parse(self.attacks)
+        check_attacks(self.attacks, self.targeted)
         if self.corruptions is not None:
             cells = parse(self.corruptions)
             if self.corruption_baseline is not None and not set(BENCHMARK) <= {
@@ -258,8 +259,14 @@ class EvalConfig:
                 raise ValueError("Expected at least one number in --epsilon.")
             for epsilon in self.epsilon:  # of a run whose norm is not known yet, any length
                 check_epsilon(epsilon, self.norm or ("l2" if self.workdir else "linf"))
-        if self.seed is not None and not IN_31_BITS.holds(self.seed):
-            raise ValueError(f"Expected --seed to be {IN_31_BITS.text}; received {self.seed}.")
+            if len(set(self.epsilon)) < len(self.epsilon):
+                raise ValueError(
+                    f"Expected different numbers in --epsilon; received {self.epsilon}."
+                )
+        for name in ("seed", "subset_seed"):
+            value = getattr(self, name)
+            if value is not None and not IN_31_BITS.holds(value):
+                raise ValueError(f"Expected --{name} to be {IN_31_BITS.text}; received {value}.")
         if not all(0 < exponent < math.inf for exponent in self.gamma):
             raise ValueError(f"Expected exponents above 0 in --gamma; received {self.gamma}.")
         if not all(map(math.isfinite, self.brightness)):
@@ -311,7 +318,7 @@ class EvalConfig:
             return Path(self.report_dir)
         if self.workdir is not None:
             return Path(self.workdir) / "evaluation"
-        return Path("evaluation") / re.sub(r"[^A-Za-z0-9.-]+", "_", self.path).strip("_.")
+        return Path("evaluation") / folder_name(self.path).strip("_.")
 
     @property
     def limits(self) -> dict[str, int]:
@@ -323,7 +330,9 @@ class EvalConfig:
 
         Raises:
             FileNotFoundError: If there is no such run.
+            ValueError: If what is given does not go with the model.
         """
+        check_checkpoint(self.checkpoint, self.model_path)
         known: dict[str, Any] = {"seed": 0, "norm": "linf"}
         run = None
         if self.workdir is not None:

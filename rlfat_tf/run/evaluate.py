@@ -45,6 +45,7 @@ from rlfat_tf.methods.inference import FORMS
 from rlfat_tf.run import dataset
 from rlfat_tf.run.console import duration, renewed, show_evaluation_header
 from rlfat_tf.run.eval_config import EvalConfig
+from rlfat_tf.run.eval_flags import warn_of_ignored_flags
 from rlfat_tf.run.judged import judged_facts
 from rlfat_tf.storage import checkpoint
 from rlfat_tf.storage.files import check_folder
@@ -90,6 +91,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
         return make_plan(config.attacks, config.epsilon or (), norm, settings)
 
     plan = plan_for(None)  # refuses what cannot be, before the data set is read
+    warn_of_ignored_flags(config, norm, plan[0][0])
     if not config.overwrite:
         refuse_to_replace(config.folder, dataclasses.asdict(config), plan[0][1])
     authors = None if config.corruption_dir is None else dataset.corrupted_by_authors(config)

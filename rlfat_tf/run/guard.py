@@ -26,6 +26,7 @@ from rlfat_tf.core.errors import unknown, warn
 from rlfat_tf.core.types import Logs, Model
 from rlfat_tf.data import Source, evaluation_batches
 from rlfat_tf.evaluation.accuracy import evaluator
+from rlfat_tf.evaluation.intervals import wilson
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.attack_defaults import around
 from rlfat_tf.run import distribution
@@ -55,11 +56,19 @@ class OverfittingGuard(keras.callbacks.Callback):
     ``probe_adv_accuracy``, and under FGSM, logged as ``probe_fgsm_accuracy``. The epoch counts as
     overfitted if the first is more than ``drop`` below that of the best epoch, or more than ``gap``
     below the second. It is then taken back: weights, optimizer and all other state are those of the
-    end of the last good epoch (or of the beginning), to the last bit. With ``"stop"`` training ends
-    with them. With ``"rollback"`` it goes on: since every draw of a step is a function of the seed
-    and the step, going on alike would end alike, so the model gets another ``seed`` and, for one
-    epoch, PGD with two steps of half the radius as its attack. After ``attempts`` epochs that were
-    taken back, ``"rollback"`` stops like ``"stop"``.
+    end of the last good epoch, to the last bit. With ``"stop"`` training ends with them. With
+    ``"rollback"`` it goes on: since every draw of a step is a function of the seed and the step,
+    going on alike would end alike, so the model gets another ``seed`` and, for one epoch, PGD with
+    two steps of half the radius as its attack. After ``attempts`` epochs that were taken back,
+    ``"rollback"`` stops like ``"stop"``.
+
+    As long as no epoch was good there is no fall to see. Such an epoch counts as overfitted if it
+    is at most at ``drop`` under PGD, and more than ``gap`` below FGSM. ``"rollback"`` then begins
+    again from the weights of the beginning. ``"stop"``, and ``"rollback"`` after ``attempts``, warn
+    and let training go on: nobody wants the weights of the beginning as a result.
+
+    Of fewer than ``enough`` images the differences must be greater than chance makes them: not they
+    but the lower ends of their intervals of 95 % are compared with ``drop`` and ``gap``.
 
     While the radius of training still grows (``epsilon_warmup``) nothing is taken back: the network
     has not been trained for the radius of the probe.
@@ -82,6 +91,7 @@ class OverfittingGuard(keras.callbacks.Callback):
     Attributes:
         drop: 0.2.
         gap: 0.3.
+        enough: 100.
         attempts: 5.
         fired: Whether the last epoch was taken back.
 
@@ -91,6 +101,7 @@ class OverfittingGuard(keras.callbacks.Callback):
 
     drop = 0.2
     gap = 0.3
+    enough = 100
     attempts = 5
 
     def __init__(
@@ -124,6 +135,7 @@ class OverfittingGuard(keras.callbacks.Callback):
         self._evaluators: list[Any] = []
         self._attack: Attack | None = None  # of training, while another one takes its place
         self._seeds = 0  # how often the model's seed has been changed
+        self._warned = False
 
     def set_model(self, model: Model) -> None:
         """Makes the two probes of a model; Keras calls it.
@@ -189,13 +201,17 @@ class OverfittingGuard(keras.callbacks.Callback):
         if logs is not None:
             logs.update(probe_adv_accuracy=adversarial, probe_fgsm_accuracy=one_step)
         best = self.progress["best_probe"]
-        self.fired = self.has_overfitted(adversarial, one_step) and not self._radius_grows()
+        overfitted = self.has_overfitted(adversarial, one_step) and not self._radius_grows()
+        self.fired = overfitted and (best is not None or self._may_try_again)
+        found = (
+            f"Epoch {epoch + 1} has overfitted its attack: of {self._number_probed} training "
+            f"images {one_step:.1%} withstand one step (FGSM), {adversarial:.1%} PGD-10"
+        )
         if self.fired:
-            found = (
-                f"Epoch {epoch + 1} has overfitted its attack: of {self._number_probed} training "
-                f"images {one_step:.1%} withstand one step (FGSM), {adversarial:.1%} PGD-10"
-            )
             self._take_back(found if best is None else f"{found}, {best:.1%} in the best epoch")
+        elif overfitted:
+            self.progress["careful"] = False
+            self._warn_that_none_was_good(found)
         else:
             self.progress["best_probe"] = max(adversarial, best or 0.0)
             self.progress["careful"] = False
@@ -206,11 +222,39 @@ class OverfittingGuard(keras.callbacks.Callback):
     def _number_probed(self) -> int:
         return min(self._size, len(self._examples))
 
+    @property
+    def _may_try_again(self) -> bool:
+        return self.action == "rollback" and len(self.progress["overfitted"]) < self.attempts
+
     def has_overfitted(self, adversarial: float, one_step: float) -> bool:
         """Tells by the accuracies of an epoch on the probe, see :meth:`measure`, if it has."""
         best = self.progress["best_probe"]
-        lost = best is not None and adversarial < best - self.drop
-        return bool(lost or one_step - adversarial > self.gap)
+        parted = self._is_more(one_step - adversarial, self.gap)
+        if best is None:  # more accuracy than this is one that can still fall
+            return bool(parted and adversarial <= self.drop)
+        return bool(parted or self._is_more(best - adversarial, self.drop))
+
+    def _is_more(self, difference: float, limit: float) -> bool:
+        """Tells whether a difference of two accuracies on the probe is above a limit.
+
+        Nearly all images in which the two differ are lost by the same one of them, so that the
+        difference is the share of these images.
+        """
+        number = self._number_probed
+        if difference > 0 and number < self.enough:
+            difference, _ = wilson(min(difference, 1.0) * number, number)
+        return difference > limit
+
+    def _warn_that_none_was_good(self, found: str) -> None:
+        """Says, once, that training goes on though it has overfitted."""
+        if not self._warned:
+            warn(
+                f"{found}. No earlier epoch was good, so that there are no weights to go back to: "
+                "training goes on, and the guard acts once an epoch was good. If accuracy under "
+                "PGD does not rise, begin again with more steps of the attack (or N-FGSM), a "
+                "smaller learning rate or a smaller epsilon."
+            )
+        self._warned = True
 
     def _radius_grows(self) -> bool:
         """Tells whether training has not come to the radius at which the probe is attacked."""
@@ -252,7 +296,7 @@ class OverfittingGuard(keras.callbacks.Callback):
         then = checkpoint.restore_state(self._backup, self.model)
         self.progress["step"] = then["step"]
         before = self.progress["overfitted"]
-        again = self.action == "rollback" and len(before) < self.attempts
+        again = self._may_try_again
         if again:
             follows = "and training goes on with two steps and other draws for one epoch"
         else:

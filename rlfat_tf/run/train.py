@@ -24,6 +24,7 @@ from rlfat_tf.attacks import Attack
 from rlfat_tf.attacks.pgd import PGD_IN_NORM
 from rlfat_tf.core import compat
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.errors import warn
 from rlfat_tf.core.types import Strategy
 from rlfat_tf.data.files import UNREADABLE
 from rlfat_tf.data.reading import unreadable
@@ -55,6 +56,7 @@ from rlfat_tf.run.workdir import (
     copy_good_state,
     fingerprint,
     has_backup,
+    has_trained,
     lock_workdir,
     read_summary,
     restore_progress,
@@ -130,7 +132,7 @@ def _run_until_told(
     data_set, train, validation = dataset.load_for_training(config)
     which = helping.fingerprint if helping else 0
     check_agreement(strategy, data=dataset.fingerprint(data_set), helper_model=which)
-    if is_chief(strategy):
+    if is_chief(strategy) and has_trained(workdir):
         dataset.check_same_data(workdir, data_set)
         helper.check_same(workdir, helping)
     steps_per_epoch = data.steps_per_epoch(train, config.batch_size)
@@ -263,7 +265,13 @@ def train_model(
         *(lines if is_chief(robust.distribute_strategy) else ()),
         checkpoints,
     ]
-    if config.picture_every and validation is not None:
+    if config.picture_every and validation is None:
+        warn(
+            f"This run makes no use of --picture_every={config.picture_every}: the pictures are of "
+            "validation images, and it has none. Give --validation_fraction or "
+            "--validation_examples, or leave the flag out."
+        )
+    elif config.picture_every:
         folder, every = workdir / "tensorboard", config.picture_every
         watchers.insert(-1, ExamplePictures(folder, validation, every=every, seed=config.seed))
 

@@ -47,12 +47,18 @@ def as_list(best: Any) -> list[float]:
 def lock_workdir(workdir: Path, config: TrainConfig) -> Iterator[None]:
     """Holds the folder of a run for this process, and tidies up what a killed one left there.
 
+    A start that was refused before its first epoch ended, for a wrong flag perhaps, claims nothing:
+    a run with other flags may begin in the folder.
+
     Raises:
         ValueError: If another process holds it, or it belongs to another run.
     """
     check_folder(workdir, "--workdir")
     with locks.holding(workdir):
-        check_workdir(workdir, config)
+        if has_trained(workdir):
+            check_workdir(workdir, config)
+        else:  # the good state is that of the beginning, perhaps of another network
+            (workdir / "checkpoints" / GOOD_STATE).unlink(missing_ok=True)
         for folder in (workdir, workdir / "checkpoints"):
             remove_leftovers(folder)
         checkpoint.repair_state(workdir / "checkpoints" / "state.npz")
@@ -169,6 +175,17 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 
 def _absolute(path: str) -> str:
     return str(Path(path).expanduser().resolve())
+
+
+def has_trained(workdir: Path) -> bool:
+    """Tells whether a folder holds anything that training has made, which is to be protected.
+
+    Backups and checkpoints are; what is left of a run without them, to save space, is too.
+    """
+    checkpoints = workdir / "checkpoints"
+    made = [path for path in checkpoints.glob("*") if path.is_file() and path.name != GOOD_STATE]
+    left = [workdir / name for name in ("metrics.csv", "summary.json", "export")]
+    return bool(made) or any(path.exists() for path in left)
 
 
 def has_backup(workdir: Path) -> bool:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = ".writing-"
@@ -61,7 +61,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_folder(folder: Path, name: str) -> None:
-    """Refuses a folder in which nothing can be written, before any work; makes none.
+    """Refuses a folder in which nothing can be written, before any work; leaves none behind.
+
+    Permissions do not tell it all: a file system may be read-only, or make no folders as ``/proc``.
+    So the folder is made, something in it too, and what was made is removed again.
 
     Args:
         folder: The folder, which need not exist.
@@ -70,7 +73,8 @@ def check_folder(folder: Path, name: str) -> None:
     Raises:
         ValueError: If it, or the nearest folder above it that exists, is a file or not writable.
     """
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    folder = folder.absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise ValueError(f"Expected {name} to be a folder; {there} is a file.")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -78,6 +82,20 @@ def check_folder(folder: Path, name: str) -> None:
             f"Expected {name} to be a folder that can be written to; {there} cannot. Choose "
             "another, or change its permissions."
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.rmdir(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+    except OSError as error:
+        raise ValueError(
+            f"Expected {name} to be a folder that can be written to; {folder} cannot "
+            f"({error.strerror}). Choose another."
+        ) from error
+    finally:
+        for made in (folder, *folder.parents):
+            if made == there:
+                break
+            with suppress(OSError):  # not made, or another process has begun to use it
+                made.rmdir()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -119,6 +120,47 @@ def test_sixteen_bits_become_eight(kind):
     content = stored(Image.fromarray(values), kind)
     expected = np.repeat((values >> 8)[..., None], 3, -1)
     np.testing.assert_array_equal(decode(content), expected)
+
+
+def png(rows, width, bits, transparent):
+    """A grey PNG with one transparent value, in a depth that Pillow may not write."""
+
+    def chunk(kind, content):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, 0, 0, 0, 0)
+    return b"".join([
+        b"\x89PNG\r\n\x1a\n",
+        chunk(b"IHDR", header),
+        chunk(b"tRNS", struct.pack(">H", transparent)),
+        chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))),
+        chunk(b"IEND", b""),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("background, value", [("white", 255), ("black", 0)])
+def test_one_transparent_grey_of_sixteen_bits(background, value):
+    """Another grey with the same upper 8 bits stays."""
+    values = np.arange(40000, 40035, dtype=np.uint16).reshape(7, 5)
+    values[0, :3] = [1, 7, 8]
+    for transparent in (40020, 7):
+        content = png([row.astype(">u2").tobytes() for row in values], 5, 16, transparent)
+        expected = np.where(values == transparent, value, values >> 8)
+        found = decode(content, background)
+        np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, -1))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_one_transparent_grey_of_few_bits(bits):
+    row = bytes([0b00011011, 0b11100100])
+    values = np.array([int(f"{int.from_bytes(row, 'big'):016b}"[i : i + bits], 2)
+                       for i in range(0, 16, bits)])  # fmt: skip
+    step = 255 // (2**bits - 1)
+    for background, value in (("white", 255), ("black", 0)):
+        found = decode(png([row] * 2, len(values), bits, 1), background)
+        expected = np.where(values == 1, value, values * step)
+        np.testing.assert_array_equal(found, np.broadcast_to(expected[:, None], found.shape))
 
 
 def tiff(values, bits, photometric):

@@ -9,7 +9,8 @@ import unicodedata
 
 import pytest
 
-from rlfat_tf.data.layout import list_folder
+from rlfat_tf.data import layout
+from rlfat_tf.data.layout import list_folder, list_test_folder
 from rlfat_tf.data.listing import make_file, split, straddling_tracks
 
 
@@ -272,6 +273,56 @@ def test_every_class_is_split_by_itself(tmp_path):
         assert there <= {f.path for f in after.parts[part]}
     first = [f.class_name for f in before.parts["train"][:12]]
     assert set(first) == {"b", "c"}  # mixed
+
+
+def test_many_classes_are_listed_once(tmp_path, monkeypatch):
+    """Not once more for every class, which takes hours for thousands of them."""
+    made = []
+    monkeypatch.setattr(layout, "make_file", lambda *all: made.append(all) or make_file(*all))
+    names = [f"class {i}" for i in range(30)]
+    listing = list_folder(make(tmp_path, *(f"{name}/x.png x4" for name in names)))
+    assert len(made) == 30 * 4
+    assert listing.class_names == tuple(sorted(names)) and listing.flat
+    split_alone = [split(files_of(tmp_path, name)) for name in names]
+    for part, number in (("train", 0), ("test", 1)):
+        expected = sorted((f for one in split_alone for f in one[number]), key=lambda f: f.key)
+        assert listing.parts[part] == tuple(expected)
+
+
+def files_of(root, name):
+    return [make_file(str(root / name), name, f"x{i}.png", 4) for i in range(4)]
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "bell\x07", "tab\t", "next\x85", "par\u2029"])
+@pytest.mark.parametrize("parts", [("",), ("train/", "test/")])
+def test_a_class_whose_name_is_not_one_line_is_refused(tmp_path, name, parts):
+    """Lists of class names have one a line."""
+    try:
+        make(tmp_path, *(f"{part}{c}/a.png x3" for part in parts for c in (name, "dog")))
+    except OSError:
+        pytest.skip("this file system holds no such name")
+    with pytest.raises(
+        ValueError, match="one line of text; received .* control char.* Rename"
+    ) as e:
+        list_folder(str(tmp_path))
+    assert repr(name) in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("twin", ["cat ", " cat", "cat\u00a0"])
+def test_classes_that_differ_in_blanks_alone_are_refused(tmp_path, twin):
+    message = (
+        r"differ in more than blanks; received '.*cat.*' and '.*cat.*' in .*one class one name"
+    )
+    if os.name == "nt":
+        pytest.skip("such names do not exist there")
+    flat = make(tmp_path / "flat", f"{twin}/a.png x3", "cat/b.png x3", "dog/a.png x3")
+    parts = make(tmp_path / "parts", "train/cat/a.png", "train/dog/a.png", "test/dog/a.png",
+                 f"test/{twin}/a.png")  # fmt: skip
+    for listed in (list_folder, list_test_folder):
+        with pytest.raises(ValueError, match=message):
+            listed(flat)
+    with pytest.raises(ValueError, match=message):
+        list_folder(parts)
 
 
 def test_tracks_that_straddle_the_split(tmp_path):

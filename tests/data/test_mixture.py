@@ -159,6 +159,14 @@ def test_refusals(mixture, files, tmp_path):
         mixture.places(1)
     with pytest.raises(ValueError, match="A batch has 24 extra examples, but there are 17"):
         mixture.places(40)
+    with pytest.raises(ValueError, match="of 8, a share of 0.01 .*--extra_share above 0.0625, or a "
+                       "--batch_size of at least 51"):  # fmt: skip
+        Mixture(real, extra, 0.01).places(8)
+    with pytest.raises(ValueError, match="rounds to none"):
+        data.steps_per_epoch(Mixture(real, extra, 0.01), 8)
+    assert Mixture(real, extra, 0.0626).places(8).sum() == 1
+    assert Mixture(real, extra, 0.01).places(51).sum() == 1
+    assert not Mixture(real, extra, 0.0).places(8).any()  # which says plainly that there are none
     np.savez(tmp_path / "c.npz", image=np.zeros((2, 5, 4, 3), np.uint8), label=[0, 1])
     with pytest.raises(ValueError, match=r"one shape and type; received uint8 \[4, 4, 3\]; uint8"):
         data.open_several([*files, str(tmp_path / "c.npz")])

@@ -1,6 +1,7 @@
-"""``arrays:``: class names beside them, what identifies them, and files that change."""
+"""Arrays on disk: class names beside them, what identifies them, and files that are wrong."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -53,6 +54,102 @@ def test_names_in_another_encoding(tmp_path):
     stored(tmp_path, "B\u00e4r\nfox\ndog", "latin-1")
     with pytest.raises(ValueError, match="class_names.txt' to be a text file in UTF-8"):
         data.load(f"arrays:{tmp_path}")
+
+
+ASKED_FOR = r"numpy.savez\('d.npz', x_train=..., y_train=..., x_test=..., y_test=...\)"
+
+
+@pytest.mark.parametrize("fault", ["another name", "pickle", "objects", "columns", "empty", "cut"])
+def test_advice_names_the_arrays_that_are_read(tmp_path, fault):
+    """Not those of --extra_data, which this reader would refuse next."""
+    arrays, file = stored(tmp_path), tmp_path / "d.npz"
+    if fault in ("pickle", "empty", "cut"):
+        content = {"pickle": pickle.dumps([1]), "empty": b"", "cut": file.read_bytes()[:-30]}
+        file.write_bytes(content[fault])
+    else:
+        changes = {
+            "another name": {"image": arrays.pop("x_train"), "label": arrays.pop("y_train")},
+            "objects": {"x_train": np.array([{}])},
+            "columns": {"x_train": np.asfortranarray(np.zeros((9, 4, 4, 3), np.uint8))},
+        }
+        np.savez(file, **{**arrays, **changes[fault]})
+    with pytest.raises(ValueError, match=ASKED_FOR) as refusal:
+        data.load(f"arrays:{file}")
+    assert "image=images" not in str(refusal.value)
+    assert ("pickle" in str(refusal.value)) == (fault in ("pickle", "objects"))
+
+
+def test_advice_for_a_folder_of_arrays_is_to_write_that_array(tmp_path):
+    stored(tmp_path)
+    (tmp_path / "x_test.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"x_test.npy' is empty.*numpy.save\('x_test.npy', array"):
+        data.load(f"arrays:{tmp_path}")
+
+
+def test_channels_in_the_first_place_are_told_with_the_shape_that_was_given(tmp_path):
+    arrays = stored(tmp_path)
+    images = np.zeros((64, 3, 8, 8), np.uint8)
+    changed = {"x_train": images, "x_test": images[:6], "y_train": np.arange(64) % 3}
+    np.savez(tmp_path / "d.npz", **{**arrays, **changed})
+    with pytest.raises(
+        ValueError, match=r"received \(64, 3, 8, 8\), which looks like \[batch, cha"
+    ):
+        data.load(f"arrays:{tmp_path}/d.npz")
+
+
+def test_arrays_that_cannot_be_mapped(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
+    labels = np.arange(5)
+    np.savez_compressed(tmp_path / "small.npz", image=images, label=labels)
+    np.savez(tmp_path / "other.npz", images=images)
+    np.savez(tmp_path / "objects.npz", image=np.array([{}]), label=labels)
+    (tmp_path / "ti.pickle").write_bytes(pickle.dumps({"data": images}))
+    np.save(tmp_path / "columns.npy", np.asfortranarray(images))
+    np.save(tmp_path / "whole.npy", images)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-1])
+    # More bytes than 63 bits can count.
+    vast = {"descr": "|u1", "fortran_order": False, "shape": (2**61, 8, 8, 3)}
+    with open(tmp_path / "vast.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, vast)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:-9])
+    for name in ("empty.npz", "empty.npy"):
+        (tmp_path / name).write_bytes(b"")
+    np.savez(tmp_path / "none.npz")
+    (tmp_path / "head.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:20])
+    np.savez(tmp_path / "good.npz", image=images, label=labels)
+    good = (tmp_path / "good.npz").read_bytes()
+    (tmp_path / "header.npz").write_bytes(good.replace(b"\x93NUMPY", b"\x93NUMBY", 1))
+    central = good.rindex(b"PK\x01\x02", 0, good.rindex(b"PK\x01\x02"))  # of the first array
+    newer = good[: central + 6] + bytes([99]) + good[central + 7 :]  # the version it asks for
+    (tmp_path / "version.npz").write_bytes(newer)
+    for name, message in {
+        "small.npz": "compressed, so .* numpy.savez",
+        "other.npz": r"Expected the array 'image' in .*; it has images\. .*numpy.savez",
+        "objects.npz": "holds pickled objects. This library never opens a pickle.*numpy.savez",
+        "ti.pickle": "is no array of NumPy .*never opens a pickle.*'ti.npz'",
+        "columns.npy": "stored column by column.*ascontiguousarray",
+        "cut.npy": r"cut off: it has 1087 bytes, and an array \[5, 8, 8, 3\] of uint8 .* 1088",
+        "cut.npz": "is damaged or .* no .npz file .File is not a zip.*Fetch it again, or write it",
+        "empty.npz": "empty.npz' is empty. Fetch it again, or write it anew: numpy.savez",
+        "empty.npy": "empty.npy' is empty. Fetch",
+        "none.npz": "Expected the array 'image' in .*; it has none. Write it anew: numpy.savez",
+        "head.npy": "is damaged or .* no array of NumPy .*Fetch it again",
+        "header.npz": "is damaged or .* no array of NumPy .*Fetch it again",
+        "version.npz": "is damaged or .* no .npz file .*version.*Fetch it again",
+        "vast.npy": r"cut off: it has 128 bytes, .* would end at byte 442721857769029238912",
+        "nothing.npy": "there is no",
+    }.items():
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            data.open_rows(tmp_path / name)
+        if not name.startswith(("ti", "objects")):
+            with pytest.raises((ValueError, FileNotFoundError)) as refusal:
+                data.open_rows(tmp_path / name)
+            assert "pickle" not in str(refusal.value)
+    for wrong in (images / 255, images[..., 0]):
+        with pytest.raises(ValueError, match=r"uint8 \[N, H, W, C\]; received"):
+            data.Rows(wrong, labels)
+    with pytest.raises(ValueError, match="an integer label for each of the 5 images"):
+        data.Rows(images, labels[:4])
 
 
 def test_every_image_counts():

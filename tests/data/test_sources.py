@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import pickle
 
 import numpy as np
 import pytest
@@ -339,40 +338,6 @@ def test_arrays_on_disk(tmp_path):
         np.testing.assert_array_equal(found.images[:], images)
         assert found.labels.tolist() == labels.tolist()
         assert isinstance(found.store, np.memmap) and not found.store.flags.writeable
-
-
-def test_arrays_that_cannot_be_mapped(tmp_path):
-    images, labels = pictures(5, 0), np.arange(5)
-    np.savez_compressed(tmp_path / "small.npz", image=images, label=labels)
-    np.savez(tmp_path / "other.npz", images=images)
-    np.savez(tmp_path / "objects.npz", image=np.array([{}]), label=labels)
-    (tmp_path / "ti.pickle").write_bytes(pickle.dumps({"data": images}))
-    np.save(tmp_path / "columns.npy", np.asfortranarray(images))
-    np.save(tmp_path / "whole.npy", images)
-    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-1])
-    # More bytes than 63 bits can count.
-    vast = {"descr": "|u1", "fortran_order": False, "shape": (2**61, 8, 8, 3)}
-    with open(tmp_path / "vast.npy", "wb") as file:
-        np.lib.format.write_array_header_1_0(file, vast)
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:-9])
-    for name, message in {
-        "small.npz": "compressed, so .* numpy.savez",
-        "other.npz": r"Expected the array 'image' in .*; it has images\. .*numpy.savez",
-        "objects.npz": "holds pickled objects. This library never opens a pickle.*numpy.savez",
-        "ti.pickle": "is no array of NumPy .*never opens a pickle.*'ti.npz'",
-        "columns.npy": "stored column by column.*ascontiguousarray",
-        "cut.npy": r"cut off: it has 1087 bytes, and an array \[5, 8, 8, 3\] of uint8 .* 1088",
-        "cut.npz": "is no .npz file",
-        "vast.npy": r"cut off: it has 128 bytes, .* would end at byte 442721857769029238912",
-        "nothing.npy": "there is no",
-    }.items():
-        with pytest.raises((ValueError, FileNotFoundError), match=message):
-            data.open_rows(tmp_path / name)
-    for wrong in (images / 255, images[..., 0]):
-        with pytest.raises(ValueError, match=r"uint8 \[N, H, W, C\]; received"):
-            data.Rows(wrong, labels)
-    with pytest.raises(ValueError, match="an integer label for each of the 5 images"):
-        data.Rows(images, labels[:4])
 
 
 def test_classes_of_arrays_may_have_names(homes, tmp_path):

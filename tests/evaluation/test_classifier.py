@@ -9,7 +9,12 @@ from rlfat_tf import evaluation
 from rlfat_tf.attacks.passes import gradient_of
 from rlfat_tf.core import compat, losses
 from rlfat_tf.core.compat import keras
-from rlfat_tf.evaluation.classifier import as_classifier, load_classifier
+from rlfat_tf.evaluation.classifier import (
+    Classifier,
+    as_classifier,
+    check_alike,
+    load_classifier,
+)
 from tests import reference
 
 IMAGES, _, LABELS = reference.images_and_labels(4, seed=1)
@@ -136,6 +141,18 @@ def test_a_saved_model_that_takes_bytes_is_refused(tmp_path):
 def test_what_is_no_classifier():
     with pytest.raises(TypeError, match="received int"):
         as_classifier(3)
+
+
+def test_a_classifier_of_other_images_is_refused_without_codes_of_colours():
+    image = np.zeros((1, 8, 8, 1), np.float32)
+
+    def coloured(images):
+        raise ValueError("\x1b[1mException\x1b[0m of \x1b[38;5;9mKeras")
+
+    with pytest.raises(ValueError, match=r"other does not \(Exception of Keras\)\.$"):
+        check_alike("a source", Classifier(coloured, "other"), image, 10)
+    with pytest.raises(ValueError, match=r"\[8, 8, 1\], .*other takes .*\(None, 9, 1\)\.$"):
+        check_alike("a source", Classifier(coloured, "other", (None, 9, 1)), image, 10)
 
 
 def test_a_softmax_is_not_evaluated_but_the_line_to_write_is_said(net):

@@ -36,6 +36,14 @@ def test_every_method_passes_its_arguments(method, tmp_path):
     assert METHODS[method](net, **arguments).eval_attack.epsilon == pytest.approx(0.1)
 
 
+def test_pictures_of_no_validation_set_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "evaluate_on_test", lambda *_: {})
+    monkeypatch.setattr(train, "show", lambda *_: None)
+    without = {"validation_fraction": 0.0, "picture_every": 1, "train_steps": 1}
+    with pytest.warns(UserWarning, match="no use of --picture_every=1: .*--validation_fraction or"):
+        train.run(config(tmp_path, train_examples=32, **without))
+
+
 def test_addons_optimizers_are_there_or_say_why_not(tmp_path):
     chosen = config(tmp_path, optimizer="tfa:LAMB", epochs=1)
     if KERAS_3:

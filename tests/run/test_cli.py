@@ -95,7 +95,11 @@ def test_another_norm_than_that_of_the_recipe_has_another_ball():
         ("--norm=l2", "flag 'norm'. Did you mean: attack_norm"),
         ("--attack=fgsmrs", "Did you mean 'fgsm_rs'"),
         ("--attack_norm=l2", "also needs --epsilon: its default is a radius of the maximum norm"),
-        ("--attack_random_start=radial", "random_start in the norm 'linf'"),
+        (
+            "--attack_random_start=radial",
+            "random_start 'radial' is for the norm l2; the norm linf has uniform, gaussian, none",
+        ),
+        ("--nesterov=maybe", "^Expected --nesterov to be true or false; received 'maybe'.$"),
         ("--recipe=cifar10_pgdt", "Did you mean 'cifar10_pgdat' or .* --recipe=list shows all"),
         ("--recipe=../flags/cifar10_pgdat", "Unknown recipe"),
         ("--method=rlfat_q", "Did you mean 'rlfat_"),
@@ -133,15 +137,25 @@ def test_the_name_of_the_data_is_looked_at_before_a_recipe_is_missed(capsys):
     [
         (
             ("--method=standard", "--eta=3", "--num_blocks=9"),
-            "--num_blocks, --eta: --method=standard, --attack=pgd or",
+            "--num_blocks, --eta: --method=standard, --attack=pgd, --optimizer",
         ),
         (("--method=atld", "--attack_steps=5"), "--attack_steps: --method=atld"),
         (("--method=pgdat", "--lsp_weight=2"), "--lsp_weight: .*--regularizer"),
+        (
+            ("--method=pgdat", "--optimizer=adam", "--nesterov", "--momentum=0.5"),
+            "--momentum, --nesterov: .*--optimizer=adam",
+        ),
     ],
 )
 def test_flags_that_the_method_does_not_take(arguments, ignored):
     with pytest.warns(UserWarning, match=f"makes no use of {ignored}"):
         builders.warn_of_ignored_flags(parse("--dataset=svhn_cropped", *arguments))
+
+
+def test_more_neighbours_than_a_batch_has_are_told():
+    flags_of_lsp = ("--regularizer=lsp", "--batch_size=8", "--lsp_neighbors=8")
+    with pytest.warns(UserWarning, match="--lsp_neighbors=8 is more than the 7 other images"):
+        builders.warn_of_ignored_flags(parse("--dataset=svhn_cropped", *flags_of_lsp))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import warnings
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from rlfat_tf import data
+from rlfat_tf.data import names
 from rlfat_tf.run import data_checks, dataset, evaluate, train, workdir
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.eval_config import EvalConfig
@@ -198,6 +200,69 @@ def test_nothing_is_said_where_there_is_nothing_to_say(tmp_path):
         warnings.simplefilter("error", UserWarning)
         dataset.load_for_training(config(tmp_path, tmp_path, augment="none"))
         data_checks.warn_of_flip("cifar10", "flip")
+
+
+@pytest.mark.parametrize("greatest, said", [(0, 1), (1, 1), (2, 0)])
+def test_images_of_8_bits_that_are_nearly_black_are_told(tmp_path, greatest, said):
+    """As floats in [0, 1] become, where somebody has only changed their type."""
+    images = np.random.default_rng(0).integers(0, greatest + 1, (40, 4, 4, 3)).astype(np.uint8)
+    labels = np.arange(40) % 4
+    arrays = {"x_train": images, "y_train": labels, "x_test": images + 9, "y_test": labels}
+    np.savez(tmp_path / "d.npz", **arrays)
+    np.savez(tmp_path / "extra.npz", image=images, label=labels)
+    chosen = config(tmp_path, "", dataset=f"arrays:{tmp_path / 'd.npz'}", augment="none",
+                    extra_data=str(tmp_path / "extra.npz"), extra_share=0.5)  # fmt: skip
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        dataset.load_for_training(chosen)
+    texts = [str(one.message) for one in warned if "nearly black" in str(one.message)]
+    assert len(texts) == 2 * said
+    for part in ("training", "extra") if said else ():
+        begin = f"The greatest pixel of the first 40 {part} images is {greatest}, but 8-bit images"
+        assert any(text.startswith(begin) and "255 * images" in text for text in texts)
+    dark = data.Arrays(np.minimum(images, 1), labels)
+    with pytest.warns(UserWarning, match="first 40 test images is"):
+        data_checks.warn_of_dark(dark, "test")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data_checks.warn_of_dark(data.Arrays(dark.images.astype(np.float32), labels), "test")
+        data_checks.warn_of_dark(data.Arrays.none((4, 4, 3)), "test")
+
+
+@pytest.mark.parametrize("files", ["", "a.npz,,", ",a.npz", "a.npz, ,b.npz"])
+def test_files_of_extra_data_without_a_name_are_refused(tmp_path, files):
+    with pytest.raises(ValueError, match="Expected --extra_data to be .* a name is empty. Remove"):
+        config(tmp_path, tmp_path, extra_data=files)
+
+
+def test_extra_data_of_which_no_batch_has_any_is_refused(tmp_path):
+    chosen = config(tmp_path, "nowhere", extra_data="nothing.npz", extra_share=0.0)
+    with pytest.raises(ValueError, match="--extra_share above 0 beside --extra_data; received 0"):
+        dataset.load_for_training(chosen)  # before anything is looked for
+    config(tmp_path, tmp_path, extra_share=0.0)
+
+
+def test_folders_of_runs_do_not_collide_for_want_of_latin_letters():
+    photos, pictures = (TrainConfig(dataset=f"folder:d/{name}") for name in ("фото", "снимки"))
+    assert photos.run_dir == "runs/folder_d_фото_rlfat_p"
+    assert pictures.run_dir == "runs/folder_d_снимки_rlfat_p"
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("folder:d/my photos_v1.2-x_pgdat", "folder_d_my_photos_v1.2-x_pgdat"),
+        ("a__b_:/c//", "a_b_c_"),
+        ("../d", ".._d"),
+        ("写真 1", "写真_1"),
+        ("e\u0301te\u0301", "\u00e9t\u00e9"),  # one folder, however it was typed
+        ("\u0915\u093f \u0915\u0940", "\u0915\u093f_\u0915\u0940"),  # vowels are marks
+    ],
+)
+def test_a_name_of_a_folder_keeps_letters_of_every_script(text, name):
+    assert names.folder_name(text) == name
+    if text.isascii():
+        assert name == re.sub(r"[^A-Za-z0-9.-]+", "_", text)  # as it was called before
 
 
 def test_own_files_are_named_by_absolute_paths_and_may_be_moved(tmp_path, monkeypatch):

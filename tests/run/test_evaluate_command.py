@@ -62,6 +62,16 @@ def test_models_to_compare_that_do_not_fit_are_refused_before_any_attack(
         command.run(config(net, tmp_path / "report", **changes))
 
 
+@pytest.mark.current
+def test_a_source_for_another_image_size_is_refused_in_words(net, tmp_path):
+    layers = [keras.Input((9, 9, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save(tmp_path / "other.keras")
+    source = {"attacks": "transfer", "source_model": f"{tmp_path}/other.keras"}
+    message = r"a source of transfer .*shape \[8, 8, 1\].*other.keras takes .*shape \(9, 9, 1\)\.$"
+    with pytest.raises(ValueError, match=message):
+        command.run(config(net, tmp_path / "report", **source))
+
+
 def test_a_report_of_another_configuration_is_not_replaced(net, tmp_path, monkeypatch):
     command.run(config(net, tmp_path))
     first = (tmp_path / "report.json").read_bytes()
@@ -92,7 +102,7 @@ def test_a_report_of_another_configuration_is_not_replaced(net, tmp_path, monkey
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"config": null}'])
 def test_what_is_no_report_of_the_command_is_replaced(net, tmp_path, text):
     (tmp_path / "report.json").write_text(text)
-    command.run(config(net, tmp_path, attacks=""))
+    command.run(config(net, tmp_path, attacks="clean"))
     assert json.loads((tmp_path / "report.json").read_text())["examples"] == 12
 
 
@@ -194,8 +204,8 @@ def test_targeted_attacks_and_corruptions_are_compared_too(net, tmp_path):
     other = dataclasses.replace(again, report_dir=str(tmp_path / "new"), targeted="3")
     with pytest.raises(ValueError, match="attack fgsm is .*target=3.* and .*target='random'"):
         command.run(other)
-    command.run(dataclasses.replace(again, attacks="", corruptions=None, against=None,
-                                    overwrite=True))  # fmt: skip
+    command.run(dataclasses.replace(again, attacks="clean", targeted=None, corruptions=None,
+                                    against=None, overwrite=True))  # fmt: skip
     assert not (tmp_path / "two" / "corrupted.npz").exists()
 
 

@@ -73,31 +73,19 @@ def test_it_measures_both_attacks_on_its_part_of_the_images(examples, strategy2,
     np.testing.assert_allclose([first, guard.measure()], [(first[0], fgsm)] * 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("best", "adversarial", "one_step", "expected"),
-    [
-        (None, 0.1, 0.39, False),
-        (None, 0.1, 0.41, True),  # the gap alone, in the first epoch too
-        (0.4, 0.21, 0.3, False),
-        (0.4, 0.19, 0.3, True),  # the fall alone
-        (0.4, 0.5, 0.7, False),
-    ],
-)
-def test_when_it_fires(examples, best, adversarial, one_step, expected):
-    guard = OverfittingGuard(examples)
-    guard.progress["best_probe"] = best
-    assert guard.has_overfitted(adversarial, one_step) is expected
-
-
 def scripted(monkeypatch, *values):
-    """Makes the guard measure these accuracies under PGD one after the other, FGSM 0.1 more."""
+    """Makes the guard measure these accuracies under PGD one after the other, FGSM 0.1 more.
+
+    A value may be both of them.
+    """
     measured = iter(values)
 
     def measure(self):
-        pgd = next(measured)
-        return pgd, pgd + 0.1
+        found = next(measured)
+        return found if isinstance(found, tuple) else (found, found + 0.1)
 
     monkeypatch.setattr(OverfittingGuard, "measure", measure)
+    monkeypatch.setattr(OverfittingGuard, "enough", 1)  # the images are few, the numbers given
 
 
 class Watch(keras.callbacks.Callback):
@@ -175,6 +163,41 @@ def test_rollback_trains_an_epoch_with_care_and_gives_up_in_the_end(examples, mo
     assert guard.progress["stopped"] and robust.attack.steps == 1
     assert len(guard.progress["overfitted"]) == 4
     assert "after 3 epochs that were taken back" in guard.progress["overfitted"][-1]
+
+
+COLLAPSED = (0.1, 0.9)
+
+
+def test_where_no_epoch_was_good_stop_warns_once_and_goes_on(examples, monkeypatch, capsys):
+    """The random weights of the beginning would be the result of the run."""
+    scripted(monkeypatch, COLLAPSED, COLLAPSED, 0.5, 0.2, 0.5)
+    robust = one_step_model()
+    guard = OverfittingGuard(examples)
+    with pytest.warns(UserWarning, match="Epoch 1 has overfitted.*No earlier epoch") as warned:
+        watch, history = fit(robust, guard, examples, epochs=9)
+    assert len([w for w in warned if "has overfitted" in str(w.message)]) == 1
+    assert history["probe_adv_accuracy"] == [0.1, 0.1, 0.5, 0.2]
+    check_same_state(state_of(robust), watch.states[2])  # of the first good epoch
+    (sentence,) = guard.progress["overfitted"]
+    assert sentence.startswith("Epoch 4") and "50.0% in the best epoch" in sentence
+    assert "Epoch 1" not in capsys.readouterr().out
+
+
+def test_where_no_epoch_was_good_rollback_begins_again_and_then_goes_on(examples, monkeypatch):
+    scripted(monkeypatch, *[COLLAPSED] * 4)
+    robust = one_step_model()
+    guard = OverfittingGuard(examples, action="rollback")
+    guard.attempts = 2
+    guard.set_model(robust)
+    guard.on_train_begin()
+    beginning = state_of(robust)
+    with pytest.warns(UserWarning, match="Epoch 3 has overfitted.*No earlier epoch"):
+        watch, history = fit(robust, guard, examples, epochs=4)
+    assert [steps for steps, _, _ in watch.trained_with] == [1, 2, 2, 1]
+    assert len(history["probe_adv_accuracy"]) == 4 and not guard.progress["stopped"]
+    assert len(guard.progress["overfitted"]) == 2
+    check_same_state(state_of(robust), watch.states[3])
+    assert np.abs(watch.states[3][0] - beginning[0]).max() > 0
 
 
 def test_nothing_is_taken_back_while_the_radius_grows(examples, monkeypatch):

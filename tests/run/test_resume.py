@@ -107,6 +107,48 @@ def test_another_run_in_the_same_folder_is_refused(trained):
         train.run(again(epochs=1))
 
 
+def test_a_start_without_a_step_claims_no_folder(tmp_path, monkeypatch):
+    """Its weights and its data too may have been others."""
+
+    class Refused(ValueError):
+        pass
+
+    def refuse(*_):
+        raise Refused("found while tracing")
+
+    monkeypatch.setattr(train, "train_model", refuse)
+    with pytest.raises(Refused):
+        train.run(config(tmp_path, **{**TRAINED, "num_blocks": 3}))
+    assert (tmp_path / "config.json").is_file()
+    record = tmp_path / "data.json"
+    record.write_text(record.read_text().replace('"9"', '"nine"'))
+    good_state = tmp_path / "checkpoints" / "state.good.npz"
+    good_state.parent.mkdir()
+    good_state.write_bytes(b"of the beginning of another network")
+    with pytest.raises(Refused):
+        train.run(config(tmp_path, **{**TRAINED, "num_blocks": 2}))
+    assert workdir_of_a_run.read_config(tmp_path).num_blocks == 2
+    assert '"nine"' not in record.read_text() and not good_state.exists()
+    # What is left of a run whose checkpoints were removed is not overwritten.
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds another run \(--num_blocks: 2 there, 3 now\)"):
+        train.run(config(tmp_path, **{**TRAINED, "num_blocks": 3}))
+
+
+@pytest.mark.parametrize("left", ["checkpoints/state.npz", "checkpoints/last.keras", "metrics.csv"])
+def test_what_training_has_made_is_protected(tmp_path, left):
+    (tmp_path / "checkpoints").mkdir()
+    assert not workdir_of_a_run.has_trained(tmp_path)
+    (tmp_path / left).write_text("")
+    assert workdir_of_a_run.has_trained(tmp_path)
+
+
+def test_more_blocks_than_pixels_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"--num_blocks to be at most 8, .* 8 x 8 .*received 9"):
+        train.run(config(tmp_path / "run", **{**TRAINED, "num_blocks": 9}))
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_replicas_train_as_one_and_resume(trained, tmp_path, monkeypatch):
     """The same batches of mixed images in the same order, also after resuming.
 

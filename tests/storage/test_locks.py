@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +97,13 @@ def test_a_folder_is_looked_at_before_any_work(tmp_path, monkeypatch, below):
     monkeypatch.undo()
     files.check_folder(tmp_path / below, "--report_dir")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "kept").mkdir()
+    files.check_folder(tmp_path / "kept", "--report_dir")
+    assert (tmp_path / "kept").is_dir()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="of Linux")
+@pytest.mark.parametrize("folder", ["/proc/y", "/proc/y/z"])
+def test_a_folder_that_permissions_allow_but_nobody_can_make_is_told(folder):
+    with pytest.raises(ValueError, match="folder that can be written to; /proc.* cannot"):
+        files.check_folder(Path(folder), "--report_dir")
