@@ -196,7 +196,7 @@ def _begin_of(path: Path, file: BinaryIO, member: str, written: str) -> int:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             found = archive.getinfo(f"{member}.npy") if f"{member}.npy" in names else None
-    except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter of a damaged version
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # zipfile's, of a wrong version
         raise _no_arrays(path, file, f"no .npz file ({error})", written) from None
     if found is None:
         held = ", ".join(name.removesuffix(".npy") for name in names) or "none"

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from rlfat_tf import PGDAT, RLFATP, attacks
 from rlfat_tf.core.compat import keras
+from rlfat_tf.methods.objective import weighted
 from tests import reference
 
 layers = keras.layers
@@ -110,6 +111,12 @@ def test_weights_of_classes_in_the_place_of_those_of_examples(untraced):
     with pytest.raises(ValueError, match=message):
         untraced.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS, weights))
     assert untraced.train_function is None
+
+
+def test_weights_that_only_the_step_sees():
+    with pytest.raises(ValueError, match=r"one sample weight for every example.*shape \(1, 3\)"):
+        weighted(tf.zeros(1), tf.ones((1, 3)))  # they would be added up, of one example
+    np.testing.assert_array_equal(weighted(tf.ones(2), tf.constant([[2.0], [3.0]])), [2, 3])
 
 
 def unknown_shapes():
