@@ -18,6 +18,7 @@ from tests.attacks.recording import (
     ONES,
     SHAPE,
     W,
+    directly,
     linear,
     path_of,
     right_labels,
@@ -142,20 +143,21 @@ def test_the_path_on_any_losses_is_numpys(norm, epsilon, steps, rho):
     assert size_of(norm, found - images).max() <= epsilon + 1e-6
 
 
-@pytest.mark.parametrize(("rises", "halves"), [(13, False), (12, False), (11, True)])
-def test_condition_1_needs_fewer_rises_than_rho(rises, halves):
+def test_condition_1_needs_fewer_rises_than_rho():
     """The third interval of 100 steps has 16 of them, and 0.75 * 16 = 12."""
-    moves = [1] * 41 + [-1] * (16 - rises) + [1] * (rises - 1) + [100] + [1] * 43
-    values = np.cumsum([0, *moves]).astype(np.float32)[:, None]
+    rises, halves = [13, 12, 11], np.array([False, False, True])  # of three examples
+    moves = [[1] * 41 + [-1] * (16 - n) + [1] * (n - 1) + [100] + [1] * 43 for n in rises]
+    values = np.cumsum([[0, *of_one] for of_one in moves], 1).astype(np.float32).T
     # Up to the checkpoint at 57 the pixel is at its upper border; then the gradient turns.
     gradients = np.where(np.arange(101) < 57, 1, -1).astype(np.float32).reshape(101, 1, 1, 1, 1)
-    seen, image = [], np.full((1, 1, 1, 1), 0.5, np.float32)
+    gradients = gradients.repeat(3, axis=1)
+    seen, images = [], np.full((3, 1, 1, 1), 0.5, np.float32)
     attack = APGD(epsilon=0.1, steps=100, loss="margin")
-    run(attack, spy(prescribed(values, gradients), seen), image, [1])
-    path = path_of(seen, image, 100)[:, 0, 0]
+    run(attack, spy(prescribed(values, gradients), seen), images, [1, 1, 1])
+    path = path_of(seen, images, 100)[:, :, 0]
     np.testing.assert_allclose(path[10:58], 0.6, atol=1e-6)
     # x_58 = x_57 + 0.75 * (z - x_57), and z is eta or the diameter away.
-    assert path[58] == pytest.approx(0.6 - 0.75 * (0.1 if halves else 0.2), abs=1e-6)
+    np.testing.assert_allclose(path[58], 0.6 - 0.75 * np.where(halves, 0.1, 0.2), atol=1e-6)
 
 
 def dlr(label, logits):
@@ -208,7 +210,7 @@ def test_the_path_on_a_net_is_numpys(norm, epsilon, kind):
     ball = {"norm": norm, "epsilon": epsilon, "steps": steps}
     attack = APGDT(**ball, targets=1) if kind == "targeted" else APGD(**ball, loss=kind)
     seen = []
-    found = run(attack, spy(net, seen), IMAGES, labels, seed=2)
+    found = directly(attack, spy(net, seen), IMAGES, labels, seed=2)
     path = path_of(seen, IMAGES, steps)
     stood = 0
     for i, label in enumerate(labels):
@@ -250,7 +252,7 @@ def test_checkpoints_by_hand():
 def test_the_start_lies_on_the_border_and_the_first_step_is_two_epsilon(norm):
     seen = []
     attack = APGD(norm=norm, epsilon=0.02, steps=1, loss="margin")
-    run(attack, spy(linear, seen), MIDDLE, ONES, seed=4)
+    directly(attack, spy(linear, seen), MIDDLE, ONES, seed=4)
     path = path_of(seen, MIDDLE, 1)
     flat = MIDDLE.reshape(8, -1)
     np.testing.assert_allclose(size_of(norm, path[0] - flat), 0.02, rtol=1e-4)
@@ -267,7 +269,7 @@ def test_the_start_is_clipped_to_the_range_of_pixels():
     seen = []
     images = np.round(IMAGES)
     attack = APGD(epsilon=0.5, steps=1)
-    run(attack, spy(linear, seen), images, ONES)
+    directly(attack, spy(linear, seen), images, ONES)
     start = path_of(seen, images, 1)[0]
     assert start.min() == 0 and start.max() == 1
 
@@ -277,7 +279,8 @@ def test_linf_reaches_the_corner_of_two_classes(loss):
     ball = {"epsilon": 0.1, "steps": 10}
     attack = APGDT(**ball) if loss == "targeted" else APGD(**ball, loss=loss)
     # Where 100 leads, the cross entropy is 0 in float32.
-    found = run(attack, (lambda x: linear(x) / 50) if loss == "ce" else linear, IMAGES, ONES)
+    classifier = (lambda x: linear(x) / 50) if loss == "ce" else linear
+    found = directly(attack, classifier, IMAGES, ONES)
     expected = np.clip(IMAGES + 0.1 * np.sign(AWAY).reshape(SHAPE), 0, 1)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

@@ -15,6 +15,7 @@ from tests.attacks.recording import (
     PIXELS,
     SHAPE,
     W,
+    directly,
     is_right,
     linear,
     make_net,
@@ -24,7 +25,7 @@ from tests.attacks.recording import (
     spy,
 )
 
-QUICK = [APGD(epsilon=0.05, steps=7), APGDT(epsilon=0.05, steps=7, restarts=2)]
+QUICK = [APGD(epsilon=0.05, steps=7), APGDT(epsilon=0.05, steps=7, restarts=2, targets=2)]
 
 
 # --- Which point is returned ---------------------------------------------------------------------
@@ -40,7 +41,7 @@ def test_an_example_is_done_when_it_is_misclassified():
 
     images = np.full((8, *SHAPE), 0.5, np.float32)
     seen = []
-    found = run(APGD(epsilon=0.1, steps=100), spy(logits, seen), images, np.ones(8), seed=1)
+    found = directly(APGD(epsilon=0.1, steps=100), spy(logits, seen), images, np.ones(8), seed=1)
     assert len(seen) < 8  # the corner is two steps away
     path = path_of(seen, images, 0)
     wrong_at_once = path[0] @ W + bias <= 0
@@ -55,13 +56,13 @@ def test_misclassified_images_are_returned_as_they_are(attack):
     labels = right_labels(net)
     labels[[1, 4]] = (labels[[1, 4]] + 1) % 10
     seen = []
-    found = run(attack, spy(net, seen), IMAGES, labels)
+    found = directly(attack, spy(net, seen), IMAGES, labels)
     np.testing.assert_array_equal(found[[1, 4]], IMAGES[[1, 4]])
     # Whoever sees all of them sees these two as they are.
     assert {len(x) for x in seen} <= {*range(7), 8} and 6 in {len(x) for x in seen}
     assert all(np.array_equal(x[[1, 4]], IMAGES[[1, 4]]) for x in seen if len(x) == 8)
     seen.clear()
-    found = run(attack, spy(net, seen), IMAGES, (right_labels(net) + 1) % 10)
+    found = directly(attack, spy(net, seen), IMAGES, (right_labels(net) + 1) % 10)
     np.testing.assert_array_equal(found, IMAGES)
     assert all(np.array_equal(x, IMAGES) for x in seen)
 
@@ -69,7 +70,7 @@ def test_misclassified_images_are_returned_as_they_are(attack):
 def test_one_pass_for_each_step():
     seen = []
     attack = APGD(epsilon=0.01, steps=9, loss="margin")
-    run(attack, spy(linear, seen), IMAGES, ONES)
+    directly(attack, spy(linear, seen), IMAGES, ONES)
     # The images, x_0 to x_9, and at most two to compare the end with what there was.
     assert 11 <= len(seen) <= 13
 
@@ -86,7 +87,7 @@ def test_restarts_are_never_worse_and_go_to_what_is_right(loss):
     correct, height, rises = np.ones(8, bool), np.full(8, -np.inf), 0
     for restarts in (1, 2, 5):
         seen = []
-        found = run(attack.replace(restarts=restarts), spy(net, seen), IMAGES, labels, seed=3)
+        found = directly(attack.replace(restarts=restarts), spy(net, seen), IMAGES, labels, 3)
         still, reached = is_right(net, found, labels), np.asarray(value(found))
         assert np.all(still <= correct)
         assert np.all(reached[still] >= height[still] - 1e-6)
@@ -131,7 +132,7 @@ def test_targets_follow_the_order_of_the_clean_logits():
     bias, seen = [5.0, 0.0, 9.0], []  # the true class is 2, then comes 0, then 1
     images = np.full((1, 3, 2, 1), 0.5, np.float32)
     attack = APGDT(epsilon=0.1, steps=5)
-    found = run(attack, spy(blocks(bias), seen), images, [2])
+    found = directly(attack, spy(blocks(bias), seen), images, [2])
     path = path_of(seen, images, 5)
     np.testing.assert_allclose(path[-1][0, [0, 1]], 0.6, atol=1e-6)
     np.testing.assert_allclose(path[-1][0, [4, 5]], 0.4, atol=1e-6)
@@ -165,7 +166,7 @@ def test_few_classes(classes):
     net = NETS[classes]
     labels = right_labels(net)
     for attack in (APGD(epsilon=0.1, steps=10, loss="dlr"), APGDT(epsilon=0.1, steps=10)):
-        found = run(attack, net, IMAGES, labels)
+        found = directly(attack, net, IMAGES, labels)
         assert np.all(np.isfinite(found)) and np.abs(found - IMAGES).max() <= 0.1 + 1e-6
         loss = losses.dlr if classes == 3 and isinstance(attack, APGD) else losses.negative_margin
         before, after = (np.asarray(loss(labels, net(tf.constant(x)))) for x in (IMAGES, found))
@@ -173,7 +174,7 @@ def test_few_classes(classes):
     # With two classes all of these ascend the same lead.
     if classes == 2:
         all_of_them = [APGD(steps=5, loss=loss) for loss in ("dlr", "margin")] + [APGDT(steps=5)]
-        found = [run(attack, linear, IMAGES, ONES) for attack in all_of_them]
+        found = [directly(attack, linear, IMAGES, ONES) for attack in all_of_them]
         np.testing.assert_allclose(found[1], found[0], atol=1e-6)
         np.testing.assert_allclose(found[2], found[0], atol=1e-6)
 
@@ -195,10 +196,10 @@ def test_gradients_are_means_over_the_passes():
         return linear(images) + tf.stack([wrong, tf.zeros_like(wrong)], -1)
 
     attack = APGD(norm="l2", epsilon=0.01, steps=3, loss="margin")
-    run(attack, spy(linear, seen), MIDDLE, ONES, seed=1)
+    directly(attack, spy(linear, seen), MIDDLE, ONES, seed=1)
     quiet = path_of(seen, MIDDLE, 3)
     seen.clear()
-    run(attack.replace(eot=2), spy(noisy, seen), MIDDLE, ONES, seed=1)
+    directly(attack.replace(eot=2), spy(noisy, seen), MIDDLE, ONES, seed=1)
     twice = path_of(seen, MIDDLE, 7)
     np.testing.assert_array_equal(twice[::2], twice[1::2])
     np.testing.assert_allclose(twice[::2], quiet, atol=1e-5)
@@ -217,5 +218,5 @@ def test_values_that_are_not_numbers_do_no_harm():
     images = np.full((2, 3, 2, 1), 0.5, np.float32)
     for logits_fn in (steep, broken):
         for attack in (APGD(epsilon=0.1, steps=6), APGDT(norm="l2", steps=6)):
-            found = run(attack, logits_fn, images, [1, 1])
+            found = directly(attack, logits_fn, images, [1, 1])
             assert np.all(np.isfinite(found)) and found.min() >= 0 and found.max() <= 1
