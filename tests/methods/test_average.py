@@ -86,11 +86,11 @@ def test_fit_shows_the_averages_and_goes_on_with_the_weights():
 
 
 def test_a_resumed_average_is_bit_equal(tmp_path):
-    whole, begun = made(Average(0.9)), made(Average(0.9))
+    # Step by step: five graphs would take most of the time.
+    whole, begun, resumed = (made(Average(0.9), run_eagerly=True) for _ in range(3))
     fit(whole, 2)
     fit(begun, 1)
     checkpoint.save_state(tmp_path / "state.npz", begun, {})
-    resumed = made(Average(0.9))
     resumed.optimizer.build(resumed.trainable_variables)
     checkpoint.restore_state(tmp_path / "state.npz", resumed)
     fit(resumed, 2, first=1)
@@ -102,7 +102,7 @@ def test_a_resumed_average_is_bit_equal(tmp_path):
 
 
 def test_statistics_of_the_weights_or_measured_anew():
-    raw = made(Average(0.99, statistics="raw"))
+    raw = made(Average(0.99, statistics="raw"), run_eagerly=True)
     seen = fit(raw, 1)
     np.testing.assert_array_equal(raw.model.get_weights()[4], seen.trained[-1][4])
     anew = made(Average(0.99, statistics="refresh"))
@@ -129,7 +129,7 @@ def test_no_statistics_are_measured_on_the_images_of_a_validation_split(given):
 @pytest.mark.parametrize("statistics, by", [("average", "fit"), ("refresh", "train_on_batch")])
 def test_a_loaded_model_goes_on_from_its_weights(statistics, by, tmp_path):
     """Its average does not begin at the random weights that it was made with."""
-    robust = made(Average(0.99, ramp=False, statistics=statistics))
+    robust = made(Average(0.99, ramp=False, statistics=statistics), run_eagerly=True)
     fit(robust, 1)
     robust.save(tmp_path / "model.keras")
     expected = robust.model.get_weights()
@@ -146,7 +146,7 @@ def test_a_loaded_model_goes_on_from_its_weights(statistics, by, tmp_path):
 
 
 def test_statistics_are_averaged_until_they_are_measured():
-    robust = made(Average(0.9, statistics="refresh"))
+    robust = made(Average(0.9, statistics="refresh"), run_eagerly=True)
     trained = [robust.model.get_weights()]
     for _ in range(3):
         robust.train_on_batch(IMAGES[:4], LABELS[:4])
@@ -163,7 +163,7 @@ def test_what_is_saved_within_an_epoch_are_the_averages(tmp_path):
                 self.model.save_weights(tmp_path / "model.weights.h5")
                 self.after = self.model.model.get_weights()
 
-    robust, save, recorder = made(Average(0.9)), Save(), Recorder()
+    robust, save, recorder = made(Average(0.9), run_eagerly=True), Save(), Recorder()
     callbacks = keras.callbacks.CallbackList([save, recorder], add_history=True, model=robust)
     data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(4)
     robust.fit(data, callbacks=callbacks, verbose=0)
@@ -223,7 +223,7 @@ def test_replicas_keep_the_average_of_one_device(strategy2):
 
 
 def test_an_average_is_saved_with_its_method_and_begins_anew(tmp_path):
-    robust = made(Average(0.9, statistics="raw"))
+    robust = made(Average(0.9, statistics="raw"), run_eagerly=True)
     fit(robust, 1)
     robust.save(tmp_path / "model.keras")
     again = rlfat_tf.load(tmp_path / "model.keras")
@@ -274,4 +274,4 @@ def test_backups_of_keras_are_refused_where_they_lose_state(tmp_path):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     with pytest.raises(ValueError, match="BackupAndRestore keeps .* of PGDAT, but not the rest"):
         made(Average(0.9)).fit(IMAGES, LABELS, callbacks=[backup], verbose=0)
-    made(None).fit(IMAGES, LABELS, callbacks=[backup], verbose=0)
+    made(None, run_eagerly=True).fit(IMAGES, LABELS, callbacks=[backup], verbose=0)
