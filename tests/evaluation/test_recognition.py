@@ -73,12 +73,22 @@ def figures(model, folder):
     return report["clean_accuracy"], report["worst_case_accuracy"], attack["seconds"]
 
 
+def directly(model):
+    """Clean and robust accuracy, without a report; of a classifier in NumPy by a report."""
+    if "numpy" in getattr(model, "__qualname__", ""):
+        return figures(model, None)[:2]
+    logits_fn = as_classifier(model).logits_fn
+    clean = np.argmax(logits_fn(tf.constant(IMAGES)), -1) == LABELS
+    found = attacks.FGSM(epsilon=0.3)(logits_fn, IMAGES, LABELS)
+    return clean.mean(), (clean & (np.argmax(logits_fn(found), -1) == LABELS)).mean()
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_each_classifier_gets_its_own_figures(name, tmp_path):
-    expected = np.array([figures(make(), None) for make in PAIRS[name]])
+    expected = np.array([directly(make()) for make in PAIRS[name]])
     found = np.array([figures(make(), tmp_path) for make in PAIRS[name]])
-    assert np.abs(expected[0, :2] - expected[1, :2]).max() > 0.2
-    np.testing.assert_allclose(found[:, :2], expected[:, :2], atol=0.1 if name == "noise" else 0)
+    assert np.abs(expected[0] - expected[1]).max() > 0.2
+    np.testing.assert_allclose(found[:, :2], expected, atol=0.1 if name == "noise" else 1e-9)
     again = np.array([figures(make(), tmp_path) for make in PAIRS[name]])
     np.testing.assert_array_equal(again, found, "nothing is run twice, so seconds are equal too")
 
