@@ -265,4 +265,5 @@ def _float(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"Expected {name} to be a number; received {value!r}.") from None
+        hint = " Write a fraction without quotes: 8 / 255." if "/" in str(value) else ""
+        raise ValueError(f"Expected {name} to be a number; received {value!r}.{hint}") from None

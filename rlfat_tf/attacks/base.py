@@ -13,6 +13,7 @@ XLA drops them.
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING, Any, Callable
 
 import tensorflow as tf
@@ -21,8 +22,15 @@ from rlfat_tf.attacks.arguments import choice, count, fields_of, radius
 from rlfat_tf.attacks.declared import Declared
 from rlfat_tf.attacks.packing import packed, unpacked
 from rlfat_tf.core import losses, norms, random
-from rlfat_tf.core.checks import check_logits, checked_images, guarded_by_labels, logits_in
+from rlfat_tf.core.checks import (
+    check_columns,
+    check_logits,
+    checked_images,
+    guarded_by_labels,
+    logits_in,
+)
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.float16 import without_underflow
 from rlfat_tf.core.model_checks import check_ending, check_model
 from rlfat_tf.core.structure import check_images_structure, check_labels_structure
 from rlfat_tf.core.types import Images, Labels, Logits, LogitsFn, Tensor
@@ -102,7 +110,8 @@ class Attack(Declared):
 
         Args:
             logits_fn: Maps float32 images [batch, ...] to logits [batch, classes], or to a
-                dictionary that holds them, see :func:`logits_in`.
+                dictionary that holds them, see :func:`logits_in`. A Keras model is attacked as it
+                is evaluated, with ``training=False``.
             images: Float images in [0, 1], [batch, ...].
             labels: Integers [batch], or one-hot rows [batch, classes].
             seed: An integer, a pair of integers, or a :class:`rlfat_tf.core.random.Seed`; the same
@@ -111,7 +120,7 @@ class Attack(Declared):
                 ``logits_fn`` updates synchronised batch statistics, which TensorFlow forbids
                 inside a loop; costs graph size and compile time.
             checked: Whether the values of images and labels are known to be in range, so that they
-                need no look.
+                need no look, and gradients to underflow nowhere, as they may in float16.
             scale: A number or scalar tensor in [0, 1] by which this call multiplies the radius, the
                 start and the steps, see :meth:`scaled`; None: by nothing.
 
@@ -147,24 +156,31 @@ class Attack(Declared):
         images = tf.stop_gradient(images)
         if not checked:
             self._check_call(logits_fn, images, labels)
+        if isinstance(logits_fn, keras.Model):
+            logits_fn = functools.partial(logits_fn, training=False)  # whatever its default is
         seed = random.as_seed(seed)
         classes: list[int | None] = []
+        rows = not checked and self.reads_labels and losses.is_one_hot(labels)
 
         def logits_of(candidates: Images) -> Logits:
             logits = losses.as_float(logits_in(logits_fn(candidates)))
             if logits.shape[-1] == 1:
                 check_logits(logits, "The classifier")
             classes.append(logits.shape[-1])
+            if rows and logits.shape[-1] is not None:
+                check_columns(tf.convert_to_tensor(labels), logits.shape[-1])
             return logits
 
-        adversarial = attempt(logits_of, images, seed)
+        small_ones_are_kept = checked or getattr(logits_fn, "keeps_small_gradients", False)
+        attacked = logits_of if small_ones_are_kept else without_underflow(logits_of)
+        adversarial = attempt(attacked, images, seed)
         adversarial = tf.stop_gradient(tf.ensure_shape(adversarial, images.shape))
         # The last resort of every attack, of those of users too: what is no number stays as it was.
         adversarial = tf.where(tf.math.is_finite(adversarial), adversarial, images)
         if checked or not self.reads_labels or not classes:  # transfer asks another model
             return adversarial
         known = classes[0]  # only now
-        if known is None or losses.is_one_hot(labels):
+        if known is None or rows:
             return adversarial
         return guarded_by_labels(adversarial, labels, known)
 

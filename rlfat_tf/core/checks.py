@@ -26,7 +26,7 @@ NOT_A_NUMBER = (
     "often an image was divided by its own standard deviation or maximum, which was 0."
 )
 SOFT = (
-    "Expected one class for every example, which this method needs: integers or one-hot rows; "
+    "Expected one class for every example, integers or one-hot rows; "
     "received soft label rows, whose greatest entry may be as small as"
 )
 ONE_LOGIT = (
@@ -124,11 +124,8 @@ def checked_labels(labels: Labels, classes: int | None = None, *, soft: bool = T
     check_labels_structure(labels)
     labels = tf.convert_to_tensor(labels)
     if losses.is_one_hot(labels):
-        if classes is not None and labels.shape[-1] != classes:
-            raise ValueError(
-                f"Expected one-hot labels with {classes} columns, as many as the model has "
-                f"logits; received {labels.shape[-1]}."
-            )
+        if classes is not None:
+            check_columns(labels, classes)
         labels = _checked_rows(labels)
         if soft:
             return labels
@@ -145,6 +142,24 @@ def checked_labels(labels: Labels, classes: int | None = None, *, soft: bool = T
     return guarded_by_labels(labels, labels, classes)
 
 
+def check_columns(labels: Labels, classes: int) -> None:
+    """Refuses one-hot labels of another number of classes.
+
+    Args:
+        labels: Rows [batch, columns].
+        classes: How many classes the model has.
+
+    Raises:
+        ValueError: If that is so.
+    """
+    columns = tf.TensorShape(labels.shape)[-1]
+    if columns != classes:
+        raise ValueError(
+            f"Expected one-hot labels with {classes} columns, as many as the model has logits; "
+            f"received {columns}."
+        )
+
+
 def guarded_by_labels(value: Tensor, labels: Labels, classes: int) -> Tensor:
     """Returns the value and stops whoever reads it if an integer label is none of the classes.
 
@@ -153,7 +168,7 @@ def guarded_by_labels(value: Tensor, labels: Labels, classes: int) -> Tensor:
         labels: Integers [batch] or [batch, 1].
         classes: How many classes the model has.
     """
-    ids = losses.class_ids(labels)
+    ids = tf.cast(labels, tf.int64)  # wide enough that no other number becomes a class
     inside = tf.reduce_all((ids >= 0) & (ids < classes))
     message = f"Expected labels in 0 ... {classes - 1}, the model's classes; received values from"
     return guarded(value, inside, [message, tf.reduce_min(ids), "to", tf.reduce_max(ids)])

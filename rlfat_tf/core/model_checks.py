@@ -7,6 +7,7 @@ three images, which also tells of models that say nothing (subclassed ones, func
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -179,8 +180,22 @@ def is_softmax(layer: Layer) -> bool:
 
 def _is(name: str, layer: Layer) -> bool:
     """Tells whether a layer, or an operation that Keras keeps as one, ends in this function."""
+    return _kind(layer) == name.replace("_", "") or activation_name(layer) == name
+
+
+def activation_name(layer: Any) -> str:
+    """Returns what Keras calls a layer's activation: ``"linear"`` of a layer that has none.
+
+    TensorFlow's functions may be called by a version of theirs: ``tf.nn.softmax`` is "softmax_v2".
+    A layer as an activation is called by its class, and so is what has no name.
+    """
     activation = getattr(layer, "activation", None)
-    return _kind(layer) == name.replace("_", "") or getattr(activation, "__name__", "") == name
+    if activation is None:
+        return "linear"
+    while isinstance(activation, functools.partial):
+        activation = activation.func
+    name = getattr(activation, "__name__", type(activation).__name__.lower())
+    return re.sub(r"_v\d+$", "", name)
 
 
 def _kind(layer: Layer) -> str:

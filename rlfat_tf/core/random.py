@@ -66,8 +66,13 @@ def as_seed(seed: SeedLike) -> Seed:
     """Makes a :class:`Seed` of an int, a pair of ints (or int tensor of shape [2]) or a Seed."""
     if isinstance(seed, Seed):
         return seed
-    value = tf.cast(_checked(seed), tf.int32)
-    return Seed(tf.stack([value, 0]) if value.shape.rank == 0 else value)
+    value = _checked(seed)
+    if value.shape.rank == 1:
+        return Seed(tf.cast(value, tf.int32))
+    wide = tf.cast(value, tf.int64)
+    low = tf.cast(wide, tf.int32)  # the lower half, all of it that most seeds have
+    high = tf.bitwise.right_shift(wide - tf.cast(low, tf.int64), tf.constant(32, tf.int64))
+    return Seed(tf.stack([low, tf.cast(high, tf.int32)]))
 
 
 def plain_seed(seed: Any) -> Any:
@@ -89,7 +94,10 @@ def _checked(seed: Any) -> Tensor:
     except (TypeError, ValueError):  # it is no tensor
         value = None
     if value is None or not value.dtype.is_integer or value.shape not in ([], [2]):
-        raise ValueError(f"A seed is an integer or a pair of integers; received {seed!r}.")
+        raise ValueError(
+            "A seed is an integer of at most 64 bits or a pair of integers of at most 32; "
+            f"received {seed!r}."
+        )
     return value
 
 

@@ -63,6 +63,12 @@ def check_images_structure(images: Any) -> None:
         raise ValueError(f"Expected {AS_ARRAY.format('images')}")
     if isinstance(images, (Mapping, tuple, list)):
         raise ValueError(_several_inputs(images))
+    if is_composite(images):
+        raise ValueError(
+            f"Expected images of one size in one tensor; received a {type(images).__name__}. "
+            "Resize them before they are batched: dataset.map(lambda image, label: "
+            "(tf.image.resize(image, [height, width]), label)).batch(128)."
+        )
     dtype = _dtype(images)
     if not dtype.startswith(("float", "bfloat")):
         remedy = TO_FLOAT.get(dtype, DIVIDE)
@@ -93,6 +99,12 @@ def _several_inputs(images: Any) -> str:
         f"{expected} {type(images).__name__} of several inputs ({entries}). An attack moves one "
         "image: fix the other inputs inside of a model that takes images only."
     )
+
+
+def is_composite(values: Any) -> bool:
+    """Tells ragged and sparse tensors, which TensorFlow keeps in several parts, from plain ones."""
+    kinds = (tf.RaggedTensor, tf.RaggedTensorSpec, tf.SparseTensor, tf.SparseTensorSpec)
+    return isinstance(values, kinds)
 
 
 def is_nested_numbers(values: Any) -> bool:
@@ -142,6 +154,12 @@ def check_labels_structure(labels: Any) -> None:
         raise ValueError(
             "Expected one tensor of labels, the numbers of the classes; received "
             f"{type(labels).__name__}. A classifier has one output: leave other targets out."
+        )
+    if is_composite(labels):
+        raise ValueError(
+            "Expected labels of shape [batch] (integers) or [batch, classes] (one-hot) in one "
+            f"tensor; received a {type(labels).__name__}. Convert it: tf.sparse.to_dense(labels), "
+            "labels.to_tensor()."
         )
     if _dtype(labels).startswith(("str", "<U", "|S", "object", "bytes")):
         names = labels.ravel().tolist() if isinstance(labels, np.ndarray) else []

@@ -12,7 +12,18 @@ from rlfat_tf.core.errors import unknown
 MEMORY = ("auto", "always", "never")
 MAX_BYTES = 16 * 2**30
 SHARE = 4  # one part of so many: there are up to three copies while a run begins, and the network
-_LIMIT, _USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+ROOT = Path("/")
+# Of control groups of version 2, which names no controller, and 1: where they are, and the names of
+# the greatest size, of the size, and of what in it is copies of files, which can be given up.
+GROUPS = {
+    "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    "memory": (
+        "sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+}
 
 
 def check_memory(memory: str) -> None:
@@ -48,15 +59,38 @@ def available() -> int:
     if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
         found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = (ROOT / "proc/meminfo").read_text(encoding="ascii").splitlines()
         found[1:] = [1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line]
     except OSError:  # not on Linux
         pass
+    return max(0, min(found + _left_by_groups()))
+
+
+def _left_by_groups() -> list[int]:
+    """Returns what each control group of this process with a limit, as of a container, leaves."""
     try:
-        found.append(int(_LIMIT.read_text()) - int(_USED.read_text()))
-    except (OSError, ValueError):  # no limit of a container
-        pass
-    return max(0, min(found))
+        lines = (ROOT / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not on Linux
+        return []
+    left = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        for controller in GROUPS.keys() & set(controllers.split(",")):
+            folder, *names = GROUPS[controller]
+            group = ROOT / folder / path.lstrip("/")
+            # With those above; a container may see its own as the top, wherever its path leads.
+            for each in {ROOT / folder, group, *group.parents}:
+                left += _left_by(each, *names)
+    return left
+
+
+def _left_by(group: Path, limit: str, used: str, files: str) -> list[int]:
+    try:
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        given_up = sum(int(line.split()[1]) for line in lines if line.split()[0] == files)
+        return [int((group / limit).read_text()) - int((group / used).read_text()) + given_up]
+    except (OSError, ValueError, IndexError):  # no such group, or no limit ("max")
+        return []
 
 
 def check_budget(count: int, shape: tuple[int, ...]) -> None:

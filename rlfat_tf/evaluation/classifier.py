@@ -17,9 +17,9 @@ import tensorflow as tf
 from rlfat_tf.core import losses
 from rlfat_tf.core.checks import check_logits, logits_in
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.float16 import without_underflow
 from rlfat_tf.core.model_checks import check_ending, check_model, image_shape
 from rlfat_tf.core.types import Images, Logits, LogitsFn, Model
-from rlfat_tf.evaluation.float16 import without_underflow
 from rlfat_tf.methods.base import AdversarialModel
 from rlfat_tf.models import zoo
 from rlfat_tf.storage import checkpoint as checkpoints

@@ -26,7 +26,7 @@ from rlfat_tf.evaluation.classifier import as_classifier
 from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, Cell, MadeHere
 from rlfat_tf.evaluation.corrupted_records import Corrupted, write_corrupted
 from rlfat_tf.evaluation.evaluate import make_runner
-from rlfat_tf.evaluation.examples import as_arrays
+from rlfat_tf.evaluation.examples import as_arrays, check_width
 from rlfat_tf.evaluation.intervals import Z_95, wilson
 from rlfat_tf.evaluation.judged import weights_digest
 from rlfat_tf.evaluation.mce import baseline_of, mean_corruption_error
@@ -96,6 +96,8 @@ def evaluate_corruptions(
         seed=seed,
         report_dir=None if report_dir is None else Path(report_dir),
     )
+    if isinstance(examples, MadeHere):
+        check_width(data, runner.classes)
     reference = (
         None
         if baseline is None

@@ -30,7 +30,7 @@ from rlfat_tf.evaluation.checks import results as checks
 from rlfat_tf.evaluation.checks.findings import Finding
 from rlfat_tf.evaluation.classes import by_class
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
-from rlfat_tf.evaluation.examples import as_arrays
+from rlfat_tf.evaluation.examples import as_arrays, check_width
 from rlfat_tf.evaluation.fitting import check_fits
 from rlfat_tf.evaluation.judged import network_facts
 from rlfat_tf.evaluation.plan import Plan, balls, make_plan
@@ -103,6 +103,7 @@ def evaluate(
     runner = make_runner(
         classifier, images, labels, plan, batch_size=batch_size, seed=seed, report_dir=report_dir
     )
+    check_width(data, runner.classes)
     found = run_plan(
         runner,
         plan,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.core import losses
-from rlfat_tf.core.checks import checked_images, checked_labels, in_words
+from rlfat_tf.core.checks import check_columns, checked_images, checked_labels, in_words
 from rlfat_tf.core.structure import check_layout, check_structure
 from rlfat_tf.core.types import Images, Labels
 from rlfat_tf.data import Arrays, DataSet, Pixels, Source
@@ -35,7 +35,7 @@ def as_arrays(data: Any) -> tuple[Images, Labels]:
     """
     if isinstance(data, DataSet):
         raise TypeError("Expected one part of a data set; received both. Pass data.test.")
-    if isinstance(data, Arrays) and _is_small(data):
+    if isinstance(data, Arrays) and _is_small(data.images):
         data = data.images, data.labels
     if isinstance(data, Source):
         data = Pixels(data, scaled=True), data.labels
@@ -51,12 +51,17 @@ def as_arrays(data: Any) -> tuple[Images, Labels]:
             f"both; received {type(data).__name__}."
         )
     kept = (Mapping, type(None))
-    return _checked(tuple(part if isinstance(part, kept) else np.asarray(part) for part in data))
+    parts: Any = tuple(part if isinstance(part, kept) else np.asarray(part) for part in data)
+    if len(parts) == 2 and not _is_small(parts[0]):
+        _checked((parts[0][:1], parts[1][:1]))  # the form of all
+        with in_words():
+            return as_arrays(Arrays(parts[0], _class_ids(parts[1])))
+    return _checked(parts)
 
 
-def _is_small(arrays: Arrays) -> bool:
-    """Tells whether the images may be scaled all at once, which takes four times their memory."""
-    return arrays.images.dtype != np.uint8 or arrays.images.nbytes <= SMALL
+def _is_small(images: Any) -> bool:
+    """Tells whether images may be scaled all at once, which takes seven times their memory."""
+    return getattr(images, "dtype", None) != np.uint8 or images.nbytes <= SMALL
 
 
 def _on_disk(images: Pixels, labels: Labels) -> tuple[Images, Labels]:
@@ -64,7 +69,7 @@ def _on_disk(images: Pixels, labels: Labels) -> tuple[Images, Labels]:
     if not len(images):
         raise ValueError("Expected at least one example; received none.")
     with in_words():
-        return images, losses.class_ids(checked_labels(np.asarray(labels))).numpy()
+        return images, _class_ids(labels)
 
 
 def _of_batches(data: tf.data.Dataset) -> tuple[Images, Labels]:
@@ -103,8 +108,36 @@ def _checked(batch: Any) -> tuple[Images, Labels]:
             f"shape {images.shape} and labels of shape {labels.shape}."
         )
     with in_words():
-        labels = losses.class_ids(checked_labels(labels)).numpy()
-        return checked_images(images).numpy(), labels
+        return checked_images(images).numpy(), _class_ids(labels)
+
+
+def _class_ids(labels: Labels) -> Labels:
+    """Returns int32 labels [n] of integers or one-hot rows, one class for each example."""
+    labels = np.asarray(labels)
+    ids = losses.class_ids(checked_labels(labels, soft=False)).numpy()
+    if not losses.is_one_hot(labels) and np.any(ids != labels.reshape(-1)):
+        widest = labels.reshape(-1)[np.argmax(ids != labels.reshape(-1))]
+        raise ValueError(f"Expected labels that are the numbers of classes; received {widest}.")
+    return ids
+
+
+def check_width(data: Any, classes: int) -> None:
+    """Refuses one-hot labels of another number of classes than a classifier's.
+
+    Args:
+        data: What :func:`as_arrays` has taken.
+        classes: How many classes the classifier has.
+
+    Raises:
+        ValueError: If that is so.
+    """
+    if isinstance(data, tf.data.Dataset):
+        labels = data.element_spec[1]
+    else:
+        labels = data.labels if hasattr(data, "labels") else np.asarray(data[1])
+    shape = tf.TensorShape(labels.shape)
+    if shape.rank == 2 and shape[-1] not in (1, None):
+        check_columns(labels, classes)
 
 
 def check_classes(labels: Labels, classes: int) -> None:

@@ -24,7 +24,7 @@ from rlfat_tf.core.random import plain_seed
 from rlfat_tf.core.types import Array, Images, Labels, Tensor
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.classifier import Classifier, as_classifier
-from rlfat_tf.evaluation.examples import as_arrays
+from rlfat_tf.evaluation.examples import as_arrays, check_width
 from rlfat_tf.evaluation.fitting import check_fits
 from rlfat_tf.evaluation.paired import holm, mcnemar
 from rlfat_tf.evaluation.plan import Plan
@@ -100,6 +100,7 @@ def transfer_matrix(
     }
     if len(set(counts.values())) > 1:
         raise ValueError(f"Expected models of the same classes; received {counts}.")
+    check_width(data, next(iter(counts.values())))
     clean, robust = _evaluated(classifiers, images, labels, attack, batch_size, seed)
     warnings = _findings(list(classifiers), robust)
     for found in warnings:

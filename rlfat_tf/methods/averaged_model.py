@@ -18,7 +18,12 @@ import tensorflow as tf
 from rlfat_tf.core.compat import keras
 from rlfat_tf.core.types import Logs, Tensor
 from rlfat_tf.methods.average import Average, RunningAverage
-from rlfat_tf.methods.checks import check_backups, check_checkpoints, check_path
+from rlfat_tf.methods.checks import (
+    check_backups,
+    check_checkpoints,
+    check_one_average,
+    check_path,
+)
 from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
 
 
@@ -116,10 +121,16 @@ class AveragedModel(WrappedClassifier):
                 self._running.refresh(self._refreshing_batches if batches is None else batches)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Trains as ``keras.Model.fit`` does; what it validates and leaves are the averages."""
+        """Trains as ``keras.Model.fit`` does; what it validates and leaves are the averages.
+
+        Raises:
+            ValueError: If what it is given cannot be trained on, or if a callback or an optimizer
+                with an average of its own (``use_ema``) would undo what is kept here.
+        """
         given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
         check_backups(self, given.get("callbacks"))
         check_checkpoints(given.get("callbacks"))
+        check_one_average(self)
         self._means.decide_modes(given.get("callbacks"))
         if self._average is None:
             return super().fit(x, y, *args, **kwargs)

@@ -125,6 +125,22 @@ def check_path(path: str | os.PathLike[str]) -> None:
         )
 
 
+def check_one_average(model: Model) -> None:
+    """Refuses an optimizer that puts an average of its own in the place of the weights.
+
+    Raises:
+        ValueError: If it does, and the model keeps an average too.
+    """
+    inside = getattr(model.optimizer, "inner_optimizer", None)
+    own = any(getattr(each, "use_ema", False) for each in (model.optimizer, inside))
+    if own and model.average is not None:
+        raise ValueError(
+            f"Expected one average of the weights; received average={model.average!r} and an "
+            "optimizer with use_ema=True, which puts its own in its place when fit ends. Leave "
+            "out one of the two; Keras's SwapEMAWeights shows that of the optimizer."
+        )
+
+
 def _listed(callbacks: Any) -> Any:
     """Returns the callbacks that fit is given, one, several or Keras's own list of them."""
     listed = getattr(callbacks, "callbacks", callbacks)

@@ -40,7 +40,9 @@ def first_batch(x: Any, y: Any = None, *, read: bool = True) -> Any:
     if isinstance(x, tf.data.Dataset):
         return next(iter(x.take(1)), None) if read else None
     if isinstance(x, compat.keras.utils.Sequence):
-        return x[0] if len(x) else None
+        # Where it exists, num_batches replaces len(): None is a Sequence without an end.
+        count = x.num_batches if hasattr(x, "num_batches") else len(x)
+        return None if count == 0 else x[0]
     if isinstance(x, dict) and y is None:
         return x
     images = _some(x)
@@ -56,7 +58,9 @@ def _some(values: Any) -> Any:
         return values
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()  # pandas
-    return values[:EXAMPLES] if hasattr(values, "shape") and hasattr(values, "dtype") else None
+    if not (hasattr(values, "shape") and hasattr(values, "dtype")):
+        return None
+    return values if structure.is_composite(values) else values[:EXAMPLES]
 
 
 def check_examples(

@@ -40,7 +40,7 @@ def save_state(
     model.begin_average()  # else its values have no meaning
     with model.weights_of_training():
         arrays: dict[str, Any] = {str(i): _storable(v) for i, v in enumerate(model.state)}
-    arrays["progress"] = np.array(json.dumps(progress))
+    arrays["progress"] = np.array(json.dumps({**progress, "keras": KERAS_VERSION}))
     with replacing(path, keep=previous(path) if keep_previous else None) as written:
         np.savez(written, **arrays)
 
@@ -107,9 +107,16 @@ def restore_state(path: Path, model: Model) -> dict[str, Any]:
         The progress that was saved with it.
 
     Raises:
-        ValueError: If the file is damaged or holds another model's state.
+        ValueError: If the file is damaged or holds another model's, or the other Keras's state.
     """
     stored, progress = read_state(path)
+    written_by = str(progress.pop("keras", KERAS_VERSION))  # 0.1 did not say
+    if written_by.split(".")[0] != KERAS_VERSION.split(".")[0]:
+        raise ValueError(
+            f"{path} was written with Keras {written_by}, and Keras {KERAS_VERSION} runs here: "
+            "their optimizers keep their state in different ways. Continue the run where it was "
+            "begun, or begin another one with its weights: --weights=<its folder>."
+        )
     model.begin_average()  # what is restored goes on, and is not begun anew
     variables = model.state
     shapes = [tuple(v.shape) for v in variables]

@@ -29,7 +29,7 @@ def test_values_out_of_range_stop_a_graph(net, attack):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             run(net, images, LABELS)
         assert run(net, images, LABELS, checked=True).shape == images.shape
-    for labels in (LABELS + 3, LABELS - 9):
+    for labels in (LABELS + 3, LABELS - 9, LABELS.astype(np.int64) + 2**32, LABELS + 1e10):
         with pytest.raises(tf.errors.InvalidArgumentError, match="label.*values? .*valid|0 ... 2"):
             run(net, IMAGES, labels)
 
@@ -48,6 +48,46 @@ def test_logits_in_a_dictionary(net):
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(ValueError, match=r"entry 'logits' .* received the entries \['a', 'b'\]"):
         attack(lambda x: {"a": net(x), "b": net(x)}, IMAGES, LABELS)
+
+
+def test_a_keras_model_is_attacked_in_inference(net):
+    class ByDefaultInTraining(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dropout, self.net = keras.layers.Dropout(0.9), net
+
+        def call(self, images, training=True):
+            return self.net(self.dropout(images, training=training))
+
+    found = PGD(ByDefaultInTraining(), IMAGES, LABELS)
+    np.testing.assert_array_equal(found, PGD(net, IMAGES, LABELS))
+
+
+@pytest.mark.parametrize("how", [tf.function, lambda call: call])
+def test_gradients_that_float16_would_lose(how):
+    """Of sure classifiers; the least that float16 knows is 6e-8."""
+
+    def classifier(images, dtype=tf.float32):
+        kernel = tf.cast(np.linspace(-1, 1, 180).reshape(60, 3), dtype)
+        logits = tf.cast(tf.reshape(images, [-1, 60]), dtype) @ kernel
+        return tf.cast(logits, tf.float32) + np.float32([40, 0, 0])
+
+    zeros = np.zeros(len(IMAGES), np.int32)
+    found, expected = (
+        how(lambda x, y, dtype=dtype: PGD(lambda z: classifier(z, dtype), x, y))(IMAGES, zeros)
+        for dtype in (tf.float16, tf.float32)
+    )
+    assert np.abs(expected - IMAGES).max() > 0.05
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [2, 4])
+@pytest.mark.parametrize("attack", [PGD, attacks.APGD(steps=2), attacks.Square(queries=2)])
+def test_one_hot_labels_of_other_classes(net, attack, columns):
+    rows = np.eye(columns)[LABELS % columns]
+    for labels in (rows, rows.tolist()):
+        with pytest.raises(ValueError, match=f"one-hot labels with 3 columns.*received {columns}"):
+            attack(net, IMAGES, labels)
 
 
 def test_a_model_by_hand_that_returns_probabilities(net):

@@ -90,6 +90,23 @@ def test_an_ending_behind_operations_that_only_pass_numbers_on(operation):
 
 
 @pytest.mark.parametrize(
+    "activation",
+    [
+        tf.nn.softmax,
+        functools.partial(tf.nn.softmax, axis=-1),
+        keras.activations.softmax,
+        layers.Softmax(),
+        tf.nn.sigmoid,
+        tf.tanh,
+    ],
+)
+@pytest.mark.parametrize("last", [lambda a: layers.Dense(3, a), layers.Activation])
+def test_every_spelling_of_an_ending(activation, last):
+    with pytest.raises(ValueError, match="ends in a (softmax|sigmoid|tanh)"):
+        model_checks.check_ending(functional(lambda x: last(activation)(layers.Flatten()(x))))
+
+
+@pytest.mark.parametrize(
     "activation", [layers.LeakyReLU(), functools.partial(keras.activations.elu, alpha=0.5)]
 )
 def test_an_ending_without_a_name(activation):

@@ -75,7 +75,7 @@ def test_moments_and_range():
 def test_a_seed_is_a_number_or_a_pair(bad):
     for made in (random.as_seed, random.plain_seed):
         with pytest.raises(
-            ValueError, match=f"or a pair of integers; received {re.escape(repr(bad))}"
+            ValueError, match=f"or a pair of integers.*; received {re.escape(repr(bad))}"
         ):
             made(bad)
 
@@ -96,6 +96,15 @@ def test_seeds_of_numpy_and_tensorflow_are_those_of_python():
     one, both = folded(tf.constant(1), tf.constant(2, tf.int32))
     np.testing.assert_array_equal(one, random.as_seed(1).fold(1).value)
     np.testing.assert_array_equal(both, [1, 2])
+
+
+def test_wide_seeds_differ_from_those_of_their_lower_half():
+    seeds = [0, 5, -1, -(2**31), 2**31, 2**32, 2**32 + 5, 2**40, 2**63 - 1, -(2**63)]
+    values = [tuple(random.as_seed(np.int64(seed)).value.numpy().tolist()) for seed in seeds]
+    assert len(set(values)) == len(seeds)
+    for (low, high), seed in zip(values, seeds):
+        assert (low + high * 2**32 - seed) % 2**64 == 0
+        assert (high == 0) == (-(2**31) <= seed < 2**31)
 
 
 def test_outside_of_replicas_there_is_one_shard():

@@ -56,6 +56,11 @@ STRUCTURES = {
     "names in a data set": ((spec([None, 5, 5, 1]), spec([None], tf.string)), "received strings."),
     "images without a shape": ((spec(None), spec([None])), "ensure_shape(images, [height"),
     "labels without a shape": ((spec([None, 5, 5, 1]), spec(None)), "ensure_shape(label, [])"),
+    "images of several sizes": (
+        (tf.RaggedTensorSpec([None, None, None, 1]), spec([None])),
+        "received a RaggedTensorSpec. Resize them before",
+    ),
+    "sparse labels": ((IMAGES, tf.SparseTensorSpec([None, 3])), "tf.sparse.to_dense(labels)"),
     "labels as maps": ((IMAGES, np.zeros((4, 5, 5))), "received shape (4, 5, 5)"),
 }
 

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from rlfat_tf import data
-from rlfat_tf.data import files, memory, pipeline, prepared, records, rows, source
+from rlfat_tf.data import files, pipeline, prepared, records, rows, source
 from rlfat_tf.data.reading import Unreadable
 
 N, TEST, SIDE = 22, 6, 8
@@ -182,16 +182,6 @@ def test_parallel_reads_change_nothing(homes, parallel, monkeypatch):
     before = take(data.training_batches(train, batch_size=4, seed=0), 3)
     monkeypatch.setattr(pipeline, "PARALLEL_READS", parallel)
     assert_equal(before, take(data.training_batches(train, batch_size=4, seed=0), 3))
-
-
-def test_what_is_held_in_memory(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 4000)
-    assert memory.holds("auto", 10, (10, 10, 1)) and not memory.holds("auto", 11, (10, 10, 1))
-    assert memory.holds("always", 11, (10, 10, 1)) and not memory.holds("never", 1, (1, 1, 1))
-    with pytest.raises(ValueError, match="Unknown value of memory: 'alway'. Did you mean 'always'"):
-        memory.holds("alway", 1, (1, 1, 1))
-    monkeypatch.undo()
-    assert 2**20 < memory.available() < 2**50
 
 
 # What is damaged

@@ -270,6 +270,17 @@ def test_what_is_exported_within_an_epoch_are_the_averages(tmp_path):
     np.testing.assert_allclose(found, saved.predict(IMAGES, verbose=0), rtol=1e-4, atol=1e-5)
 
 
+def test_an_optimizer_with_an_average_of_its_own_is_refused():
+    robust = made(Average(0.5))
+    robust.compile(keras.optimizers.SGD(0.5, use_ema=True))
+    with pytest.raises(ValueError, match="one average of the weights; received average=Average"):
+        robust.fit(IMAGES, LABELS)
+    robust.average = None
+    robust.fit(IMAGES, LABELS, batch_size=4, verbose=0)  # Keras's alone is there at the end
+    kept = robust.optimizer._model_variables_moving_average
+    check_close(robust.trainable_weights, [value.numpy() for value in kept])
+
+
 def test_backups_of_keras_are_refused_where_they_lose_state(tmp_path):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     with pytest.raises(ValueError, match="BackupAndRestore keeps .* of PGDAT, but not the rest"):

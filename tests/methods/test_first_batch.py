@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from rlfat_tf import PGDAT, RLFATP, attacks
-from rlfat_tf.core.compat import keras
+from rlfat_tf.core.compat import KERAS_3, keras
+from rlfat_tf.methods.first_batch import first_batch
 from rlfat_tf.methods.objective import weighted
 from tests import reference
 
@@ -70,6 +71,14 @@ WRONG = {
     "a list of labels": ((IMAGES, LABELS.tolist()), r"list of numbers. Write numpy.asarray.labels"),
     "no labels": ((IMAGES,), "received images only"),
     "no examples": ((IMAGES[:0], LABELS[:0]), "at least one example; received none"),
+    "several sizes": (
+        (tf.data.Dataset.from_tensors((tf.ragged.stack([IMAGES[0], IMAGES[1, :3]]), LABELS[:2])),),
+        "one size in one tensor",
+    ),
+    "sparse labels": (
+        (IMAGES, tf.sparse.from_dense(np.eye(3)[LABELS])),
+        "received a SparseTensor. Convert it",
+    ),
     "no shape": (
         (
             batches(IMAGES, LABELS).map(
@@ -98,6 +107,19 @@ def test_an_empty_data_set(untraced, data):
     with pytest.raises(ValueError, match="at least one example; received none"):
         untraced.fit(data)
     assert untraced.train_function is None
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Sequences of Keras 2 have a length")
+def test_a_sequence_without_an_end(untraced):
+    class Endless(keras.utils.PyDataset):
+        num_batches = None
+
+        def __getitem__(self, index):
+            return 255 * IMAGES[:4], LABELS[:4]
+
+    with pytest.raises(ValueError, match="divide 8-bit images by 255"):
+        untraced.fit(Endless(), steps_per_epoch=1)
+    assert first_batch(Endless())[0].shape == (4, *IMAGES.shape[1:])
 
 
 def test_weights_of_classes_in_the_place_of_those_of_examples(untraced):

@@ -1,6 +1,7 @@
 """A backup holds every variable as it is."""
 
 import numpy as np
+import pytest
 
 import rlfat_tf
 from rlfat_tf.core import compat
@@ -25,3 +26,23 @@ def test_a_backup_of_bfloat16(tmp_path):
     checkpoint.restore_state(tmp_path / "state.npz", made[1])
     for one, other in zip(made[0].model.get_weights(), made[1].model.get_weights()):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("version", ["2.15", "4.0.0"])
+def test_a_backup_of_another_keras_is_refused(version, tmp_path, monkeypatch):
+    robust = rlfat_tf.Standard(
+        keras.Sequential([keras.Input((1, 1, 1)), layers.Flatten(), layers.Dense(2)])
+    )
+    robust.compile("sgd")
+    state = tmp_path / "state.npz"
+    checkpoint.save_state(state, robust, {"step": 3})
+    assert checkpoint.restore_state(state, robust) == {"step": 3}
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "KERAS_VERSION", version)
+        if version.split(".")[0] == compat.KERAS_VERSION.split(".")[0]:
+            assert checkpoint.restore_state(state, robust) == {"step": 3}
+            return
+        with pytest.raises(
+            ValueError, match=f"written with Keras .*, and Keras {version} runs here"
+        ):
+            checkpoint.restore_state(state, robust)

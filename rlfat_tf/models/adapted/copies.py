@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Optional
 
 from rlfat_tf.core import compat
 from rlfat_tf.core.checks import logits_in
 from rlfat_tf.core.compat import keras
-from rlfat_tf.core.model_checks import is_softmax, only_passes
+from rlfat_tf.core.model_checks import activation_name, is_softmax, only_passes
 from rlfat_tf.core.types import Layer, Model, Tensor
 
 # From a layer with weights and its configuration to the configuration of its copy.
@@ -60,12 +61,12 @@ def split(model: Model, change: Change = None) -> Parts:
         uncut = activation == "linear" and len(model.outputs) == 1
         trunk = whole(model, change) if uncut else _copied(model, end, {}, change)
         return Parts(trunk, [], activation)
-    own = [_activation(layer) for layer, _ in chain if _activation(layer) != "linear"]
+    own = [activation_name(layer) for layer, _ in chain if activation_name(layer) != "linear"]
     activation = own[-1] if own and activation == "linear" else activation
 
     def linear(layer: Layer, config: dict[str, Any]) -> dict[str, Any]:
         config = change(layer, config) if change else config
-        return {**config, "activation": "linear"} if hasattr(layer, "activation") else config
+        return {**config, "activation": None} if hasattr(layer, "activation") else config
 
     head = []
     for layer, tensor in chain:
@@ -122,7 +123,7 @@ def ends_in_features(model: Model) -> bool:
         if kind in ("ReLU", "BatchNormalization", "LayerNormalization", "Flatten"):
             return True
         if kind not in ("Dropout", "GlobalAveragePooling2D", "GlobalMaxPooling2D"):
-            return _activation(layer) in HIDDEN or (pooled and "Conv" not in kind)
+            return activation_name(layer) in HIDDEN or (pooled and "Conv" not in kind)
         pooled = pooled or kind != "Dropout"
         end = inputs[0]
 
@@ -138,7 +139,7 @@ def _head(end: Tensor) -> list[tuple[Layer, Tensor]]:
     reshaped = False
     while True:
         layer, inputs = compat.produced_by(end)
-        kind, activation = type(layer).__name__, _activation(layer)
+        kind, activation = type(layer).__name__, activation_name(layer)
         if len(inputs) != 1 or activation not in ENDS:
             return []
         if _changes_nothing(layer, inputs[0], end):
@@ -161,12 +162,6 @@ def _describes_itself(model: Model) -> bool:
     return owner.__module__.split(".")[0] != keras.Model.__module__.split(".")[0]
 
 
-def _activation(layer: Any) -> str:
-    """Returns the name of a layer's activation; "" of a layer or a partial, which have none."""
-    activation = getattr(layer, "activation", None)
-    return "linear" if activation is None else getattr(activation, "__name__", "")
-
-
 def _changes_nothing(layer: Layer, given: Tensor, returned: Tensor) -> bool:
     """Tells whether an operation, or an Identity, returns what it gets, perhaps in another dtype.
 
@@ -184,8 +179,37 @@ def _only_activates(layer: Any) -> bool:
 def _copy_of(layer: Layer, change: Change) -> Layer:
     if isinstance(layer, keras.layers.Lambda):  # whose configuration holds code, if anything
         return keras.layers.Lambda(layer.function, arguments=layer.arguments, name=layer.name)
-    config = _config_of(layer)
-    return type(layer).from_config(change(layer, config) if change else config)
+    # A function as the activation is put in its place again: Keras knows some of them by name, and
+    # neither others of TensorFlow nor a lambda.
+    activation = getattr(layer, "activation", None)
+    is_function = callable(activation) and not isinstance(activation, keras.layers.Layer)
+    try:
+        with _without_activation(layer) if is_function else contextlib.nullcontext():
+            config = _config_of(layer)
+        changed = change(layer, config) if change else config
+        made = type(layer).from_config(changed)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"The layer {layer.name!r} ({type(layer).__name__}) cannot be copied: Keras does not "
+            f"make another one of what its get_config() returns ({told[0][:200]}). adapt() copies "
+            "a model layer by layer: give the class of the layer a get_config() with all that its "
+            "__init__ takes."
+        ) from error
+    if is_function and changed.get("activation") is not None:  # it was not left out
+        made.activation = activation
+    return made
+
+
+@contextlib.contextmanager
+def _without_activation(layer: Layer) -> Iterator[None]:
+    """Takes the activation of a layer away while its configuration is asked for."""
+    activation = layer.activation
+    layer.activation = keras.activations.linear
+    try:
+        yield
+    finally:
+        layer.activation = activation
 
 
 def _config_of(layer: Layer) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from rlfat_tf.attacks.points import wide
 from rlfat_tf.core.types import Images, Logits, LogitsFn, Tensor
 
 
@@ -21,8 +20,11 @@ def without_underflow(logits_fn: LogitsFn) -> LogitsFn:
 
     Args:
         logits_fn: From float32 images [batch, ...] to logits [batch, classes]; what it makes of an
-            image does not depend on the others.
+            image does not depend on the others. What this function has returned is returned as it
+            is.
     """
+    if getattr(logits_fn, "keeps_small_gradients", False):
+        return logits_fn
 
     def scaled(images: Images) -> Logits:
         sizes: list[Tensor] = []  # of the last gradient that came to the logits
@@ -30,7 +32,8 @@ def without_underflow(logits_fn: LogitsFn) -> LogitsFn:
         @tf.custom_gradient
         def enter(points: Images) -> Any:
             def back(gradient: Tensor) -> Tensor:
-                return gradient * wide(tf.cast(sizes[-1], gradient.dtype), points)
+                shape = [-1] + [1] * (points.shape.rank - 1)
+                return gradient * tf.reshape(tf.cast(sizes[-1], gradient.dtype), shape)
 
             return tf.identity(points), back
 
@@ -44,6 +47,7 @@ def without_underflow(logits_fn: LogitsFn) -> LogitsFn:
 
         return leave(logits_fn(enter(tf.convert_to_tensor(images))))
 
+    scaled.keeps_small_gradients = True  # type: ignore[attr-defined]
     return scaled
 
 
