@@ -129,7 +129,19 @@ class Joined:
 
 
 def open_several(paths: Sequence[str], look: View = AS_STORED) -> Rows:
-    """Opens files with images and labels as if they were one; see :func:`open_rows`."""
+    """Opens files with images and labels as if they were one.
+
+    Args:
+        paths: One or more files as :func:`open_rows` takes them, with images of one shape.
+        look: How stored images become those of the network; by default they are left as they are.
+
+    Returns:
+        Their examples, one file after the other.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: See :func:`open_rows`; or if the images differ in shape or dtype.
+    """
     opened = [open_rows(path) for path in paths]
     labels = np.concatenate([rows.labels for rows in opened])
     return Rows(Joined([rows.store for rows in opened]), labels, look)

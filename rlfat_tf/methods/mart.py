@@ -32,9 +32,7 @@ class MART(AdversarialModel):
     attack_start = "gaussian"
     takes_soft_labels = False
     terms = ("boosted_loss", "kl_loss")
-    beta: float = flag_of(
-        "mart_beta", number(5.0, "Weight of MART's KL term; 6 in the paper.", at_least=0)
-    )
+    beta: float = flag_of("mart_beta", number(5.0, "Weight of MART's KL term.", at_least=0))
 
     def objective(self, logits: LogitsFn, batch: Batch) -> Objective:
         """BCE(q, y) + beta KL(p || q) (1 - p_y)."""

@@ -89,7 +89,11 @@ class Pretrained:
 
 
 def pretrained() -> dict[str, Pretrained]:
-    """Returns the cards of all networks that come with the library, by name."""
+    """Returns the cards of all networks that come with the library, by name.
+
+    A card says what a network is and what it was trained on, and holds its evaluation; see
+    :class:`Pretrained`.
+    """
     cards = (Pretrained.read(path) for path in sorted(FOLDER.glob("*.json")))
     return {card.name: card for card in cards}
 

@@ -90,8 +90,8 @@ class TrainConfig:
     memory: str = option(
         "auto",
         "Whether all images are held in memory, or each is read from disk when it is needed; "
-        "auto holds them if they take at most a quarter of the free memory. The results are the "
-        "same.",
+        "auto holds them if they take at most 16 GiB and a quarter of the free memory. The results "
+        "are the same.",
         choices=MEMORY,
         identity=False,
     )
