@@ -52,7 +52,7 @@ def as_arrays(data: Any) -> tuple[Images, Labels]:
         )
     kept = (Mapping, type(None))
     parts: Any = tuple(part if isinstance(part, kept) else np.asarray(part) for part in data)
-    if len(parts) == 2 and not _is_small(parts[0]):
+    if len(parts) == 2 and not _is_small(parts[0]) and np.ndim(parts[1]):
         _checked((parts[0][:1], parts[1][:1]))  # the form of all
         with in_words():
             return as_arrays(Arrays(parts[0], _class_ids(parts[1])))

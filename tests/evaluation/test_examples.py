@@ -58,6 +58,11 @@ def test_many_images_of_8_bits_are_scaled_where_they_are_read(labels, monkeypatc
     assert isinstance(read, Pixels)
     np.testing.assert_array_equal(read[:], at_once)
     np.testing.assert_array_equal(found, expected)
-    for wrong in ((images[:, 0], labels), (images, labels[:1]), (images[:0], labels[:0])):
+    for wrong in (
+        (images[:, 0], labels),
+        (images, labels[:1]),
+        (images[:0], labels[:0]),
+        (images, None),
+    ):
         with pytest.raises(ValueError, match="Expected"):
             as_arrays(wrong)

@@ -383,6 +383,30 @@ def test_activations_that_keras_cannot_name(activation):
     assert model.layers[0].activation is activation
 
 
+class Activating(layers.Layer):
+    """A layer that keeps its activation under another name in its configuration."""
+
+    def __init__(self, function=None, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = keras.activations.get(function)
+
+    def call(self, inputs):
+        return self.activation(inputs)
+
+    def get_config(self):
+        return {**super().get_config(), "function": keras.activations.serialize(self.activation)}
+
+
+@pytest.mark.parametrize("activation", ["tanh", tf.nn.silu])
+def test_an_activation_under_another_name(activation):
+    model = keras.Sequential(
+        [keras.Input(SHAPE), Activating(activation), layers.Flatten(), layers.Dense(3)]
+    )
+    images = np.random.default_rng(3).random((2, *SHAPE), np.float32)
+    adapted = rlfat_tf.adapt(model, input="unit")
+    np.testing.assert_allclose(adapted(images), model(images), rtol=1e-5)
+
+
 class Scaled(layers.Layer):
     """A layer that does not say what its constructor was given."""
 

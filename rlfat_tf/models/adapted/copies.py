@@ -19,6 +19,10 @@ ENDS = ("linear", "softmax", "sigmoid")  # activations behind which there may be
 HIDDEN = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "swish", "hard_silu", "hard_swish")
 
 
+# What Keras raises where a configuration cannot be written, or nothing be made of it.
+_NOT_MADE = (TypeError, ValueError, NotImplementedError)
+
+
 class Parts(NamedTuple):
     """A classifier in two parts, both copies.
 
@@ -179,16 +183,17 @@ def _only_activates(layer: Any) -> bool:
 def _copy_of(layer: Layer, change: Change) -> Layer:
     if isinstance(layer, keras.layers.Lambda):  # whose configuration holds code, if anything
         return keras.layers.Lambda(layer.function, arguments=layer.arguments, name=layer.name)
-    # A function as the activation is put in its place again: Keras knows some of them by name, and
-    # neither others of TensorFlow nor a lambda.
-    activation = getattr(layer, "activation", None)
-    is_function = callable(activation) and not isinstance(activation, keras.layers.Layer)
     try:
-        with _without_activation(layer) if is_function else contextlib.nullcontext():
-            config = _config_of(layer)
-        changed = change(layer, config) if change else config
-        made = type(layer).from_config(changed)
-    except (TypeError, ValueError, NotImplementedError) as error:
+        return type(layer).from_config(_config_of(layer, change))
+    except _NOT_MADE as error:
+        # Keras may have no name for its activation, such as another function of TensorFlow's.
+        with contextlib.suppress(AttributeError, *_NOT_MADE):
+            with _without_activation(layer) as activation:
+                config = _config_of(layer, change)
+                made = type(layer).from_config(config)
+                if config.get("activation", "") is not None:  # else the change leaves it out
+                    made.activation = activation
+                return made
         told = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
             f"The layer {layer.name!r} ({type(layer).__name__}) cannot be copied: Keras does not "
@@ -196,26 +201,31 @@ def _copy_of(layer: Layer, change: Change) -> Layer:
             "a model layer by layer: give the class of the layer a get_config() with all that its "
             "__init__ takes."
         ) from error
-    if is_function and changed.get("activation") is not None:  # it was not left out
-        made.activation = activation
-    return made
 
 
 @contextlib.contextmanager
-def _without_activation(layer: Layer) -> Iterator[None]:
-    """Takes the activation of a layer away while its configuration is asked for."""
+def _without_activation(layer: Layer) -> Iterator[Any]:
+    """Takes the function that a layer has as its activation away for a while, and yields it.
+
+    Raises:
+        AttributeError: If it has none.
+        TypeError: If it is a layer, whose weights a copy must not share.
+    """
     activation = layer.activation
+    if isinstance(activation, keras.layers.Layer):
+        raise TypeError(f"Expected a function as the activation; received {activation!r}.")
     layer.activation = keras.activations.linear
     try:
-        yield
+        yield activation
     finally:
         layer.activation = activation
 
 
-def _config_of(layer: Layer) -> dict[str, Any]:
-    """Returns a layer's configuration in float32, if it computes in float16."""
+def _config_of(layer: Layer, change: Change = None) -> dict[str, Any]:
+    """Returns a layer's configuration for a copy: in float32, if it computes in float16."""
     narrow = getattr(layer, "compute_dtype", None) == "float16"
-    return {**layer.get_config(), **({"dtype": "float32"} if narrow else {})}
+    config = {**layer.get_config(), **({"dtype": "float32"} if narrow else {})}
+    return change(layer, config) if change else config
 
 
 def _copied(model: Model, end: Tensor, replaced: dict[int, Model], change: Change) -> Model:
