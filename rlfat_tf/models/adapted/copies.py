@@ -17,9 +17,8 @@ Change = Optional[Callable[[Layer, dict[str, Any]], dict[str, Any]]]
 ENDS = ("linear", "softmax", "sigmoid")  # activations behind which there may be logits
 # Activations between the layers of networks, never behind logits.
 HIDDEN = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "swish", "hard_silu", "hard_swish")
-
-
-# What Keras raises where a configuration cannot be written, or nothing be made of it.
+# What Keras raises where a layer does not write its configuration (NotImplementedError too), or
+# nothing can be made of it.
 _NOT_MADE = (TypeError, ValueError, NotImplementedError)
 
 
