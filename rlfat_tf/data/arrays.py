@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from rlfat_tf.core.structure import check_layout
 from rlfat_tf.data.reading import READ_BATCH
-from rlfat_tf.data.source import Reader, Source
+from rlfat_tf.data.source import Reader, Source, as_counted
 
 NEAR = 1e-4  # beyond the border of [0, 1], where rounding leaves images
 
@@ -33,7 +33,7 @@ class Arrays(Source):
 
     def __post_init__(self) -> None:
         _check_images(self.images)
-        object.__setattr__(self, "labels", np.asarray(self.labels))
+        object.__setattr__(self, "labels", as_counted(self.labels))
         if self.labels.shape[1:] == (1,):
             object.__setattr__(self, "labels", self.labels[:, 0])
         _check_labels(self.labels)

@@ -42,7 +42,7 @@ def holds(memory: str, count: int, image_shape: tuple[int, ...]) -> bool:
         image_shape: Of one, uint8.
 
     Raises:
-        ValueError: If they always are to be, and take more than this library loads.
+        ValueError: If they always are to be, and there is not so much memory.
     """
     check_memory(memory)
     if memory == "always":
@@ -55,15 +55,15 @@ def holds(memory: str, count: int, image_shape: tuple[int, ...]) -> bool:
 
 def available() -> int:
     """Returns how many bytes of memory are free for this process, as far as the system tells."""
-    found = [2 * MAX_BYTES]
-    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    found = []
     try:
         lines = (ROOT / "proc/meminfo").read_text(encoding="ascii").splitlines()
-        found[1:] = [1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line]
+        found = [1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line]
     except OSError:  # not on Linux
         pass
-    return max(0, min(found + _left_by_groups()))
+    if not found and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        found = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    return max(0, min((found or [2 * MAX_BYTES]) + _left_by_groups()))
 
 
 def _left_by_groups() -> list[int]:
@@ -94,12 +94,13 @@ def _left_by(group: Path, limit: str, used: str, files: str) -> list[int]:
 
 
 def check_budget(count: int, shape: tuple[int, ...]) -> None:
-    """Raises ValueError if ``count`` uint8 images of a shape do not fit into the budget."""
+    """Raises ValueError if uint8 images take more than 16 GiB, and more than what is free."""
     size = count * int(np.prod(shape))
-    if size > MAX_BYTES:
+    budget = max(MAX_BYTES, available())
+    if size > budget:
         raise ValueError(
             f"{count} images of shape {shape} take {size / 2**30:.1f} GiB of memory, more than "
-            f"the {MAX_BYTES / 2**30:.0f} GiB that this library loads. Leave them on disk "
+            f"the {budget / 2**30:.0f} GiB that there are for them. Leave them on disk "
             "(--memory=never), or read fewer examples (--train_examples, --test_examples) or "
             "smaller images (--image_size)."
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -122,12 +123,14 @@ def make_index(
     index = Index(*(np.concatenate(column) for column in zip(*tables)))
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f"{kept.stem}-{os.getpid()}.partial.npz")
-        with open(partial, "wb") as file:
-            np.savez(file, **index._asdict())
-            file.flush()
-            os.fsync(file.fileno())  # else a loss of power may leave an empty file under the name
-        os.replace(partial, kept)
+        # In a folder of its own, since others may write the same index, on other machines too.
+        with tempfile.TemporaryDirectory(prefix=f"{kept.stem}-", dir=kept.parent) as folder:
+            partial = Path(folder) / kept.name
+            with open(partial, "wb") as file:
+                np.savez(file, **index._asdict())
+                file.flush()
+                os.fsync(file.fileno())  # else a loss of power may leave an empty file
+            os.replace(partial, kept)
     return index
 
 

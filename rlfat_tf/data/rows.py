@@ -81,7 +81,9 @@ class Rows(Stored):
 
     def _gather(self, places: Array) -> Array:
         _check_length(self.store)
-        images: Array = self.store[np.ravel(places)]
+        # Each once and in order, as HDF5 asks for, and as a disk reads fastest.
+        wanted, back = np.unique(np.ravel(places), return_inverse=True)
+        images: Array = np.asarray(self.store[wanted])[np.ravel(back)]
         return images.reshape(*np.shape(places), *self.store.shape[1:])
 
 

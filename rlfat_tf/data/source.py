@@ -24,6 +24,12 @@ PARALLEL_READS = min(16, os.cpu_count() or 1)
 Reader = Callable[[Tensor], Tensor]
 
 
+def as_counted(labels: Any) -> Array:
+    """Returns labels as an array that can be counted: uint64 becomes int64, others stay."""
+    labels = np.asarray(labels)
+    return labels.astype(np.int64) if labels.dtype == np.uint64 else labels
+
+
 class Source(abc.ABC):
     """Labelled images, of which any can be read at any time.
 
@@ -81,7 +87,7 @@ class Stored(Source):
     """
 
     def __init__(self, labels: Array, image_shape: Sequence[int]):
-        self.labels = np.asarray(labels)
+        self.labels = as_counted(labels)
         height, width, channels = (int(side) for side in image_shape)
         self._image_shape = height, width, channels
         self._places: Any = None  # in the store, of the examples of a view

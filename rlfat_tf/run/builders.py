@@ -8,6 +8,7 @@ from typing import Any
 from rlfat_tf import data, models
 from rlfat_tf.core import compat
 from rlfat_tf.core.errors import warn
+from rlfat_tf.core.types import Model
 from rlfat_tf.methods import METHODS, AdversarialModel, Standard, regularizers
 from rlfat_tf.methods.average import Average
 from rlfat_tf.methods.options import flags_of, options_of
@@ -32,7 +33,7 @@ def build_model(
     steps_per_epoch: int,
     total_steps: int,
     helping: Helper | None = None,
-    initial: initial_weights.Layers | None = None,
+    initial: Model | None = None,
 ) -> AdversarialModel:
     """Builds and compiles the network of a run, wrapped in its method, in the scope of this call.
 
@@ -42,7 +43,7 @@ def build_model(
         steps_per_epoch: Steps of an epoch.
         total_steps: Steps of the run.
         helping: The classifier that helps to train it, if the method takes one.
-        initial: The weights of its layers to begin with, in place of random ones.
+        initial: The network whose weights it begins with, in place of random ones.
     """
     warn_of_ignored_flags(config)
     check_blocks(config, data_set.image_shape)

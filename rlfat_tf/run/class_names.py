@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlfat_tf import data
+from rlfat_tf.core.errors import warn
 from rlfat_tf.data.prepared import CLASS_NAMES
 from rlfat_tf.run.data_checks import shortened
 
@@ -50,6 +51,24 @@ def match(data_set: data.DataSet, class_names: Sequence[str]) -> data.DataSet:
         tuple(class_names),
         content=data_set.content,
     )
+
+
+def warn_of_fewer(class_names: Sequence[str], outputs: int) -> None:
+    """Warns where a model tells more classes apart than there are, and its own have no names.
+
+    Args:
+        class_names: Those of the data, as they are numbered.
+        outputs: How many classes the model has.
+    """
+    named = list(class_names) != [*map(str, range(len(class_names)))]
+    if named and len(class_names) < outputs:
+        warn(
+            f"The model tells {outputs} classes apart and the data set has {len(class_names)}. "
+            "What the classes of the model are called is not known, so the first class of the data "
+            f"set, {class_names[0]!r}, is taken for the first output of the model, and so on. If a "
+            "class between them is missing, the accuracy is wrong: evaluate the folder of the run "
+            "(--workdir) or its SavedModel, which know the names, or give every class its folder."
+        )
 
 
 def _composed(name: str) -> str:

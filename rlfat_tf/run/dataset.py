@@ -259,8 +259,7 @@ def _classes_of_model(
     config: EvalConfig, data_set: data.DataSet, dataset: str | None
 ) -> data.DataSet:
     """Numbers classes as the model of an evaluation does, where it is known how."""
-    record = None if config.workdir is None else read_record(Path(config.workdir))
-    names = _class_names(config.path) if record is None else record["class_names"]
+    names = _class_names(config.path)
     if names is None:
         return data_set
     if _numbered(dataset, data_set, names):
@@ -300,10 +299,15 @@ def _dataset_of_run(config: EvalConfig) -> str:
 
 
 def _class_names(path: str) -> Sequence[str] | None:
-    """Returns the class names that a SavedModel, that of a run, or a pretrained network brings."""
+    """Returns the class names that a run, a SavedModel or a pretrained network brings."""
     if path.startswith(zoo.PREFIX):
         return zoo.card_of(path).class_names
-    for assets in (Path(path) / "assets", Path(path) / "export" / "assets"):
+    place = Path(path).expanduser().absolute()
+    of_run = place.is_file() and place.parent.name == "checkpoints"
+    record = read_record(place.parents[1] if of_run else place)
+    if record is not None:
+        return list(record["class_names"])
+    for assets in (place / "assets", place / "export" / "assets"):
         if (assets / CLASS_NAMES).is_file():
             return (assets / CLASS_NAMES).read_text(encoding="utf-8").splitlines()
     return None

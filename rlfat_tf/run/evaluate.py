@@ -43,6 +43,7 @@ from rlfat_tf.evaluation.runner import AttackRunner
 from rlfat_tf.evaluation.watching import Standing
 from rlfat_tf.methods.inference import FORMS
 from rlfat_tf.run import dataset
+from rlfat_tf.run.class_names import warn_of_fewer
 from rlfat_tf.run.console import duration, renewed, show_evaluation_header
 from rlfat_tf.run.eval_config import EvalConfig
 from rlfat_tf.run.eval_flags import warn_of_ignored_flags
@@ -116,6 +117,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     others = evidence.comparable(others, runner)
     if other is not None:
         refuse_unlike(_conditions(runner, plan, config), conditions_of(other), THESE)
+    warn_of_fewer(data_set.class_names, runner.classes)
     names = _names(data_set.class_names, runner.classes)
     corrupted: MadeHere | AuthorsFiles | None = None
     reference: Any = None

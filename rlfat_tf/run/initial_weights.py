@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlfat_tf.core import compat
+from rlfat_tf.core.compat import keras
+from rlfat_tf.core.model_checks import activation_name
 from rlfat_tf.core.types import Model
 from rlfat_tf.methods.wrapped_classifier import WrappedClassifier
 from rlfat_tf.models import zoo
@@ -13,7 +18,6 @@ from rlfat_tf.models.adapted.applications import PREFIX as OF_KERAS
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.storage import checkpoint
 
-Layers = list[list[Any]]
 NAMES = ("imagenet", "none")  # of weights that are neither in a file nor of a network that ships
 
 
@@ -37,15 +41,15 @@ def of_backbone(config: TrainConfig) -> str:
     return given if given in NAMES or given.endswith(".h5") else "none"
 
 
-def load(config: TrainConfig) -> Layers | None:
-    """Loads the weights that a run asks for.
+def load(config: TrainConfig) -> Model | None:
+    """Loads the network whose weights a run asks for.
 
     Args:
         config: The run; its ``weights`` are ``pretrained:<name>``, the folder of a run, of which
             the best checkpoint is taken, or a ``.keras`` file.
 
     Returns:
-        The arrays of each layer that has any; None if the run begins with random weights, or with
+        The network; None if the run begins with random weights, or with
         those that Keras builds its network with (``keras:``).
 
     Raises:
@@ -56,7 +60,7 @@ def load(config: TrainConfig) -> Layers | None:
     if given == "none" or (of_keras and of_backbone(config) == given):
         return None
     if given.startswith(zoo.PREFIX):
-        return _layers(zoo.load_pretrained(given))
+        return zoo.load_pretrained(given)
     try:
         path = Path(given)
         model = checkpoint.load(checkpoint.model_path(path) if path.is_dir() else path)
@@ -66,40 +70,73 @@ def load(config: TrainConfig) -> Layers | None:
             "the folder of a run, or a .keras file"
             + ("; or imagenet, none or a .h5 file." if of_keras else ".")
         ) from error
-    return _layers(model.model if isinstance(model, WrappedClassifier) else model)
+    return model.model if isinstance(model, WrappedClassifier) else model
 
 
-def put(network: Model, given: Layers, source: str) -> None:
-    """Gives a network the weights of another of the same layers.
+def put(network: Model, given: Model, source: str) -> None:
+    """Gives a network the weights of another one.
 
     The classification layer, the last one, begins anew if the number of classes differs.
 
     Args:
         network: The network.
-        given: The arrays of each layer, as :func:`load` returns them.
-        source: Where they are from, for the message.
+        given: The other, as :func:`load` returns it.
+        source: Where it is from, for the message.
 
     Raises:
-        ValueError: If the layers differ.
+        ValueError: If their layers differ.
     """
-    layers = [layer for layer in network.layers if layer.get_weights()]
-    shapes, theirs = _shapes(_layers(network)), _shapes(given)
+    wrong = f"--weights={source} holds another network than --model names: "
+    shapes, theirs = _shapes(network), _shapes(given)
     if shapes[:-1] != theirs[:-1]:
         raise ValueError(
-            f"--weights={source} holds another network than --model names: "
-            f"{_different(shapes, theirs)}. Choose the --model that it was trained as."
+            f"{wrong}{_different(shapes, theirs)}. Choose the --model that it was trained as."
         )
-    kept = layers if shapes[-1] == theirs[-1] else layers[:-1]
-    for layer, arrays in zip(kept, given):
-        compat.set_weights(layer, arrays)
+    here, there = _without_weights(network), _without_weights(given)
+    if here != there:
+        raise ValueError(
+            f"{wrong}its weights fit, but it has {there} where this network has {here}. Choose the "
+            "--model and the --normalize that it was trained with."
+        )
+    kept = zip(_weighted(network), _weighted(given), shapes, theirs)
+    for layer, other, ours, of_it in kept:
+        if ours == of_it:
+            compat.set_weights(layer, other.get_weights())
 
 
-def _layers(model: Model) -> Layers:
-    return [arrays for layer in model.layers if (arrays := layer.get_weights())]
+def _weighted(model: Model) -> list[Any]:
+    return [layer for layer in model.layers if layer.get_weights()]
 
 
-def _shapes(layers: Layers) -> list[list[tuple[int, ...]]]:
-    return [[part.shape for part in arrays] for arrays in layers]
+def _shapes(model: Model) -> list[list[tuple[int, ...]]]:
+    return [[part.shape for part in layer.get_weights()] for layer in _weighted(model)]
+
+
+def _without_weights(model: Model) -> str:
+    """Says what a network computes that its weights do not tell: activations, normalisation."""
+    activations, scales = set(), []
+    for layer in _all_layers(model):
+        name, slope = activation_name(layer), getattr(layer, "negative_slope", 0.0)
+        if name == "linear" and "relu" in type(layer).__name__.lower():
+            name = f"relu with slope {float(slope):g}" if slope else "relu"
+        if name not in ("linear", "softmax"):  # what follows the logits is left out
+            activations.add("silu" if name == "swish" else name)
+        if isinstance(layer, keras.layers.Rescaling):
+            scales.append(f"{_rounded(layer.scale)} x + {_rounded(layer.offset)}")
+    names = ", ".join(sorted(activations)) or "none"
+    return f"the activations {names} and the normalisation {', '.join(scales) or 'none'}"
+
+
+def _rounded(numbers: Any) -> list[float]:
+    return [float(f"{number:.4g}") for number in np.ravel(numbers)]
+
+
+def _all_layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _all_layers(layer)
+        else:
+            yield layer
 
 
 def _different(ours: list[Any], theirs: list[Any]) -> str:

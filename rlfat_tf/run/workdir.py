@@ -62,6 +62,7 @@ def lock_workdir(workdir: Path, config: TrainConfig) -> Iterator[None]:
         for folder in (workdir, workdir / "checkpoints"):
             remove_leftovers(folder)
         checkpoint.repair_state(workdir / "checkpoints" / "state.npz")
+        _check_backup(workdir)
         yield
 
 
@@ -84,6 +85,25 @@ def check_workdir(workdir: Path, config: TrainConfig) -> None:
         raise ValueError(
             f"The folder {workdir} holds another run ({changes}). Choose another --workdir; a "
             f"run is never overwritten.{_longer(different, config)}"
+        )
+
+
+def _check_backup(workdir: Path) -> None:
+    """Refuses a run that has come to its second epoch and has no backup to go on from.
+
+    Killed at the end of the first one, it may have the files of that epoch and no backup yet.
+
+    Raises:
+        ValueError: If it would begin again, over what it has made.
+    """
+    metrics = workdir / "metrics.csv"
+    epochs = metrics.read_bytes().count(b"\n") - 1 if metrics.is_file() else 0
+    if not has_backup(workdir) and (epochs > 1 or (workdir / "summary.json").is_file()):
+        raise ValueError(
+            f"The run in {workdir} has no backup any more (checkpoints/state.npz), so that it can "
+            "only begin again, and a run is never overwritten. Restore the backup; or choose "
+            f"another --workdir, where --weights={workdir} begins with the model of this run; or "
+            "remove the folder."
         )
 
 

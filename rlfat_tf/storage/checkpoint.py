@@ -84,7 +84,7 @@ def repair_state(path: Path) -> None:
     if worse is not None:
         raise ValueError(
             f"{fault} So is the one before: {worse} Restore one of them from elsewhere, or remove "
-            f"{path.parent} to begin the run anew."
+            f"{path.parent.parent} to begin the run anew."
         )
     warn(f"{fault} The run goes on from the backup before it.")
     os.replace(previous(path), path)

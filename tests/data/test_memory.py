@@ -19,6 +19,19 @@ def test_what_is_held_in_memory(monkeypatch):
     assert 2**20 < memory.available() < 2**50
 
 
+def test_a_machine_with_much_memory(monkeypatch, tmp_path):
+    """It holds more than 16 GiB if it is told to."""
+    monkeypatch.setattr(memory, "ROOT", tmp_path)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(f"MemAvailable: {64 * 2**20} kB\n")
+    assert memory.available() == 64 * GIB
+    image = (1024, 1024, 1)
+    assert memory.holds("auto", 16 * 1024, image) and not memory.holds("auto", 17 * 1024, image)
+    assert memory.holds("always", 60 * 1024, image)
+    with pytest.raises(ValueError, match="take 65.0 GiB .* more than the 64 GiB that there are"):
+        memory.holds("always", 65 * 1024, image)
+
+
 @pytest.fixture
 def system(tmp_path, monkeypatch):
     """A system with 20 GiB of free memory, and control groups as a test writes them."""

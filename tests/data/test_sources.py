@@ -2,9 +2,12 @@
 
 import itertools
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -316,6 +319,24 @@ def test_the_index_of_records_is_kept_until_they_change(homes, tmp_path, monkeyp
         kept.write_bytes(kept.read_bytes()[:size])
     np.testing.assert_array_equal(load(tmp_path, "tfds", **how).train.images[:], before)
     assert len(scans) == 2
+
+
+def test_an_index_that_two_write_at_once(homes, tmp_path, monkeypatch):
+    """Two containers that share the folder may have the same number of process."""
+    copied(homes, tmp_path, "tfds")
+    (file,) = (tmp_path / "tfds").rglob("*test*tfrecord*")
+    both = threading.Barrier(2, timeout=60)
+    monkeypatch.setattr(os, "fsync", lambda _: both.wait())
+
+    def index(_):
+        parts = [records.Part(str(file), 0, -1)]
+        labels = lambda some: tf.zeros(tf.shape(some), tf.int64)  # noqa: E731
+        return records.make_index(parts, labels, str(tmp_path / "cache"))
+
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(index, range(2)))
+    np.testing.assert_array_equal(made[0].offset, made[1].offset)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_arrays_on_disk(tmp_path):

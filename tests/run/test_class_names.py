@@ -35,3 +35,11 @@ def test_a_name_of_two_classes_tells_them_apart_only_where_all_names_are_the_sam
         with pytest.raises(ValueError, match="several classes called crane. Give each a name"):
             class_names.match(of(here, [0, 1]), there)
         assert class_names.match(of(here, [0]), there).test.labels.tolist() == [there.index("cat")]
+
+
+def test_fewer_classes_than_a_model_of_unknown_names_are_told(recwarn):
+    for names in (["bird", "cat", "dog"], ["0", "1"], ["a", "b", "c", "d"]):
+        class_names.warn_of_fewer(names, 3)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="3 classes apart and the data set has 2.*'cat', is taken"):
+        class_names.warn_of_fewer(["cat", "dog"], 3)

@@ -148,6 +148,18 @@ def test_the_class_names_of_a_saved_model_are_found(tmp_path):
     assert dataset._class_names(str(tmp_path)) is None
 
 
+def test_a_checkpoint_and_the_folder_of_a_run_know_its_classes(tmp_path):
+    record = {"class_names": ["bird", "cat", "dog"], "image_shape": [8, 8, 3], "content": {}}
+    run = tmp_path / "checkpoints" / "run"  # its own folder may be called so, too
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "data.json").write_text(json.dumps(record))
+    (run / "checkpoints" / "best.keras").touch()
+    (tmp_path / "foreign.keras").touch()
+    for path in (run, run / "checkpoints" / "best.keras"):
+        assert dataset._class_names(str(path)) == ["bird", "cat", "dog"]
+    assert dataset._class_names(str(tmp_path / "foreign.keras")) is None
+
+
 def test_eval_reads_no_training_image_and_skips_as_its_run(run, capfd):
     photos = run / "photos"
     (photos / "test" / "red" / "0.png").write_bytes(b"")

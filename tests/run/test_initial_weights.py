@@ -10,6 +10,7 @@ import pytest
 
 import rlfat_tf
 from rlfat_tf import models
+from rlfat_tf.core.compat import keras
 from rlfat_tf.run import builders, console, initial_weights, train, workdir
 from tests import runs
 
@@ -56,14 +57,30 @@ def test_a_network_that_ships_is_trained_further_on_other_classes(digits, tmp_pa
             np.testing.assert_array_equal(got, expected)
 
 
+def small(channels, **others):
+    return models.build("small_cnn", input_shape=(8, 8, channels), num_classes=10, **others)
+
+
+def with_activation(name):
+    """Returns the small network with another activation, made by another hand."""
+
+    def changed(layer):
+        if isinstance(layer, keras.layers.ReLU):
+            return keras.layers.Activation(name)
+        return type(layer).from_config(layer.get_config())
+
+    return keras.models.clone_model(small(1), clone_function=changed)
+
+
 def test_what_does_not_fit_is_refused(trained, digits, tmp_path):
     with pytest.raises(ValueError, match=r"another network than --model names: it has .* layers"):
         built(runs.config(tmp_path, weights=str(trained.folder), model="wrn-10-1"), digits)
     with pytest.raises(ValueError, match=r"layer 1 has weights of shapes .* there, .* here"):
-        shapes = [[np.zeros(3)], *[[np.zeros(2)]] * 20]
-        network = models.build("small_cnn", input_shape=(8, 8, 1), num_classes=10)
-        count = len([layer for layer in network.layers if layer.get_weights()])
-        initial_weights.put(network, shapes[:count], "x")
+        initial_weights.put(small(1), small(3), "x")
+    for other in (small(1, normalize="0.5/0.25"), with_activation("swish")):
+        with pytest.raises(ValueError, match="its weights fit, but it has the activations .*where"):
+            initial_weights.put(small(1), other, "x")
+    initial_weights.put(small(1), with_activation("relu"), "x")  # the same in other layers
     assert initial_weights.load(runs.config(tmp_path, weights="none")) is None  # random ones
     with pytest.raises(ValueError, match=r"--weights: Expected the folder.*Give pretrained:<name>"):
         initial_weights.load(runs.config(tmp_path, weights="nothing"))

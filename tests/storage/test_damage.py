@@ -59,6 +59,9 @@ def test_every_damage_to_a_backup_is_noticed(trained_copy):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="state.npz is damaged.*So is the one before.*missing"):
         checkpoint.repair_state(path)
+    path.unlink()  # by hand, to save space: what the run has made is not written over
+    with pytest.raises(ValueError, match="no backup any more.*--weights="):
+        train.run(config(trained_copy, **RUN, epochs=3))
 
 
 def test_a_damaged_backup_is_replaced_by_the_one_before(trained, trained_copy):
