@@ -24,6 +24,7 @@ from rlfat_tf.attacks.wrapping import Wrapping
 from rlfat_tf.core import random
 from rlfat_tf.core.checks import guarded
 from rlfat_tf.core.compat import keras
+from rlfat_tf.core.norms import NORMS
 from rlfat_tf.core.types import Images, Labels, LogitsFn, Tensor
 
 LEVELS = 255
@@ -163,6 +164,11 @@ class EightBit(Wrapping):
             raise ValueError(
                 "Expected EightBit inside of Transfer, whose attack looks at the source: "
                 "Transfer(attack=EightBit(attack=...), source=...); received it outside."
+            )
+        if hasattr(self.attack, "epsilon") and norm_of(self.attack) not in NORMS:
+            raise ValueError(
+                f"Expected EightBit around an attack in the norm {' or '.join(NORMS)}, or one "
+                f"without epsilon; received {self.attack} in the norm {norm_of(self.attack)}."
             )
 
     def run(

@@ -87,6 +87,7 @@ def by_class(examples: Examples, names: Sequence[str]) -> dict[str, Any]:
                 "name": str(name),
                 "label": label,
                 "examples": count,
+                "attacked": of if bounded else None,
                 "clean": _share(examples.clean, own),
                 "attacks": {
                     key: _share(r[:seen], own[:seen]) for key, (r, seen) in attacks.items()
@@ -121,9 +122,8 @@ def _worst(classes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     if not classes:
         return None
     ordered = sorted(classes, key=lambda known: known["worst_case"])
-    found = {
-        key: ordered[0][key] for key in ("name", "label", "examples", "worst_case", "interval")
-    }
+    keys = "name", "label", "examples", "attacked", "worst_case", "interval"
+    found = {key: ordered[0][key] for key in keys}
     if len(ordered) >= MANY:
         tenth = ordered[: math.ceil(len(ordered) / 10)]
         found["worst_tenth"] = float(np.mean([known["worst_case"] for known in tenth]))

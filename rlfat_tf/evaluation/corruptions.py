@@ -26,7 +26,7 @@ from rlfat_tf.evaluation.classifier import as_classifier
 from rlfat_tf.evaluation.corrupted_examples import AuthorsFiles, Cell, MadeHere
 from rlfat_tf.evaluation.corrupted_records import Corrupted, write_corrupted
 from rlfat_tf.evaluation.evaluate import make_runner
-from rlfat_tf.evaluation.examples import as_arrays, check_width
+from rlfat_tf.evaluation.examples import as_arrays, check_classes, check_width
 from rlfat_tf.evaluation.intervals import Z_95, wilson
 from rlfat_tf.evaluation.judged import weights_digest
 from rlfat_tf.evaluation.mce import baseline_of, mean_corruption_error
@@ -142,7 +142,9 @@ def run_corruptions(
     labels, done = None, 0
     for name, severity in cells:
         cell, title = examples.cell(name, severity), f"{name}:{severity}"
-        labels = cell.labels if labels is None else labels
+        if labels is None:
+            labels = cell.labels
+            check_classes(labels, runner.classes)
         if not np.array_equal(labels, cell.labels):
             raise ValueError(
                 f"Expected the same examples under every corruption; the classes of {title} are "

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlfat_tf.attacks import Targeted
-from rlfat_tf.attacks.base import Attack, predicted_class
+from rlfat_tf.attacks.base import Attack, norm_of, predicted_class
 from rlfat_tf.core import random
 from rlfat_tf.core.types import Array, Images, Labels
 from rlfat_tf.evaluation.classifier import Classifier
@@ -252,4 +252,5 @@ def _record(attack: Attack, given: int, progress: AttackProgress) -> dict[str, A
 
 def _facts(attack: Attack) -> dict[str, Any]:
     """Returns what a report says of an attack before it has run."""
-    return {"attack": repr(attack), "needs_gradients": needs_gradients(attack)}
+    ball = {"norm": norm_of(attack), "epsilon": getattr(attack, "epsilon", None)}
+    return {"attack": repr(attack), **ball, "needs_gradients": needs_gradients(attack)}

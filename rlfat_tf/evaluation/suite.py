@@ -38,11 +38,23 @@ from rlfat_tf.core.norms import NORMS
 PIXELS = ("float", "8bit")
 
 
-def _step_size(norm: str, epsilon: float, steps: int) -> float:
-    if steps >= 10:
-        return epsilon / 10
-    size = 2.5 * epsilon / steps
-    return min(1.0, size) if norm == "linf" else size  # no longer than from black to white
+def step_size(norm: str, epsilon: float, steps: int) -> float:
+    """Returns how long the steps of gradient attacks are in evaluations.
+
+    In the maximum norm as in the literature, epsilon / 10, and longer where so few could not cross
+    the ball. In the Euclidean norm a uniform start lies on the border and at a right angle to the
+    gradient, and the steps must turn it: those of epsilon / 10 reach 96 % of what is within reach
+    on a linear classifier in 20, those of epsilon / 5 reach 99.9 %.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        epsilon: Radius of the ball.
+        steps: How many there are.
+    """
+    if norm == "l2":
+        return 4 * epsilon / steps
+    # No longer than from black to white.
+    return epsilon / 10 if steps >= 10 else min(1.0, 2.5 * epsilon / steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +70,8 @@ class Settings:
     steps: int = count(20, "Number of steps of pgd, cw, mim and transfer.")
     step_size: float = step_length(
         "Length of these steps. Default: epsilon / 10, and 2.5 * epsilon / steps with fewer than "
-        "10 steps, which could not cross the ball.",
-        derive=lambda settings: _step_size(settings.norm, settings.epsilon, settings.steps),
+        "10 steps, which could not cross the ball; in the norm l2 4 * epsilon / steps.",
+        derive=lambda settings: step_size(settings.norm, settings.epsilon, settings.steps),
     )
     restarts: int = count(1, "Number of random starts of pgd and cw.")
     loss: str = choice("ce", ATTACK_LOSSES, "Loss that pgd ascends.")
@@ -154,7 +166,7 @@ EVALUATION_ATTACKS: dict[str, Entry] = {
     "mim": Entry(lambda s: MIM(**s.walk), "momentum PGD"),
     "pgd": Entry(
         lambda s: _pgd(s, s.loss, s.restarts),
-        "PGD-20, step epsilon / 10, uniform start",
+        "PGD-20, uniform start",
     ),
     "cw": Entry(
         lambda s: _pgd(s, "margin", s.restarts),

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from rlfat_tf.core.norms import NORMS
 from rlfat_tf.core.versions import versions
+from rlfat_tf.evaluation.suite import step_size
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.run.config import TrainConfig
 from rlfat_tf.run.workdir import as_list
@@ -31,7 +32,7 @@ def summarise(
         "test_adv_accuracy": None,
         "test_attack": (
             f"PGD-20, {NORMS[config.attack_norm].title}, epsilon {config.epsilon:g}, "
-            f"step {config.epsilon / 10:g}"
+            f"step {step_size(config.attack_norm, config.epsilon, 20):g}"
         ),
         "test_examples": 0,
         "checkpoint": "last (no epoch was validated)"

@@ -31,6 +31,7 @@ from rlfat_tf.data.reading import unreadable
 from rlfat_tf.data.serving import image_of_bytes
 from rlfat_tf.data.view import View
 from rlfat_tf.evaluation.accuracy import clean_and_adversarial_accuracy
+from rlfat_tf.evaluation.suite import step_size
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.finite import NO_GRADIENTS, NON_FINITE
 from rlfat_tf.run import builders, callbacks, dataset, helper, initial_weights, optimizers
@@ -315,7 +316,8 @@ def train_model(
 def test_attack(config: TrainConfig) -> Attack:
     """Returns the attack of the test: PGD-20 in the ball of the run."""
     kind = PGD_IN_NORM[config.attack_norm]
-    return kind(epsilon=config.epsilon, steps=20, step_size=config.epsilon / 10)
+    length = step_size(config.attack_norm, config.epsilon, 20)
+    return kind(epsilon=config.epsilon, steps=20, step_size=length)
 
 
 def make_guard(

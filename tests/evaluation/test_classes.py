@@ -1,6 +1,7 @@
 """Class by class: shares that add up to the overall ones, matrices, the worst class."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from rlfat_tf import evaluation
 from rlfat_tf.evaluation.classes import by_class, confusion, worst_case_predictions
 from rlfat_tf.evaluation.records import Examples, Outcomes
+from rlfat_tf.evaluation.report.table import few_examples_text, worst_class_text
 
 CLASSES, COUNT = 5, 400
 NAMES = ["cat", "dog", "frog", "ship", "no example"]
@@ -65,8 +67,22 @@ def test_every_class_is_as_counted_one_by_one():
     assert set(nothing["attacks"].values()) == {None}
     lowest = min(FOUND["classes"][:-1], key=lambda known: known["worst_case"])
     assert FOUND["worst_class"] == {
-        key: lowest[key] for key in ("name", "label", "examples", "worst_case", "interval")
+        key: lowest[key]
+        for key in ("name", "label", "examples", "attacked", "worst_case", "interval")
     }
+
+
+def test_a_worst_case_of_the_first_examples_counts_those():
+    attacks = {"b": EXAMPLES.attacks["b"]}  # on 150
+    examples = dataclasses.replace(EXAMPLES, attacks=attacks)
+    found = by_class(examples, NAMES)
+    counts = np.bincount(EXAMPLES.label[:150], minlength=CLASSES)
+    assert [known["attacked"] for known in found["classes"]] == counts.tolist()
+    assert sum(known["examples"] for known in found["classes"]) == COUNT
+    worst = found["worst_class"]
+    assert worst["attacked"] == counts[worst["label"]] < worst["examples"]
+    assert f"of {worst['attacked']} examples" in worst_class_text(found)
+    assert f"only {min(counts[:-1])} examples" in few_examples_text(found)
 
 
 def test_rows_are_the_examples_of_a_class_and_the_diagonal_what_stands():
@@ -126,7 +142,8 @@ def test_without_a_bounded_attack_there_is_no_worst_class():
     )  # fmt: skip
     found = by_class(alone, NAMES)
     assert found["worst_class"] is found["confusion"]["worst_case"] is None
-    assert {known["worst_case"] for known in found["classes"]} == {None}
+    for key in ("worst_case", "attacked"):
+        assert {known[key] for known in found["classes"]} == {None}
     assert found["confusion"]["clean"] == FOUND["confusion"]["clean"]
     assert found["confusion"]["most_frequent"]
 

@@ -236,6 +236,9 @@ def test_the_authors_arrays(tmp_path):
     np.save(tmp_path / "labels.npy", labels)
     with pytest.raises(ValueError, match="classes of fog:2 are others than those of fog:1"):
         evaluation.evaluate_corruptions(logits, tmp_path, corruptions="fog")
+    np.save(tmp_path / "labels.npy", np.tile([*LABELS[:-1], 98], 5))  # of a set with more classes
+    with pytest.raises(ValueError, match="the model's classes; received .*98"):
+        evaluation.evaluate_corruptions(logits, tmp_path, corruptions="fog")
     with pytest.raises(ValueError, match="Unknown corruption in .*'frost'"):
         evaluation.evaluate_corruptions(logits, tmp_path, corruptions="frost:1")
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from rlfat_tf import evaluation
 from rlfat_tf.attacks.base import Attack
+from rlfat_tf.attacks.pixels import EightBit
 from rlfat_tf.evaluation.evaluate import make_runner, run_plan
 from rlfat_tf.evaluation.evaluated import Evaluated
 from rlfat_tf.evaluation.intervals import wilson
@@ -61,6 +62,17 @@ def examples():
     plan = make_plan(chosen, None, "linf", {})
     runner = make_runner(evaluation.as_classifier(linear), IMAGES, LABELS, plan)
     return run_plan(runner, plan, checked=False, limits={"negative": 20}).examples
+
+
+def test_an_attack_in_a_norm_of_its_own_is_evaluated_and_checked():
+    report = evaluation.evaluate(linear, (IMAGES, LABELS), attacks={"more": Patterned()})
+    record = report["attacks"]["more"]
+    assert (report["norm"], record["norm"], record["epsilon"]) == ("l1", "l1", 12.0)
+    after = predictions(np.clip(IMAGES + PATTERN, 0, 1)) == LABELS
+    assert report["worst_case_accuracy"] == (after & (predictions(IMAGES) == LABELS)).mean()
+    assert "epsilon-unit" not in {found["check"] for found in report["warnings"]}
+    with pytest.raises(ValueError, match="EightBit around an attack in the norm linf or l2"):
+        EightBit(attack=Patterned())
 
 
 def test_every_example_is_as_computed_by_hand(examples):

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from rlfat_tf.evaluation import evaluate, suite
 from rlfat_tf.run.eval_config import EvalConfig
@@ -50,6 +51,21 @@ def test_the_steps_reach_the_border_of_the_ball_however_few_they_are(steps, size
     assert suite.Settings(epsilon=0.1, steps=steps).step_size == pytest.approx(size)
     assert suite.Settings(epsilon=0.1, steps=steps, step_size=0.02).step_size == 0.02
     assert suite.make("pgd", suite.Settings(epsilon=0.5, steps=1)).step_size == 1.0
+
+
+@pytest.mark.parametrize("steps", [10, 20, 100])
+def test_the_euclidean_steps_reach_what_is_within_reach_of_a_linear_classifier(steps):
+    random = np.random.default_rng(0)
+    direction = random.standard_normal(3072).astype(np.float32)
+    images = random.uniform(0.4, 0.6, (4, 32, 32, 3)).astype(np.float32)
+
+    def linear(points):
+        score = tf.linalg.matvec(tf.reshape(points, [-1, 3072]), direction)
+        return tf.stack([-score, score], -1)
+
+    attack = suite.make("pgd", suite.Settings(norm="l2", epsilon=0.5, steps=steps))
+    gained = linear(images)[:, 1] - linear(attack(linear, images, np.ones(4, int)))[:, 1]
+    assert np.all(gained > 0.995 * 0.5 * np.linalg.norm(direction))
 
 
 def test_the_flag():

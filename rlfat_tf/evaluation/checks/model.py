@@ -17,6 +17,7 @@ from rlfat_tf.core.model_checks import try_out
 from rlfat_tf.core.types import Array, Images, Labels, Logits, LogitsFn
 from rlfat_tf.evaluation.checks.findings import Finding, finding
 from rlfat_tf.evaluation.classifier import Classifier
+from rlfat_tf.evaluation.suite import step_size
 from rlfat_tf.methods import AdversarialModel
 from rlfat_tf.methods.inference import InferenceTransform
 
@@ -299,7 +300,8 @@ def _attacks(
         radius = min(radius, 1.0) if norm == "linf" else radius
         if steps == 1:
             return attack(norm=norm, epsilon=radius, steps=1, step_size=radius, random_start="none")
-        return attack(norm=norm, epsilon=radius, steps=steps, step_size=radius / 10)
+        length = step_size(norm, radius, steps)
+        return attack(norm=norm, epsilon=radius, steps=steps, step_size=length)
 
     one, many, wide = walk(epsilon, 1), walk(epsilon, 20), walk(2 * epsilon, 20)
     free = 0

@@ -95,12 +95,14 @@ def check_model(
         labels: int32 [n].
         clean: Which examples are correctly classified, bool [n].
         epsilon: Radius of the evaluation; None if its attacks bring theirs.
-        norm: ``"linf"`` or ``"l2"``; None if its attacks are of several.
+        norm: Of the evaluation; None if its attacks are of several. In another one than ``"linf"``
+            and ``"l2"``, too, the checks are made in the maximum norm.
 
     Returns:
         What was found, at best nothing.
     """
-    norm = norm or "linf"
+    if norm not in norms.NORMS:  # several, or one in which there are no attacks to check by
+        norm, epsilon = "linf", None
     unit = epsilon_unit(epsilon, norm)
     outside = None if isinstance(images, Pixels) else images_in_range(images)  # 8-bit ones are
     if outside:
@@ -168,7 +170,7 @@ def check_results(curve: Sequence[Record]) -> list[Finding]:
         curve: Of every epsilon ``{"epsilon": ..., "attacks": {name: record}}``, with
             ``robust_accuracy``, ``interval`` and ``examples`` in a record, ``bounded`` if it is
             not, ``cumulative`` if it saw only what those before it had left, ``needs_gradients``,
-            and ``broken``, or that in its ``components``.
+            ``broken``, or that in its ``components``, and ``norm`` and ``epsilon`` of its ball.
 
     Returns:
         Of every kind of contradiction the greatest one found.
@@ -178,8 +180,17 @@ def check_results(curve: Sequence[Record]) -> list[Finding]:
 
 
 def _black_box(point: Record) -> Iterator[Case]:
-    """Yields attacks without gradients that are stronger than all attacks with gradients."""
-    attacks = {n: r for n, r in point["attacks"].items() if r.get("bounded", True)}
+    """Yields attacks without gradients that are stronger than all with them, in the same ball."""
+    balls: dict[Any, dict[str, Record]] = {}
+    for name, record in point["attacks"].items():
+        if record.get("bounded", True):
+            ball = record.get("norm"), record.get("epsilon")
+            balls.setdefault(ball, {})[name] = record
+    for (_, epsilon), attacks in balls.items():
+        yield from _in_one_ball(point["epsilon"] or epsilon, attacks)
+
+
+def _in_one_ball(epsilon: float | None, attacks: Mapping[str, Record]) -> Iterator[Case]:
     cascade = all(record.get("cumulative") for record in attacks.values())
     black_box = {name for name, record in attacks.items() if _is_black_box(name, record)}
     white_box = [name for name in attacks if name not in black_box]
@@ -197,7 +208,7 @@ def _black_box(point: Record) -> Iterator[Case]:
                 high - low,
                 finding(
                     "black-box",
-                    f"At epsilon {_number(point['epsilon'])} {name} leaves {low:.1%} robust, "
+                    f"At epsilon {_number(epsilon)} {name} leaves {low:.1%} robust, "
                     f"the best attack with gradients, {best}, {high:.1%}. {advice}",
                 ),
             )
@@ -212,7 +223,7 @@ def _black_box(point: Record) -> Iterator[Case]:
             elif after_gradients and _beyond_noise(record["broken"], examples):
                 broken = record["broken"]
                 message = (
-                    f"At epsilon {_number(point['epsilon'])} {part} breaks {broken} examples, of "
+                    f"At epsilon {_number(epsilon)} {part} breaks {broken} examples, of "
                     f"{examples} in all, that the parts of {name} with gradients had left robust. "
                     f"{advice}"
                 )

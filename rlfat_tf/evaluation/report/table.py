@@ -144,16 +144,22 @@ def worst_class_text(report: Mapping[str, Any]) -> str:
         return ""
     text = (
         f"Worst class: {worst['name']}, {percent_text(worst['worst_case'])} "
-        f"({interval_text(worst['interval'], '-')}) of {worst['examples']:,} examples."
+        f"({interval_text(worst['interval'], '-')}) of {_attacked(worst):,} examples."
     )
     if "worst_tenth" in worst:
         text += f" Mean of the worst tenth of the classes: {percent_text(worst['worst_tenth'])}."
     return text
 
 
+def _attacked(known: Mapping[str, Any]) -> int:
+    """Returns of how many examples of a class a report tells the worst case, or else the shares."""
+    attacked = known.get("attacked")  # not in reports of version 0.1
+    return int(known["examples"] if attacked is None else attacked)
+
+
 def few_examples_text(report: Mapping[str, Any]) -> str:
     """Returns a warning if some class has too few examples to tell classes apart."""
-    counts = [known["examples"] for known in report.get("classes", []) if known["examples"]]
+    counts = [count for known in report.get("classes", []) if (count := _attacked(known))]
     if not counts or min(counts) >= FEW_EXAMPLES:
         return ""
     return (

@@ -59,6 +59,21 @@ SOUND = {
         for e in (0.1, 0.2)
     ],
     "no epsilon": [point(None, pgd=result(0.5), square=result(0.6))],
+    "other balls": [
+        point(
+            None,
+            pgd_2=result(0.7, norm="linf", epsilon=2 / 255, attack="PGD()"),
+            square_8=result(0.4, norm="linf", epsilon=8 / 255, attack="Square()"),
+            square_l2=result(0.1, norm="l2", epsilon=2 / 255, attack="Square()"),
+        )
+    ],
+    "other balls in a cascade": [
+        point(
+            None,
+            pgd=result(0.5, cumulative=True, broken=400, norm="linf", epsilon=0.1),
+            square=result(0.3, cumulative=True, broken=200, norm="linf", epsilon=0.2),
+        )
+    ],
     "no attack": [point()],
     "nothing": [],
 }
@@ -100,6 +115,18 @@ CONTRADICTIONS = {
         [point(pgd=result(0.5), transfer=result(0.2, of=100))],
         "black-box",
         "transfer leaves 20.0%",
+    ),
+    "one ball of two": (
+        [
+            point(
+                None,
+                pgd=result(0.5, norm="linf", epsilon=0.1),
+                square=result(0.3, norm="linf", epsilon=0.1),
+                fgsm=result(0.2, norm="l2", epsilon=0.5),
+            )
+        ],
+        "black-box",
+        "At epsilon 0.1 square leaves 30.0% robust, the best attack with gradients, pgd, 50.0%",
     ),
     "last part": (
         [point(autoattack=result(0.47, **parts(30)), pgd=result(0.5))],
