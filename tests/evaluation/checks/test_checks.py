@@ -68,6 +68,19 @@ def test_sound_nets_give_no_warning(request, net, norm, epsilon):
     assert check(request.getfixturevalue(net), norm=norm, epsilon=epsilon) == ([], [])
 
 
+def test_a_linear_classifier_is_sound_in_the_euclidean_ball():
+    """Twenty steps from a start at a right angle to the gradient reach as far as one along it."""
+    random = np.random.default_rng(0)
+    weights = np.outer(random.standard_normal(3072), [-1, 1]).astype(np.float32)
+    images = random.uniform(0.4, 0.6, (32, 32, 32, 3)).astype(np.float32)
+
+    def linear(points):
+        return tf.reshape(points - 0.5, [-1, 3072]) @ weights
+
+    labels = np.argmax(linear(images), -1)
+    assert check(linear, images, labels, epsilon=0.25, norm="l2") == ([], [])
+
+
 def test_a_model_that_scales_twice_is_found(standard):
     """Even one that has learned to live with it: what its first layer receives tells."""
     shape = standard.input_shape[1:]
