@@ -252,5 +252,6 @@ def _record(attack: Attack, given: int, progress: AttackProgress) -> dict[str, A
 
 def _facts(attack: Attack) -> dict[str, Any]:
     """Returns what a report says of an attack before it has run."""
-    ball = {"norm": norm_of(attack), "epsilon": getattr(attack, "epsilon", None)}
+    epsilon = getattr(attack, "epsilon", None)
+    ball = {"norm": norm_of(attack), "epsilon": None if epsilon is None else float(epsilon)}
     return {"attack": repr(attack), **ball, "needs_gradients": needs_gradients(attack)}

@@ -49,8 +49,8 @@ def load(config: TrainConfig) -> Model | None:
             the best checkpoint is taken, or a ``.keras`` file.
 
     Returns:
-        The network; None if the run begins with random weights, or with
-        those that Keras builds its network with (``keras:``).
+        The network; None if the run begins with random weights, or with those that Keras builds
+        its network with (``keras:``).
 
     Raises:
         ValueError: If there are none, or their file must not be loaded or is damaged.
