@@ -3,6 +3,7 @@
 import os
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 
@@ -152,27 +153,14 @@ def test_arrays_that_cannot_be_mapped(tmp_path):
         data.Rows(images, labels[:4])
 
 
-class InOrder:
-    """An array as h5py's data sets are: rows are taken in increasing order, each once."""
-
-    def __init__(self, array):
-        self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
-
-    def __len__(self):
-        return len(self.array)
-
-    def __getitem__(self, places):
-        if not isinstance(places, slice) and np.any(np.diff(places) <= 0):
-            raise TypeError("Indexing elements must be in increasing order")
-        return self.array[places]
-
-
-def test_rows_of_a_store_that_is_read_in_order():
+def test_rows_of_hdf5_which_are_taken_in_order_and_once(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (50, 2, 3, 1), np.uint8)
-    rows = Rows(InOrder(images), np.arange(50, dtype=np.uint64))
-    places = np.array([7, 3, 3, 49, 0])
-    np.testing.assert_array_equal(rows.images[places], images[places])
-    np.testing.assert_array_equal(rows.take(places).images[1:4], images[places[1:4]])
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        rows = Rows(file.create_dataset("x", data=images), np.arange(50, dtype=np.uint64))
+        places = np.array([7, 3, 3, 49, 0])
+        np.testing.assert_array_equal(rows.images[places], images[places])
+        np.testing.assert_array_equal(rows.take(places).images[1:4], images[places[1:4]])
+        assert rows.describe() == Rows(images, np.arange(50)).describe()
     assert np.bincount(rows.labels).tolist() == [1] * 50  # NumPy 1 counts no uint64
     assert data.Arrays(images, np.arange(50, dtype=np.uint64)).labels.dtype == np.int64
 
